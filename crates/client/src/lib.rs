@@ -1,0 +1,1 @@
+//! The typed Rust client that other backend services use.

@@ -1,0 +1,1 @@
+//! What the words mean: ids, states, rules, documents. No I/O, no async.

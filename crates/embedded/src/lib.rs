@@ -1,0 +1,1 @@
+//! A private PostgreSQL cluster that Northstar finds, starts, recovers and stops.

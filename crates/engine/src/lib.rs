@@ -1,0 +1,1 @@
+//! Events as actor-sorted columns, and the KPI kernels that scan them.

@@ -1,0 +1,1 @@
+//! What every process shares: configuration, listener, layers, health, telemetry, shutdown, status.

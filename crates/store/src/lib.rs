@@ -1,0 +1,1 @@
+//! Every SQL statement, every migration, one module per context.

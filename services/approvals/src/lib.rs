@@ -1,0 +1,1 @@
+//! Holds risky actions until a person decides.

@@ -1,0 +1,1 @@
+//! The one orchestrator: trigger, action, metric, decision.

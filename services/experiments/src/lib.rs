@@ -1,0 +1,1 @@
+//! Registers, assigns, analyses and concludes experiments.

@@ -1,0 +1,1 @@
+//! The suite in-process on port 0, for the journeys.
