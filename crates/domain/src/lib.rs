@@ -2,9 +2,11 @@
 //! nobody: no I/O, no async, no wire format.
 
 mod clock;
+pub mod duration;
 mod id;
 mod name;
 mod role;
+pub mod timestamp;
 
 pub use clock::{Clock, SystemClock};
 pub use id::{ApiKeyId, DecisionRequestId, ProjectId, QuarantineId, RunId};
