@@ -1,1 +1,16 @@
-//! What the words mean: ids, states, rules, documents. No I/O, no async.
+//! What the words mean: ids, roles, names, states and rules. This crate knows
+//! nobody: no I/O, no async, no wire format.
+
+mod clock;
+pub mod duration;
+mod id;
+mod name;
+mod role;
+pub mod timestamp;
+mod violation;
+
+pub use clock::{Clock, SystemClock};
+pub use id::{ApiKeyId, DecisionRequestId, ProjectId, QuarantineId, RunId};
+pub use name::{InvalidName, ResourceName};
+pub use role::{Role, UnknownRole};
+pub use violation::Violation;

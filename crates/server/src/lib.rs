@@ -1,1 +1,7 @@
-//! What every process shares: configuration, listener, layers, health, telemetry, shutdown, status.
+//! What every process shares: configuration, listener, layers, health,
+//! telemetry, shutdown, status.
+
+mod caller;
+pub mod status;
+
+pub use caller::{Caller, caller};
