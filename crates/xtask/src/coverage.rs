@@ -8,8 +8,6 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use comfy_table::Table;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use serde_json::Value;
 
 use crate::workspace::{self, cargo, output};
@@ -21,7 +19,7 @@ pub struct Args {
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: u64,
     /// The first seed; the others follow it.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(..=1_000_000_000))]
     first: u64,
 }
 
@@ -46,28 +44,20 @@ pub fn run(args: &Args) -> Result<()> {
     workspace::run(cargo().args(["build", "--quiet", "--release", "--package", "northstar-cli"]))?;
     let program = workspace::target_directory()?.join("release/northstar");
 
-    let mut table = Table::new();
-    table
-        .load_preset(UTF8_HORIZONTAL_ONLY)
-        .set_header(["seed", "what", "truth", "low", "high", "holds"]);
+    println!("{:>5}  {:<40} {:>12} {:>12} {:>12}  holds", "seed", "what", "truth", "low", "high");
     let mut seeds_that_hold = 0;
-    let mut by_name: BTreeMap<String, u64> = BTreeMap::new();
+    let mut held_by_name: BTreeMap<String, u64> = BTreeMap::new();
     for seed in args.first..args.first + args.seeds {
         let all = play(&program, seed).with_context(|| format!("seed {seed}"))?;
         seeds_that_hold += u64::from(all.iter().all(Reported::holds));
-        for one in all {
-            let numbers = [one.truth, one.low, one.high].map(|number| format!("{number:.6}"));
+        for one in &all {
+            let Reported { name, low, high, truth } = one;
             let holds = if one.holds() { "yes" } else { "NO" };
-            println!("seed {seed}: {} {holds}", one.name);
-            let mut row = vec![seed.to_string(), one.name.clone()];
-            row.extend(numbers);
-            row.push(holds.to_owned());
-            table.add_row(row);
-            *by_name.entry(one.name.clone()).or_default() += u64::from(one.holds());
+            println!("{seed:>5}  {name:<40} {truth:>12.6} {low:>12.6} {high:>12.6}  {holds}");
+            *held_by_name.entry(name.clone()).or_default() += u64::from(one.holds());
         }
     }
-    println!("{table}");
-    for (name, held) in by_name {
+    for (name, held) in held_by_name {
         println!("{name}: {held} of {} intervals hold the truth", args.seeds);
     }
     println!("all intervals hold for {seeds_that_hold} of {} seeds", args.seeds);
