@@ -2,6 +2,7 @@
 //! nobody: no I/O, no async, no wire format.
 
 mod clock;
+pub mod expression;
 mod id;
 mod name;
 mod role;
