@@ -3,11 +3,15 @@
 
 mod clock;
 pub mod expression;
+pub mod duration;
 mod id;
 mod name;
 mod role;
+pub mod timestamp;
+mod violation;
 
 pub use clock::{Clock, SystemClock};
 pub use id::{ApiKeyId, DecisionRequestId, ProjectId, QuarantineId, RunId};
 pub use name::{InvalidName, ResourceName};
 pub use role::{Role, UnknownRole};
+pub use violation::Violation;
