@@ -2,8 +2,8 @@
 //! nobody: no I/O, no async, no wire format.
 
 mod clock;
-pub mod expression;
 pub mod duration;
+pub mod expression;
 mod id;
 mod name;
 mod role;
