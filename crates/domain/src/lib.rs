@@ -3,6 +3,7 @@
 
 mod clock;
 pub mod duration;
+pub mod expression;
 mod id;
 mod name;
 mod role;
