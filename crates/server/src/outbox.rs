@@ -79,11 +79,7 @@ pub async fn relay(
 /// Sends one batch and tells how many rows it dealt with. The rows are removed
 /// after the log has acknowledged them: a crash in between sends them again,
 /// and the log finds the duplicate.
-async fn send_batch(
-    pool: &PgPool,
-    outbox: Outbox,
-    clients: &Clients,
-) -> Result<usize, RelayError> {
+async fn send_batch(pool: &PgPool, outbox: Outbox, clients: &Clients) -> Result<usize, RelayError> {
     let mut tx = pool.begin().await.map_err(northstar_store::Error::from)?;
     let messages = outbox.lock_next(&mut tx, BATCH).await?;
     let count = messages.len();
