@@ -18,8 +18,13 @@ mod dataset;
 mod error;
 mod event;
 pub mod filter;
+mod identity;
+mod kernels;
 mod query;
+mod runs;
+mod segment;
 mod snapshot;
+mod tail;
 mod variants;
 
 pub use calendar::Grain;
@@ -27,6 +32,7 @@ pub use dataset::{Appended, Compacted, CompactionJob, Dataset, FinishedCompactio
 pub use error::{Error, Result, SegmentFault};
 pub use event::{Actor, EventRecord};
 pub use filter::{Filter, FilterError};
+pub use kernels::Partial;
 pub use query::{
     Anchor, Answer, Detail, Dimension, DistinctOf, DurationDetail, Entry, EventSelector,
     FunnelSpec, FunnelStepDetail, Maturity, MetricSpec, Period, Query, RetentionCell,

@@ -91,7 +91,7 @@ pub enum MetricSpec {
         of: DistinctOf,
     },
     /// Sum of a numeric property; booleans count as 1 and 0, anything else that is not a number is left out.
-    /// `value` is absent when no event carries a number.
+    /// The sum of nothing is 0.
     Sum {
         /// Which events.
         event: EventSelector,
