@@ -1,10 +1,14 @@
 //! What the words mean: ids, roles, names, states and rules. This crate knows
 //! nobody: no I/O, no async, no wire format.
 
+pub mod catalog;
 mod clock;
 pub mod duration;
 mod id;
+pub mod kpi;
+pub mod metric;
 mod name;
+pub mod pillar;
 mod role;
 pub mod timestamp;
 mod violation;
@@ -13,4 +17,4 @@ pub use clock::{Clock, SystemClock};
 pub use id::{ApiKeyId, DecisionRequestId, ProjectId, QuarantineId, RunId};
 pub use name::{InvalidName, ResourceName};
 pub use role::{Role, UnknownRole};
-pub use violation::Violation;
+pub use violation::{MissingReference, Problems, Violation};
