@@ -4,6 +4,7 @@
 pub mod catalog;
 mod clock;
 pub mod duration;
+pub mod expression;
 mod id;
 pub mod kpi;
 pub mod metric;
