@@ -89,9 +89,12 @@ pub(crate) fn check_required_line(found: &mut Vec<Violation>, field: &str, line:
     }
 }
 
-/// Notes a text that is longer than 4,000 bytes.
+/// Notes a text that is longer than 4,000 bytes or holds control characters
+/// other than line breaks and tabs.
 pub(crate) fn check_text(found: &mut Vec<Violation>, field: &str, text: &str) {
     if text.len() > MAX_TEXT {
         found.push(Violation::new(field, format!("must be at most {MAX_TEXT} bytes")));
+    } else if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        found.push(Violation::new(field, "must not contain control characters"));
     }
 }
