@@ -18,4 +18,4 @@ pub use clock::{Clock, SystemClock};
 pub use id::{ApiKeyId, DecisionRequestId, ProjectId, QuarantineId, RunId};
 pub use name::{InvalidName, ResourceName};
 pub use role::{Role, UnknownRole};
-pub use violation::{MissingReference, Problems, Violation};
+pub use violation::{InvalidExpression, MissingReference, Problems, Violation};

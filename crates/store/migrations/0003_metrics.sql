@@ -41,3 +41,7 @@ CREATE TABLE metrics.segments (
     created_at timestamptz NOT NULL,
     PRIMARY KEY (folder_id, project_id, file)
 );
+
+-- An answer names the versions of the contracts its events were checked
+-- against; nothing else of a contract is metrics' business.
+GRANT SELECT (project_id, name, schema_version) ON ingestion.contracts TO northstar_metrics;

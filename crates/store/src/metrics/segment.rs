@@ -79,6 +79,7 @@ pub async fn insert(
     segment: &Segment,
     now: DateTime<Utc>,
 ) -> Result<()> {
+    let checksum = segment.checksum.to_be_bytes();
     sqlx::query!(
         "INSERT INTO metrics.segments
              (folder_id, project_id, file, first_position, last_position, events, bytes,
@@ -93,7 +94,7 @@ pub async fn insert(
         segment.bytes.cast_signed(),
         segment.min_effective_at,
         segment.max_effective_at,
-        segment.checksum.to_be_bytes().as_slice(),
+        checksum.as_slice(),
         now,
     )
     .execute(connection)
