@@ -135,10 +135,9 @@ impl Catalog {
             let fields = pillar.violations();
             ("Pillar", name, Problems { fields, ..Problems::default() })
         });
-        let metrics = self
-            .metrics
-            .iter()
-            .map(|(name, metric)| ("Metric", name, self.check_metric(name.as_str(), metric, compile)));
+        let metrics = self.metrics.iter().map(|(name, metric)| {
+            ("Metric", name, self.check_metric(name.as_str(), metric, compile))
+        });
         let kpis = self.kpis.iter().map(|(name, kpi)| ("Kpi", name, self.check_kpi(kpi)));
         pillars.chain(metrics).chain(kpis).filter(|(_, _, problems)| !problems.is_empty()).collect()
     }
@@ -184,8 +183,7 @@ mod tests {
         assert_eq!(above.fields[0].field, "ratio.numerator");
         let below = catalog.check_metric("paid", &ratio("signups", "signups"), &compile);
         assert_eq!(below.fields[0].field, "definition");
-        let itself =
-            catalog.check_metric("paid-rate", &ratio("paid", "paid-rate"), &compile);
+        let itself = catalog.check_metric("paid-rate", &ratio("paid", "paid-rate"), &compile);
         assert_eq!(itself.fields[0].field, "ratio.denominator");
     }
 

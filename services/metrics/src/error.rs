@@ -108,22 +108,19 @@ fn internal(error: Error) -> Failure {
 fn refused(problems: &Problems) -> Failure {
     let violations = problems.violations();
     let message = violations.iter().map(Violation::to_string).collect::<Vec<_>>().join("; ");
-    let refusal = match (
-        problems.fields.first(),
-        problems.expressions.first(),
-        problems.missing.first(),
-    ) {
-        (Some(violation), _, _) => {
-            failure(ErrorReason::InvalidField, message).metadata("field", &violation.field)
-        }
-        (None, Some(invalid), _) => failure(ErrorReason::InvalidExpression, message)
-            .metadata("field", &invalid.field)
-            .metadata("expression", &invalid.expression),
-        (None, None, Some(reference)) => failure(ErrorReason::MissingReference, message)
-            .metadata("kind", reference.kind)
-            .metadata("name", &reference.name),
-        (None, None, None) => failure(ErrorReason::InvalidField, message),
-    };
+    let refusal =
+        match (problems.fields.first(), problems.expressions.first(), problems.missing.first()) {
+            (Some(violation), _, _) => {
+                failure(ErrorReason::InvalidField, message).metadata("field", &violation.field)
+            }
+            (None, Some(invalid), _) => failure(ErrorReason::InvalidExpression, message)
+                .metadata("field", &invalid.field)
+                .metadata("expression", &invalid.expression),
+            (None, None, Some(reference)) => failure(ErrorReason::MissingReference, message)
+                .metadata("kind", reference.kind)
+                .metadata("name", &reference.name),
+            (None, None, None) => failure(ErrorReason::InvalidField, message),
+        };
     violations
         .into_iter()
         .fold(refusal, |refusal, violation| refusal.violation(violation.field, violation.problem))

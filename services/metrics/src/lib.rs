@@ -48,7 +48,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         context.shutdown,
     );
     let metrics = Metrics { pool: pool.clone(), clock: context.clock, datasets };
-    let grpc = MetricsServiceServer::new(metrics)
-        .max_decoding_message_size(context.max_message_bytes);
+    let grpc =
+        MetricsServiceServer::new(metrics).max_decoding_message_size(context.max_message_bytes);
     Ok(Service::new("metrics").grpc(grpc).worker("metrics-follow", follow).pool(pool))
 }

@@ -60,12 +60,14 @@ pub(crate) fn spec(metrics: &Metrics, name: &str) -> Result<MetricSpec> {
         Definition::Unique { event, of } => {
             MetricSpec::Unique { event: selector(event)?, of: distinct_of(of) }
         }
-        Definition::Sum { event, property } => {
-            MetricSpec::Sum { event: selector(event)?, property: property_path(property).to_owned() }
-        }
-        Definition::Mean { event, property } => {
-            MetricSpec::Mean { event: selector(event)?, property: property_path(property).to_owned() }
-        }
+        Definition::Sum { event, property } => MetricSpec::Sum {
+            event: selector(event)?,
+            property: property_path(property).to_owned(),
+        },
+        Definition::Mean { event, property } => MetricSpec::Mean {
+            event: selector(event)?,
+            property: property_path(property).to_owned(),
+        },
         Definition::Ratio { numerator, denominator } => MetricSpec::Ratio {
             numerator: Box::new(part(metrics, numerator)?),
             denominator: Box::new(part(metrics, denominator)?),

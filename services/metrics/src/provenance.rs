@@ -108,13 +108,8 @@ pub(crate) fn digest(
     head: Head,
     answer: &impl Serialize,
 ) -> Result<String> {
-    let document = (
-        metrics,
-        metric_version,
-        question,
-        (head.position, head.identity_version),
-        answer,
-    );
+    let document =
+        (metrics, metric_version, question, (head.position, head.identity_version), answer);
     let mut document = serde_json::to_value(document).map_err(|error| {
         crate::Error::Engine(engine::Error::Manifest(format!("answer has no JSON: {error}")))
     })?;

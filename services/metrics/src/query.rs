@@ -49,8 +49,7 @@ pub(crate) async fn query_metric(
         as_of_micros: None,
     };
     let view = service.datasets.view(project).await?;
-    let sources =
-        Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
+    let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
     let (snapshot, asked) = (view.snapshot, query.clone());
     let answer = spawn_blocking(move || snapshot.query(&asked)).await??;
     let answered = Answered {
@@ -158,11 +157,7 @@ fn read_breakdowns(problems: &mut Problems, breakdowns: &[String]) -> Vec<Dimens
 }
 
 /// Finds a metric and, for a ratio, its parts; and the metric's version.
-pub(crate) async fn find(
-    pool: &PgPool,
-    project: ProjectId,
-    name: &str,
-) -> Result<(Metrics, i64)> {
+pub(crate) async fn find(pool: &PgPool, project: ProjectId, name: &str) -> Result<(Metrics, i64)> {
     let mut connection = pool.acquire().await.map_err(StoreError::from)?;
     let mut metrics = Metrics::new();
     let metric = find_into(&mut metrics, &mut connection, project, name).await?;

@@ -41,8 +41,10 @@ pub(crate) async fn get_scorecard(
         })?,
     };
     let (kpis, metrics) = load(service, project).await?;
-    let mut judged =
-        kpis.into_iter().map(|stored| judge(stored, evaluation_time)).collect::<Result<Vec<_>>>()?;
+    let mut judged = kpis
+        .into_iter()
+        .map(|stored| judge(stored, evaluation_time))
+        .collect::<Result<Vec<_>>>()?;
     judged.sort_by(|a, b| {
         let key = |judged: &Judged| {
             let Stored { name, document, .. } = &judged.stored;
@@ -52,8 +54,7 @@ pub(crate) async fn get_scorecard(
     });
 
     let view = service.datasets.view(project).await?;
-    let sources =
-        Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
+    let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
     // All questions are asked of the same view, on one thread beside the async
     // ones; the engine spreads each over the cores.
     let kpis = spawn_blocking(move || {
@@ -165,9 +166,7 @@ fn guardrail_value(
 /// The definitions that a metric needs, and its version.
 fn needed(versions: &Versions, name: &str) -> Result<(Metrics, i64)> {
     let find = |name: &str| {
-        versions
-            .get(name)
-            .ok_or_else(|| Error::NotFound { kind: "Metric", name: name.to_owned() })
+        versions.get(name).ok_or_else(|| Error::NotFound { kind: "Metric", name: name.to_owned() })
     };
     let metric = find(name)?;
     let parts = metric.document.parts().into_iter().map(|(_, part)| find(part));

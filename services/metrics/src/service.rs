@@ -52,8 +52,7 @@ impl Metrics {
             })?),
         };
         let mut connection = self.pool.acquire().await.map_err(StoreError::from)?;
-        let found =
-            definition::list(&mut connection, caller.project, after.as_ref(), size).await?;
+        let found = definition::list(&mut connection, caller.project, after.as_ref(), size).await?;
         let (page, more) = size.cut(found);
         let token = page.last().filter(|_| more).map(|last| last.name.to_string());
         Ok((page, token.unwrap_or_default()))

@@ -72,8 +72,7 @@ pub(crate) async fn query_variant_statistics(
         pre_micros: plan::micros(TimeDelta::days(request.covariate_days.into())),
     };
     let view = service.datasets.view(project).await?;
-    let sources =
-        Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
+    let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
     let (snapshot, asked) = (view.snapshot, query.clone());
     let answer = spawn_blocking(move || snapshot.variant_stats(&asked)).await??;
     let answered = Answered {
@@ -168,10 +167,8 @@ fn unsupported(metrics: &Metrics, name: &str) -> Result<Error> {
 /// How many of a subject's events carry a number in this property. Booleans
 /// count as numbers, as they do in a mean.
 fn values(event: &EventSelector, property: &str) -> Result<Outcome> {
-    let member: String = property
-        .split('.')
-        .map(|key| format!("[{}]", serde_json::Value::from(key)))
-        .collect();
+    let member: String =
+        property.split('.').map(|key| format!("[{}]", serde_json::Value::from(key))).collect();
     let operand = format!("properties{member}");
     let lowest = f64::MIN;
     let is_number = format!("({operand} >= {lowest:e} || {operand} == true || {operand} == false)");

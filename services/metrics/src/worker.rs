@@ -44,11 +44,7 @@ async fn projects(pool: &PgPool) -> Result<Vec<ProjectId>> {
     Ok(access::list_projects(&mut connection).await?)
 }
 
-async fn follow_project(
-    datasets: &Datasets,
-    project: ProjectId,
-    compact_at: usize,
-) -> Result<()> {
+async fn follow_project(datasets: &Datasets, project: ProjectId, compact_at: usize) -> Result<()> {
     datasets.view(project).await?;
     datasets.compact(project, compact_at).await?;
     Ok(())

@@ -1,6 +1,5 @@
 //! KPIs on the wire.
 
-use northstar_domain::Violation;
 use northstar_domain::kpi::{
     Baseline, Direction, Freshness, Guardrail, Kpi, Layer, Status, Target, Thresholds,
 };
@@ -33,10 +32,9 @@ pub fn to_proto(name: &str, etag: &str, kpi: &Kpi) -> pb::Kpi {
         review_time: kpi.review_time.map(to_timestamp),
         window_days: kpi.window_days,
         time_zone: kpi.time_zone.clone(),
-        thresholds: kpi.thresholds.map(|Thresholds { at_risk, off_track }| pb::Thresholds {
-            at_risk,
-            off_track,
-        }),
+        thresholds: kpi
+            .thresholds
+            .map(|Thresholds { at_risk, off_track }| pb::Thresholds { at_risk, off_track }),
         etag: etag.to_owned(),
     }
 }

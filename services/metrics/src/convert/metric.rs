@@ -24,7 +24,9 @@ pub fn to_proto(name: &str, version: i64, etag: &str, metric: &Metric) -> pb::Me
 
 fn definition_to_proto(definition: &Definition) -> PbDefinition {
     match definition {
-        Definition::Count { event } => PbDefinition::Count(pb::CountMetric { event: selector(event) }),
+        Definition::Count { event } => {
+            PbDefinition::Count(pb::CountMetric { event: selector(event) })
+        }
         Definition::Unique { event, of } => PbDefinition::Unique(pb::UniqueMetric {
             event: selector(event),
             of: match of {
@@ -32,10 +34,9 @@ fn definition_to_proto(definition: &Definition) -> PbDefinition {
                 DistinctOf::Account | DistinctOf::Property(_) => of.to_string(),
             },
         }),
-        Definition::Sum { event, property } => PbDefinition::Sum(pb::SumMetric {
-            event: selector(event),
-            property: property.clone(),
-        }),
+        Definition::Sum { event, property } => {
+            PbDefinition::Sum(pb::SumMetric { event: selector(event), property: property.clone() })
+        }
         Definition::Mean { event, property } => PbDefinition::Mean(pb::MeanMetric {
             event: selector(event),
             property: property.clone(),

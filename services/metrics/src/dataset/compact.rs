@@ -56,8 +56,7 @@ impl Datasets {
 
     async fn write_manifest(&self, project: ProjectId, compacted: &Compacted) -> Result<()> {
         let added = segment_from_info(&compacted.added)?;
-        let removed: Vec<String> =
-            compacted.removed.iter().map(|info| info.file.clone()).collect();
+        let removed: Vec<String> = compacted.removed.iter().map(|info| info.file.clone()).collect();
         let mut transaction = self.pool.begin().await.map_err(StoreError::from)?;
         let folder = self.folder.id();
         segment::delete(&mut transaction, folder, project, &removed).await?;

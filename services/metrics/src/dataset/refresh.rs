@@ -9,8 +9,8 @@ use northstar_engine::{Actor, EventRecord};
 use northstar_store::metrics::log::{self, Event, Head, Link};
 use northstar_store::{Error as StoreError, PgConnection};
 use serde_json::Value;
-use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::OwnedMutexGuard;
+use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::spawn_blocking;
 
 use super::{Datasets, Loaded, View};
