@@ -3,13 +3,17 @@
 
 mod api_key;
 pub mod canonical_json;
+pub mod catalog;
 mod clock;
 pub mod decision;
 pub mod duration;
 pub mod expression;
 mod id;
+pub mod kpi;
+pub mod metric;
 mod name;
 pub mod policy;
+pub mod pillar;
 mod role;
 pub mod timestamp;
 mod violation;
@@ -21,5 +25,4 @@ pub use id::{ApiKeyId, DecisionRequestId, ProjectId, QuarantineId, RunId};
 pub use name::{InvalidName, ResourceName};
 pub use policy::DeciderRole;
 pub use role::{Role, UnknownRole};
-pub use violation::Violation;
-pub use violations::Violations;
+pub use violation::{MissingReference, Problems, Violation};
