@@ -2,11 +2,15 @@
 //! nobody: no I/O, no async, no wire format.
 
 mod clock;
+pub mod contract;
 pub mod duration;
+pub mod event;
 pub mod expression;
 mod id;
+pub mod identity;
 mod name;
 mod role;
+pub mod time_correction;
 pub mod timestamp;
 mod violation;
 

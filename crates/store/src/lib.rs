@@ -7,6 +7,7 @@ pub mod audit;
 mod connect;
 mod error;
 pub mod idempotency;
+pub mod ingestion;
 pub mod page;
 
 pub use connect::{Config, Service, connect, migrate, schema_is_current};
