@@ -51,6 +51,8 @@ pub enum Reason {
     AlreadyQuarantined,
     /// A record that is no event does not say why in `lower_snake_case`.
     InvalidReason,
+    /// It could not be stored now; it may be sent again.
+    Unavailable,
 }
 
 impl Reason {
@@ -71,6 +73,7 @@ impl Reason {
             Self::IdConflict => "id_conflict",
             Self::AlreadyQuarantined => "already_quarantined",
             Self::InvalidReason => "invalid_reason",
+            Self::Unavailable => "unavailable",
         }
     }
 }
