@@ -1,21 +1,33 @@
 //! What the words mean: ids, roles, names, states and rules. This crate knows
 //! nobody: no I/O, no async, no wire format.
 
+mod api_key;
+pub mod canonical_json;
+pub mod catalog;
 mod clock;
 pub mod contract;
+pub mod decision;
 pub mod duration;
 pub mod event;
 pub mod expression;
 mod id;
 pub mod identity;
+pub mod kpi;
+pub mod metric;
 mod name;
+pub mod pillar;
+pub mod policy;
 mod role;
 pub mod time_correction;
 pub mod timestamp;
 mod violation;
+mod violations;
 
+pub use api_key::ApiKeySecret;
 pub use clock::{Clock, SystemClock};
 pub use id::{ApiKeyId, DecisionRequestId, ProjectId, QuarantineId, RunId};
 pub use name::{InvalidName, ResourceName};
+pub use policy::DeciderRole;
 pub use role::{Role, UnknownRole};
-pub use violation::Violation;
+pub use violation::{InvalidExpression, MissingReference, Problems, Violation};
+pub use violations::Violations;

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use northstar_domain::Violations;
 use northstar_proto::ERROR_DOMAIN;
 use northstar_proto::errors::v1::ErrorReason;
 use tonic::{Code, Status};
@@ -39,6 +40,18 @@ pub fn invalid_field(field: impl Into<String>, description: impl Into<String>) -
         .violation(field, description)
 }
 
+/// Several request fields are missing, malformed or out of range.
+pub fn invalid_fields(violations: &Violations) -> Failure {
+    let mut found = failure(ErrorReason::InvalidField, violations.to_string());
+    for violation in violations.as_slice() {
+        found = found.violation(&violation.field, &violation.problem);
+    }
+    match violations.as_slice().first() {
+        Some(first) => found.metadata("field", &first.field),
+        None => found,
+    }
+}
+
 impl Failure {
     /// Adds a fact that a program can act on.
     #[must_use]
@@ -49,11 +62,7 @@ impl Failure {
 
     /// Adds a field violation; call it once for each.
     #[must_use]
-    pub fn violation(
-        mut self,
-        field: impl Into<String>,
-        description: impl Into<String>,
-    ) -> Self {
+    pub fn violation(mut self, field: impl Into<String>, description: impl Into<String>) -> Self {
         self.violations.push(FieldViolation::new(field, description));
         self
     }
@@ -74,13 +83,13 @@ impl Failure {
 /// The status code each reason belongs to, as `errors/v1` documents it.
 pub fn code(reason: ErrorReason) -> Code {
     match reason {
-        ErrorReason::InvalidField
-        | ErrorReason::InvalidExpression
-        | ErrorReason::BatchTooLarge => Code::InvalidArgument,
+        ErrorReason::InvalidField | ErrorReason::InvalidExpression | ErrorReason::BatchTooLarge => {
+            Code::InvalidArgument
+        }
         ErrorReason::Unauthenticated => Code::Unauthenticated,
-        ErrorReason::RoleRequired
-        | ErrorReason::WrongProject
-        | ErrorReason::AuthorMayNotDecide => Code::PermissionDenied,
+        ErrorReason::RoleRequired | ErrorReason::WrongProject | ErrorReason::AuthorMayNotDecide => {
+            Code::PermissionDenied
+        }
         ErrorReason::NotFound => Code::NotFound,
         ErrorReason::RequestIdReused => Code::AlreadyExists,
         ErrorReason::EtagMismatch => Code::Aborted,

@@ -1,12 +1,11 @@
 //! Creates or replaces a contract, once per request id, with an audit entry.
 
 use chrono::{DateTime, Utc};
-use northstar_domain::ProjectId;
 use northstar_proto::ingestion::v1 as pb;
+use northstar_server::Caller;
+use northstar_server::idempotent::Mutation;
 use northstar_store::ingestion::contracts::{Contract, begin_change, find, save};
-use northstar_store::{PgPool, audit, idempotency};
-use prost::Message as _;
-use uuid::Uuid;
+use northstar_store::{PgPool, audit};
 
 use crate::convert::contract_from_proto;
 use crate::error::Error;
@@ -16,29 +15,19 @@ const METHOD: &str = "/northstar.ingestion.v1.IngestionService/ApplyContract";
 
 pub(crate) async fn apply_contract(
     pool: &PgPool,
-    project: ProjectId,
-    principal: &str,
+    caller: &Caller,
     request: &pb::ApplyContractRequest,
     now: DateTime<Utc>,
 ) -> Result<pb::ApplyContractResponse, Error> {
     let wanted =
         request.contract.as_ref().ok_or_else(|| Error::invalid("contract", "is missing"))?;
     let (name, spec) = contract_from_proto(wanted).map_err(Error::violations)?;
-    let body = request.encode_to_vec();
-    let idempotent = idempotency_key(&request.request_id)?.map(|id| idempotency::Request {
-        project,
-        method: METHOD,
-        id,
-        body: &body,
-    });
+    let mutation = Mutation::new(caller, METHOD, &request.request_id, request)?;
+    let project = caller.project;
 
     let mut transaction = pool.begin().await.map_err(northstar_store::Error::from)?;
-    if let Some(key) = &idempotent
-        && let Some(response) = idempotency::find_response(&mut transaction, key).await?
-    {
-        return pb::ApplyContractResponse::decode(response.as_slice()).map_err(|_| {
-            Error::invalid("request_id", "was used by an older version; use another")
-        });
+    if let Some(answer) = mutation.find_answer(&mut transaction).await? {
+        return Ok(answer);
     }
     // Changes of a project's contracts run one after the other.
     begin_change(&mut transaction, project).await?;
@@ -64,7 +53,7 @@ pub(crate) async fn apply_contract(
                 });
                 let entry = audit::NewEntry {
                     project,
-                    actor: principal,
+                    actor: &caller.principal,
                     action: "contract.apply",
                     resource: &format!("contracts/{}", after.name),
                     detail: &detail,
@@ -79,16 +68,7 @@ pub(crate) async fn apply_contract(
         transaction.rollback().await.map_err(northstar_store::Error::from)?;
         return Ok(response);
     }
-    if let Some(key) = &idempotent {
-        idempotency::save_response(&mut transaction, key, &response.encode_to_vec(), now).await?;
-    }
+    mutation.save_answer(&mut transaction, &response, now).await?;
     transaction.commit().await.map_err(northstar_store::Error::from)?;
     Ok(response)
-}
-
-fn idempotency_key(request_id: &str) -> Result<Option<Uuid>, Error> {
-    if request_id.is_empty() {
-        return Ok(None);
-    }
-    request_id.parse().map(Some).map_err(|_| Error::invalid("request_id", "must be a UUID"))
 }

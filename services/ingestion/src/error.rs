@@ -27,8 +27,8 @@ pub(crate) enum Error {
     ContractChanged { name: String, etag: String },
     /// Whether the events were committed is not known.
     CommitUnknown,
-    /// A statement failed.
-    Store(Failure),
+    /// A statement failed, or a rule that every service shares.
+    Failed(Failure),
 }
 
 impl Error {
@@ -44,7 +44,7 @@ impl Error {
     pub(crate) fn may_be_retried(&self) -> bool {
         match self {
             Self::Overloaded | Self::CommitUnknown => true,
-            Self::Store(failure) => failure.reason() == ErrorReason::DependencyUnavailable,
+            Self::Failed(failure) => failure.reason() == ErrorReason::DependencyUnavailable,
             Self::Invalid { .. }
             | Self::InvalidFields(_)
             | Self::InvalidFilter { .. }
@@ -58,7 +58,13 @@ impl Error {
 
 impl From<northstar_store::Error> for Error {
     fn from(error: northstar_store::Error) -> Self {
-        Self::Store(error.into())
+        Self::Failed(error.into())
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
     }
 }
 
@@ -111,7 +117,7 @@ impl From<Error> for Status {
                  stored answers as a duplicate",
             )
             .metadata("dependency", "postgres"),
-            Error::Store(failure) => failure,
+            Error::Failed(failure) => failure,
         }
         .into()
     }

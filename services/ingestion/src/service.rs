@@ -12,10 +12,10 @@ use northstar_domain::event::{
 use northstar_domain::expression::Condition;
 use northstar_domain::{ProjectId, QuarantineId};
 use northstar_proto::ingestion::v1 as pb;
-use northstar_server::{Caller, caller};
+use northstar_server::caller;
+use northstar_server::page::page_size;
 use northstar_store::PgPool;
 use northstar_store::ingestion::{contracts, cursors, heads, identity, quarantine, sources};
-use northstar_store::page::PageSize;
 use pb::ingestion_service_server::IngestionService;
 use prost::Message;
 use tokio::sync::mpsc;
@@ -168,12 +168,11 @@ impl IngestionService for Ingestion {
         &self,
         request: Request<pb::ApplyContractRequest>,
     ) -> Result<Response<pb::ApplyContractResponse>, Status> {
-        let Caller { project, principal, .. } = caller(&request)?;
+        let caller = caller(&request)?;
         let request = request.into_inner();
-        let response =
-            apply_contract(&self.pool, project, &principal, &request, self.clock.now()).await?;
+        let response = apply_contract(&self.pool, &caller, &request, self.clock.now()).await?;
         // What was applied holds from the next request on.
-        self.contracts.reload(project).await.map_err(Error::from)?;
+        self.contracts.reload(caller.project).await.map_err(Error::from)?;
         Ok(Response::new(response))
     }
 
@@ -413,10 +412,6 @@ fn check_name(field: &'static str, name: &str, most: usize) -> Result<(), Error>
         return Err(Error::invalid(field, "must not be empty"));
     }
     check_text(field, name, most).map_err(|fault| Error::invalid(field, fault.message))
-}
-
-fn page_size(size: i32) -> Result<PageSize, Error> {
-    PageSize::from_request(size).map_err(|error| Error::invalid("page_size", error.to_string()))
 }
 
 fn unknown_page() -> Error {
