@@ -114,6 +114,73 @@ impl Suite {
         Ok(self.analyst.metrics().query_metric(request).await?.into_inner())
     }
 
+    /// Writes events to the log, in order, as ingestion does.
+    pub async fn ingest(&self, events: Vec<Event>) {
+        let mut transaction = self.superuser().begin().await.unwrap();
+        sqlx::query("INSERT INTO ingestion.log_heads VALUES (1, 0, 0) ON CONFLICT DO NOTHING")
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+        sqlx::query(
+            "INSERT INTO ingestion.sources (project_id, name) VALUES (1, 'web')
+             ON CONFLICT DO NOTHING",
+        )
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+        for event in events {
+            let position: i64 = sqlx::query_scalar(
+                "UPDATE ingestion.log_heads SET position = position + 1 RETURNING position",
+            )
+            .fetch_one(&mut *transaction)
+            .await
+            .unwrap();
+            sqlx::query(
+                "INSERT INTO ingestion.events
+                 SELECT $1, $2, NULL, $6, $2, 0, 1, source_id, 0, $1::text, $3,
+                        nullif($4, ''), nullif($5, ''), NULL, $7
+                 FROM ingestion.sources",
+            )
+            .bind(position)
+            .bind(time(event.at))
+            .bind(event.name)
+            .bind(&event.user)
+            .bind(event.anonymous)
+            .bind(self.clock.now())
+            .bind(sqlx::types::Json(&event.properties))
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+            if !event.anonymous.is_empty() && !event.user.is_empty() {
+                sqlx::query(
+                    "WITH head AS (
+                         UPDATE ingestion.log_heads SET identity_version = identity_version + 1
+                         RETURNING identity_version
+                     )
+                     INSERT INTO ingestion.identity_links
+                     SELECT 1, $1, $2, $3, $4, identity_version FROM head",
+                )
+                .bind(event.anonymous)
+                .bind(&event.user)
+                .bind(time(event.at))
+                .bind(position)
+                .execute(&mut *transaction)
+                .await
+                .unwrap();
+            }
+        }
+        sqlx::query(
+            "INSERT INTO ingestion.source_counts (project_id, source_id, last_received_at)
+             SELECT 1, source_id, $1 FROM ingestion.sources
+             ON CONFLICT (project_id, source_id) DO UPDATE SET last_received_at = $1",
+        )
+        .bind(self.clock.now())
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+        transaction.commit().await.unwrap();
+    }
+
     /// The one value of a metric over a range.
     pub async fn total(&self, name: &str, from: &str, to: &str) -> Option<f64> {
         let answer = self.query(question(name, from, to)).await.unwrap();
