@@ -115,7 +115,7 @@ mod tests {
         let (a, b) =
             (identity.actor(ActorKind::Anonymous, "a"), identity.actor(ActorKind::Anonymous, "b"));
         assert_eq!(identity.subjects()[a as usize], a);
-        assert_eq!(identity.subjects()[b as usize], identity.actor(ActorKind::User, "u1"));
+        assert_eq!(identity.subjects()[b as usize], identity.known(ActorKind::User, "u1"));
         identity.relink(&map);
         assert_eq!(identity.version(), version);
     }

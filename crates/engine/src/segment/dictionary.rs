@@ -204,10 +204,6 @@ impl Interner {
         code
     }
 
-    pub(crate) fn get(&self, text: &str) -> Option<u32> {
-        self.codes.get(text).copied()
-    }
-
     pub(crate) fn strings(&self) -> &[Box<str>] {
         &self.strings
     }

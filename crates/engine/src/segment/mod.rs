@@ -89,7 +89,6 @@ pub(crate) struct PropertyColumn<'a> {
 }
 
 impl PropertyColumn<'_> {
-    pub(crate) const MISSING: u32 = MISSING;
     pub(crate) const NUMBER: u32 = NUMBER;
     pub(crate) const FIRST_ENTRY: u32 = FIRST_ENTRY;
 
