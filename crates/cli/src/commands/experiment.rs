@@ -70,7 +70,7 @@ pub enum Experiment {
         json: bool,
     },
     /// Analyse a plain file, without a server.
-    AnalyzeFile(AnalyzeFile),
+    AnalyzeFile(Box<AnalyzeFile>),
 }
 
 /// An analysis as JSON.
@@ -198,7 +198,12 @@ impl From<pb::Analysis> for Analysis {
 /// Runs the command.
 pub async fn run(command: Experiment, connection: &Connection) -> anyhow::Result<()> {
     if let Experiment::AnalyzeFile(arguments) = command {
-        return analyze::run(&arguments);
+        let report = analyze::run(&arguments)?;
+        return if arguments.json {
+            output::json(&report)
+        } else {
+            output::line(report.to_string()).map_err(Into::into)
+        };
     }
     let mut experiments = connection.clients()?.experiments();
     let request_id = uuid::Uuid::new_v4().to_string();

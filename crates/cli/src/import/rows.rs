@@ -45,7 +45,7 @@ pub fn read(
     size: usize,
     progress: Progress,
 ) -> anyhow::Result<(mpsc::Receiver<Read>, String)> {
-    let mut reader = tabular::open(file, &tabular::Options::default())?;
+    let mut reader = tabular::open(file, tabular::Options::default())?;
     let mapping = document.bind(reader.headers())?;
     let source = mapping.source.clone();
     let file = file.display().to_string();
@@ -55,10 +55,18 @@ pub fn read(
         while let Some(row) = reader.next() {
             match row {
                 Ok(row) => add(&mut batch, &mapping, &file, &row),
+                Err(error) if error.fatal => {
+                    let sent = sender.blocking_send(Ok(std::mem::take(&mut batch)));
+                    if sent.is_ok() {
+                        // The receiver may have given up meanwhile.
+                        let _ = sender.blocking_send(Err(error.into()));
+                    }
+                    return;
+                }
                 Err(error) => add_unreadable(&mut batch, &file, error),
             }
             if batch.len() >= size {
-                progress.bytes(reader.bytes_read());
+                progress.bytes(reader.progress().bytes_read);
                 if sender.blocking_send(Ok(std::mem::take(&mut batch))).is_err() {
                     return;
                 }
@@ -71,13 +79,13 @@ pub fn read(
 }
 
 fn add(batch: &mut Batch, mapping: &Mapping, file: &str, row: &Row) {
-    match mapping.event(row.line, &row.cells) {
+    match mapping.event(row.line, &row.values) {
         Ok(event) => batch.events.push(event),
         Err(bad) => {
             let raw: Vec<&str> =
-                row.cells.iter().map(|cell| cell.as_deref().unwrap_or_default()).collect();
+                row.values.iter().map(|cell| cell.as_deref().unwrap_or_default()).collect();
             batch.malformed.push(MalformedRecord {
-                message_id: mapping.message_id(row.line, &row.cells),
+                message_id: mapping.message_id(row.line, &row.values),
                 raw: cut(raw.join("\t")),
                 reason: bad.reason.to_owned(),
                 field: bad.field.clone(),
