@@ -3,12 +3,16 @@
 
 mod api_key;
 pub mod canonical_json;
+pub mod catalog;
 mod clock;
 pub mod decision;
 pub mod duration;
 pub mod expression;
 mod id;
+pub mod kpi;
+pub mod metric;
 mod name;
+pub mod pillar;
 pub mod policy;
 mod role;
 pub mod timestamp;
@@ -21,5 +25,5 @@ pub use id::{ApiKeyId, DecisionRequestId, ProjectId, QuarantineId, RunId};
 pub use name::{InvalidName, ResourceName};
 pub use policy::DeciderRole;
 pub use role::{Role, UnknownRole};
-pub use violation::Violation;
+pub use violation::{InvalidExpression, MissingReference, Problems, Violation};
 pub use violations::Violations;

@@ -8,6 +8,7 @@ pub mod audit;
 mod connect;
 mod error;
 pub mod idempotency;
+pub mod metrics;
 pub mod outbox;
 pub mod page;
 
