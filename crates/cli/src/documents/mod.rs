@@ -192,6 +192,11 @@ pub async fn apply(
     document: &Document,
     mode: Mode,
 ) -> anyhow::Result<Outcome> {
+    let violations = document.violations();
+    if !violations.is_empty() {
+        let texts: Vec<_> = violations.iter().map(|found| format!("\n  {found}")).collect();
+        anyhow::bail!("{} cannot be applied:{}", document.title(), texts.concat());
+    }
     let before = fetch(clients, document.kind, &document.name).await?;
     let outcome = match before {
         None => Outcome::Created,
