@@ -2,19 +2,22 @@
 //! nobody: no I/O, no async, no wire format.
 
 mod api_key;
+pub mod assignment;
 pub mod canonical_json;
 pub mod catalog;
 mod clock;
 pub mod decision;
 pub mod duration;
+pub mod experiment;
 pub mod expression;
 mod id;
 pub mod kpi;
 pub mod metric;
 mod name;
-pub mod policy;
 pub mod pillar;
+pub mod policy;
 mod role;
+pub mod segment;
 pub mod timestamp;
 mod violation;
 mod violations;
@@ -26,3 +29,4 @@ pub use name::{InvalidName, ResourceName};
 pub use policy::DeciderRole;
 pub use role::{Role, UnknownRole};
 pub use violation::{MissingReference, Problems, Violation};
+pub use violations::Violations;
