@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::kpi::Kpi;
 use crate::metric::Metric;
 use crate::pillar::Pillar;
-use crate::violation::{MissingReference, Problems};
+use crate::violation::{InvalidExpression, MissingReference, Problems};
 use crate::{ResourceName, Violation};
 
 /// Compiles a CEL filter, or says what is wrong with it. The engine does that;
@@ -30,7 +30,7 @@ impl Catalog {
     /// this name, whether it is new or replaces one.
     pub fn check_metric(
         &self,
-        name: &ResourceName,
+        name: &str,
         metric: &Metric,
         compile: CompileFilter<'_>,
     ) -> Problems {
@@ -39,7 +39,11 @@ impl Catalog {
             if !selector.filter.trim().is_empty()
                 && let Err(problem) = compile(&selector.filter)
             {
-                problems.expressions.push(Violation::new(format!("{path}.filter"), problem));
+                problems.expressions.push(InvalidExpression {
+                    field: format!("{path}.filter"),
+                    expression: selector.filter.clone(),
+                    problem,
+                });
             }
         }
         for (field, part) in metric.parts().into_iter().filter(|(_, part)| !part.is_empty()) {
@@ -62,8 +66,8 @@ impl Catalog {
 
     /// A ratio is made of counts, uniques, sums and means, so no chain of
     /// ratios, and no cycle, can exist.
-    fn check_part(&self, problems: &mut Problems, name: &ResourceName, field: String, part: &str) {
-        if part == name.as_str() {
+    fn check_part(&self, problems: &mut Problems, name: &str, field: String, part: &str) {
+        if part == name {
             let problem = "a ratio cannot be computed from itself";
             problems.fields.push(Violation::new(field, problem));
             return;
@@ -89,10 +93,10 @@ impl Catalog {
         }
     }
 
-    fn ratio_of(&self, name: &ResourceName) -> Option<&ResourceName> {
+    fn ratio_of(&self, name: &str) -> Option<&ResourceName> {
         self.metrics
             .iter()
-            .find(|(_, metric)| metric.parts().iter().any(|(_, part)| *part == name.as_str()))
+            .find(|(_, metric)| metric.parts().iter().any(|(_, part)| *part == name))
             .map(|(ratio, _)| ratio)
     }
 
@@ -131,10 +135,9 @@ impl Catalog {
             let fields = pillar.violations();
             ("Pillar", name, Problems { fields, ..Problems::default() })
         });
-        let metrics = self
-            .metrics
-            .iter()
-            .map(|(name, metric)| ("Metric", name, self.check_metric(name, metric, compile)));
+        let metrics = self.metrics.iter().map(|(name, metric)| {
+            ("Metric", name, self.check_metric(name.as_str(), metric, compile))
+        });
         let kpis = self.kpis.iter().map(|(name, kpi)| ("Kpi", name, self.check_kpi(kpi)));
         pillars.chain(metrics).chain(kpis).filter(|(_, _, problems)| !problems.is_empty()).collect()
     }
@@ -176,12 +179,11 @@ mod tests {
     #[test]
     fn a_ratio_of_a_ratio_is_refused_from_both_ends() {
         let catalog = catalog();
-        let above = catalog.check_metric(&name("new"), &ratio("paid-rate", "paid"), &compile);
+        let above = catalog.check_metric("new", &ratio("paid-rate", "paid"), &compile);
         assert_eq!(above.fields[0].field, "ratio.numerator");
-        let below = catalog.check_metric(&name("paid"), &ratio("signups", "signups"), &compile);
+        let below = catalog.check_metric("paid", &ratio("signups", "signups"), &compile);
         assert_eq!(below.fields[0].field, "definition");
-        let itself =
-            catalog.check_metric(&name("paid-rate"), &ratio("paid", "paid-rate"), &compile);
+        let itself = catalog.check_metric("paid-rate", &ratio("paid", "paid-rate"), &compile);
         assert_eq!(itself.fields[0].field, "ratio.denominator");
     }
 
@@ -192,10 +194,10 @@ mod tests {
             definition: Some(Definition::Sum { event, property: String::new() }),
             ..Metric::default()
         };
-        let problems = catalog().check_metric(&name("new"), &metric, &compile);
+        let problems = catalog().check_metric("new", &metric, &compile);
         assert_eq!(problems.fields[0].field, "sum.property");
         assert_eq!(problems.expressions[0].field, "sum.event.filter");
-        let problems = catalog().check_metric(&name("new"), &ratio("paid", "nobody"), &compile);
+        let problems = catalog().check_metric("new", &ratio("paid", "nobody"), &compile);
         assert_eq!(problems.missing[0].name, "nobody");
     }
 

@@ -288,20 +288,23 @@ impl Definition {
         }
         let kind = self.kind();
         match self {
-            Self::Count { .. } | Self::Unique { .. } => {}
+            Self::Count { .. } => {}
+            Self::Unique { of, .. } => check_line(found, format!("{kind}.of"), &of.to_string()),
             Self::Sum { property, .. } | Self::Mean { property, .. } => {
+                let path = format!("{kind}.property");
                 if property_path(property).is_empty() {
-                    found.push(Violation::new(
-                        format!("{kind}.property"),
-                        "is required, for example \"amount\"",
-                    ));
+                    found.push(Violation::new(path, "is required, for example \"amount\""));
+                } else {
+                    check_line(found, path, property);
                 }
             }
             Self::Ratio { numerator, denominator } => {
                 for (field, name) in [("numerator", numerator), ("denominator", denominator)] {
+                    let path = format!("{kind}.{field}");
                     if name.is_empty() {
-                        let path = format!("{kind}.{field}");
                         found.push(Violation::new(path, "is required: the name of a metric"));
+                    } else {
+                        check_line(found, path, name);
                     }
                 }
             }

@@ -9,6 +9,8 @@ mod connect;
 mod error;
 pub mod experiments;
 pub mod idempotency;
+pub mod ingestion;
+pub mod metrics;
 pub mod outbox;
 pub mod page;
 

@@ -8,6 +8,10 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Violation;
+use crate::violation::check_line;
+
+/// Longest filter, in bytes.
+const MAX_FILTER: usize = 4_096;
 
 /// Picks events by name and condition.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -25,8 +29,10 @@ impl EventSelector {
     }
 
     pub(super) fn check(&self, found: &mut Vec<Violation>, path: &str) {
-        if self.name.len() > 200 {
-            found.push(Violation::new(format!("{path}.event"), "must be at most 200 bytes"));
+        check_line(found, format!("{path}.event"), &self.name);
+        if self.filter.len() > MAX_FILTER || self.filter.contains('\0') {
+            let problem = format!("must be at most {MAX_FILTER} bytes, none of them zero");
+            found.push(Violation::new(format!("{path}.filter"), problem));
         }
     }
 }
