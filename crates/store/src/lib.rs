@@ -7,6 +7,7 @@ pub mod approvals;
 pub mod audit;
 mod connect;
 mod error;
+pub mod experiments;
 pub mod idempotency;
 pub mod ingestion;
 pub mod metrics;
