@@ -1,12 +1,22 @@
 //! What the words mean: ids, roles, names, states and rules. This crate knows
 //! nobody: no I/O, no async, no wire format.
 
+mod api_key;
+pub mod canonical_json;
 mod clock;
+pub mod decision;
+pub mod duration;
 mod id;
 mod name;
+pub mod policy;
 mod role;
+pub mod timestamp;
+mod violation;
 
+pub use api_key::ApiKeySecret;
 pub use clock::{Clock, SystemClock};
 pub use id::{ApiKeyId, DecisionRequestId, ProjectId, QuarantineId, RunId};
 pub use name::{InvalidName, ResourceName};
+pub use policy::DeciderRole;
 pub use role::{Role, UnknownRole};
+pub use violation::{Violation, Violations};

@@ -31,14 +31,8 @@ pub struct UnknownRole(pub String);
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 6] = [
-        Self::Ingest,
-        Self::Viewer,
-        Self::Analyst,
-        Self::Operator,
-        Self::Approver,
-        Self::Admin,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Ingest, Self::Viewer, Self::Analyst, Self::Operator, Self::Approver, Self::Admin];
 
     /// Whether a holder of this role may do what needs `required`.
     ///
