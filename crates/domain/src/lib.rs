@@ -12,6 +12,7 @@ pub mod policy;
 mod role;
 pub mod timestamp;
 mod violation;
+mod violations;
 
 pub use api_key::ApiKeySecret;
 pub use clock::{Clock, SystemClock};
@@ -19,4 +20,5 @@ pub use id::{ApiKeyId, DecisionRequestId, ProjectId, QuarantineId, RunId};
 pub use name::{InvalidName, ResourceName};
 pub use policy::DeciderRole;
 pub use role::{Role, UnknownRole};
-pub use violation::{Violation, Violations};
+pub use violation::Violation;
+pub use violations::Violations;

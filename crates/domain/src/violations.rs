@@ -1,16 +1,9 @@
-//! Everything that is wrong with a document, not only the first thing.
+//! Collects everything that is wrong with a document, not only the first thing.
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
-/// One field that breaks a rule.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Violation {
-    /// Path of the field, for example `experiment.guardrails[0].margin`.
-    pub field: String,
-    /// What is wrong, and what to do.
-    pub description: String,
-}
+use crate::Violation;
 
 /// Every field of a document that breaks a rule, in the order they were looked
 /// at.
@@ -24,14 +17,14 @@ impl Violations {
     }
 
     /// Adds one.
-    pub fn push(&mut self, field: impl Into<String>, description: impl Into<String>) {
-        self.0.push(Violation { field: field.into(), description: description.into() });
+    pub fn push(&mut self, field: impl Into<String>, problem: impl Into<String>) {
+        self.0.push(Violation::new(field, problem));
     }
 
     /// Adds one unless the rule holds.
-    pub fn require(&mut self, holds: bool, field: &str, description: &str) {
+    pub fn require(&mut self, holds: bool, field: &str, problem: &str) {
         if !holds {
-            self.push(field, description);
+            self.push(field, problem);
         }
     }
 
@@ -81,7 +74,7 @@ impl Display for Violations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, violation) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
-            write!(f, "{separator}{}: {}", violation.field, violation.description)?;
+            write!(f, "{separator}{violation}")?;
         }
         Ok(())
     }
