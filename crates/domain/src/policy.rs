@@ -158,20 +158,20 @@ impl Terms {
 }
 
 impl PolicySpec {
-    /// Everything that is wrong with it; field paths begin with `policy.`.
+    /// Everything that is wrong with it; field paths begin at the spec.
     pub fn violations(&self) -> Violations {
         let mut violations = Violations::new();
         violations.require(
             (1..=QUORUM_LIMIT).contains(&self.quorum),
-            "policy.quorum",
+            "quorum",
             "must lie between 1 and 100",
         );
         violations.require(
             self.sla >= TimeDelta::minutes(1) && self.sla <= TimeDelta::days(366),
-            "policy.sla",
+            "sla",
             "must lie between one minute and 366 days",
         );
-        violations.require_text("policy.owner", &self.owner, OWNER_LIMIT);
+        violations.require_text("owner", &self.owner, OWNER_LIMIT);
         violations
     }
 
@@ -222,6 +222,6 @@ mod tests {
         };
         let violations = spec.violations();
         let fields: Vec<_> = violations.as_slice().iter().map(|v| v.field.as_str()).collect();
-        assert_eq!(fields, ["policy.quorum", "policy.sla", "policy.owner"]);
+        assert_eq!(fields, ["quorum", "sla", "owner"]);
     }
 }

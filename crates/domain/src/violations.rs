@@ -51,6 +51,15 @@ impl Violations {
         self.0.extend(others.0);
     }
 
+    /// The same with every path below a field, for example `policy`.
+    #[must_use]
+    pub fn below(self, field: &str) -> Self {
+        let lower = |violation: Violation| {
+            Violation::new(format!("{field}.{}", violation.field), violation.problem)
+        };
+        Self(self.0.into_iter().map(lower).collect())
+    }
+
     /// Whether nothing was wrong.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

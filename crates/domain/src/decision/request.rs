@@ -94,25 +94,24 @@ pub struct Proposal {
 }
 
 impl Proposal {
-    /// Everything that is wrong with it; field paths begin with
-    /// `decision_request.`.
+    /// Everything that is wrong with it; field paths begin at the proposal.
     pub fn violations(&self) -> Violations {
         let mut violations = Violations::new();
-        violations.require_text("decision_request.subject", &self.subject, SUBJECT_LIMIT);
-        violations.require_text("decision_request.summary", &self.summary, SUMMARY_LIMIT);
+        violations.require_text("subject", &self.subject, SUBJECT_LIMIT);
+        violations.require_text("summary", &self.summary, SUMMARY_LIMIT);
         if self.evidence.is_empty() {
             violations.push(
-                "decision_request.evidence",
+                "evidence",
                 "must hold at least one fact: a decision without evidence cannot be asked for",
             );
         }
         violations.require(
             self.evidence.len() <= EVIDENCE_COUNT_LIMIT,
-            "decision_request.evidence",
+            "evidence",
             "must hold at most 32 facts",
         );
         for (index, evidence) in self.evidence.iter().enumerate() {
-            let field = |name| format!("decision_request.evidence[{index}].{name}");
+            let field = |name| format!("evidence[{index}].{name}");
             violations.require_text(&field("title"), &evidence.title, TITLE_LIMIT);
             violations.require_text(&field("source"), &evidence.source, SUBJECT_LIMIT);
             violations.require_text(&field("json"), &evidence.json, EVIDENCE_LIMIT);

@@ -164,7 +164,7 @@ fn a_decision_without_evidence_cannot_be_asked_for() {
     bare.subject.clear();
     let violations = bare.violations();
     let fields: Vec<_> = violations.as_slice().iter().map(|v| v.field.as_str()).collect();
-    assert_eq!(fields, ["decision_request.subject", "decision_request.evidence"]);
+    assert_eq!(fields, ["subject", "evidence"]);
     assert!(proposal().violations().is_empty());
 }
 
