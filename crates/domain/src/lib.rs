@@ -1,17 +1,25 @@
 //! What the words mean: ids, roles, names, states and rules. This crate knows
 //! nobody: no I/O, no async, no wire format.
 
+mod api_key;
+pub mod canonical_json;
 mod clock;
+pub mod decision;
 pub mod duration;
 pub mod expression;
 mod id;
 mod name;
+pub mod policy;
 mod role;
 pub mod timestamp;
 mod violation;
+mod violations;
 
+pub use api_key::ApiKeySecret;
 pub use clock::{Clock, SystemClock};
 pub use id::{ApiKeyId, DecisionRequestId, ProjectId, QuarantineId, RunId};
 pub use name::{InvalidName, ResourceName};
+pub use policy::DeciderRole;
 pub use role::{Role, UnknownRole};
 pub use violation::Violation;
+pub use violations::Violations;

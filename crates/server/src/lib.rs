@@ -2,6 +2,9 @@
 //! telemetry, shutdown, status.
 
 mod caller;
+pub mod idempotent;
+pub mod outbox;
+pub mod page;
 pub mod status;
 
 pub use caller::{Caller, caller};

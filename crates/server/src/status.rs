@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use northstar_domain::Violations;
 use northstar_proto::ERROR_DOMAIN;
 use northstar_proto::errors::v1::ErrorReason;
 use tonic::{Code, Status};
@@ -37,6 +38,18 @@ pub fn invalid_field(field: impl Into<String>, description: impl Into<String>) -
     failure(ErrorReason::InvalidField, format!("{field}: {description}"))
         .metadata("field", field.clone())
         .violation(field, description)
+}
+
+/// Several request fields are missing, malformed or out of range.
+pub fn invalid_fields(violations: &Violations) -> Failure {
+    let mut found = failure(ErrorReason::InvalidField, violations.to_string());
+    for violation in violations.as_slice() {
+        found = found.violation(&violation.field, &violation.problem);
+    }
+    match violations.as_slice().first() {
+        Some(first) => found.metadata("field", &first.field),
+        None => found,
+    }
 }
 
 impl Failure {

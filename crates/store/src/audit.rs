@@ -189,12 +189,10 @@ pub async fn verify(connection: &mut PgConnection, project: ProjectId) -> Result
         }
     }
     // An entry cut off at the end leaves the chain sound but not the head.
-    let head = sqlx::query!(
-        "SELECT sequence, hash FROM audit.heads WHERE project_id = $1",
-        project.0,
-    )
-    .fetch_optional(connection)
-    .await?;
+    let head =
+        sqlx::query!("SELECT sequence, hash FROM audit.heads WHERE project_id = $1", project.0,)
+            .fetch_optional(connection)
+            .await?;
     let complete = head.is_none_or(|head| head.sequence == last && head.hash == previous);
     Ok(Verification {
         entries: last,

@@ -48,13 +48,8 @@ pub enum Service {
 
 impl Service {
     /// Every service.
-    pub const ALL: [Self; 5] = [
-        Self::Ingestion,
-        Self::Metrics,
-        Self::Experiments,
-        Self::Approvals,
-        Self::Automations,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Ingestion, Self::Metrics, Self::Experiments, Self::Approvals, Self::Automations];
 
     /// The service's name, which is its schema's.
     pub fn as_str(self) -> &'static str {

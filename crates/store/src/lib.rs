@@ -3,10 +3,12 @@
 //! transaction; look-ups return `Option`.
 
 pub mod access;
+pub mod approvals;
 pub mod audit;
 mod connect;
 mod error;
 pub mod idempotency;
+pub mod outbox;
 pub mod page;
 
 pub use connect::{Config, Service, connect, migrate, schema_is_current};
