@@ -1,18 +1,21 @@
 #!/usr/bin/env python3
 """Renders every kustomize overlay and holds the result against the Kubernetes schemas and against our own rules.
 
-The schemas say that a manifest would be accepted; the rules say that it is what deploy/README.md promises: hardened containers, pinned images, probes, and no
-reference to something that the overlay does not create or document. Runs in the tools environment (.ci/tools); takes no arguments.
+The schemas say that a manifest would be accepted; the rules say that it is what deploy/README.md promises: hardened containers, pinned images, probes, no
+reference to something that the overlay does not create or document, and no environment variable that the services do not read. Runs in the tools environment (.ci/tools); takes no arguments.
 """
 
 import pathlib
+import re
 import subprocess
 import sys
 
 import kubernetes_validate
 import yaml
 
-DEPLOY = pathlib.Path(__file__).resolve().parent.parent / "deploy"
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DEPLOY = ROOT / "deploy"
+OVERLAYS = sorted((DEPLOY / "overlays").iterdir())
 KUBERNETES_VERSIONS = ["1.30", "1.37"]  # the oldest we support (the preStop sleep), and the newest that the schemas cover
 SERVICES = ["ingestion", "metrics", "experiments", "approvals", "automations"]
 # What a person puts into the namespace beforehand; deploy/README.md lists the same names.
@@ -94,9 +97,44 @@ def overlay_errors(things):
                 yield f"{kind}/{service} is missing"
 
 
+def variables_read(folder):
+    """The environment variables that the Rust code below a folder reads into its configuration."""
+    sources = (ROOT / folder).rglob("*.rs")
+    return {name for source in sources for name in re.findall(r'\benv = "([A-Z_]+)"', source.read_text())}
+
+
+def variables_set(things):
+    """The environment variables that an overlay sets for the services."""
+    for thing in things:
+        if thing["kind"] == "ConfigMap" and thing["metadata"]["name"].startswith("suite-"):
+            yield from thing["data"]
+        if thing["kind"] == "Deployment":
+            for container in thing["spec"]["template"]["spec"]["containers"]:
+                yield from (variable["name"] for variable in container.get("env", []))
+
+
+def contract_errors():
+    """Where the environment that we set, the one that we document and the one that the services read are not the same."""
+    read = variables_read("crates/server") | variables_read("crates/store")
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    for name, service in compose["services"].items():
+        if name in SERVICES:
+            for variable in sorted(service["environment"].keys() - read):
+                yield f"compose.yaml: {name} is given {variable}, which no service reads"
+    for overlay in OVERLAYS:
+        for variable in sorted(set(variables_set(render(overlay))) - read):
+            yield f"overlays/{overlay.name}: {variable} is set, which no service reads"
+    documented = set(re.findall(r"`([A-Z_]+)`", (DEPLOY / "README.md").read_text()))
+    for variable in sorted(read - documented):
+        yield f"README.md: {variable} is read by the services, but not in the table of the environment"
+
+
 def main():
-    failures = 0
-    for overlay in sorted((DEPLOY / "overlays").iterdir()):
+    errors = list(contract_errors())
+    failures = len(errors)
+    for error in errors:
+        print(error, file=sys.stderr)
+    for overlay in OVERLAYS:
         things = render(overlay)
         errors = list(overlay_errors(things))
         failures += len(errors)

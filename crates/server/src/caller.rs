@@ -25,7 +25,9 @@ pub struct Caller {
 /// UNAUTHENTICATED when the request came around the auth layer.
 #[expect(clippy::result_large_err, reason = "tonic's handlers return Status")]
 pub fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
-    request.extensions().get::<Caller>().cloned().ok_or_else(|| {
-        failure(ErrorReason::Unauthenticated, "this call needs an API key").into()
-    })
+    request
+        .extensions()
+        .get::<Caller>()
+        .cloned()
+        .ok_or_else(|| failure(ErrorReason::Unauthenticated, "this call needs an API key").into())
 }

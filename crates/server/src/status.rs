@@ -62,11 +62,7 @@ impl Failure {
 
     /// Adds a field violation; call it once for each.
     #[must_use]
-    pub fn violation(
-        mut self,
-        field: impl Into<String>,
-        description: impl Into<String>,
-    ) -> Self {
+    pub fn violation(mut self, field: impl Into<String>, description: impl Into<String>) -> Self {
         self.violations.push(FieldViolation::new(field, description));
         self
     }
@@ -87,13 +83,13 @@ impl Failure {
 /// The status code each reason belongs to, as `errors/v1` documents it.
 pub fn code(reason: ErrorReason) -> Code {
     match reason {
-        ErrorReason::InvalidField
-        | ErrorReason::InvalidExpression
-        | ErrorReason::BatchTooLarge => Code::InvalidArgument,
+        ErrorReason::InvalidField | ErrorReason::InvalidExpression | ErrorReason::BatchTooLarge => {
+            Code::InvalidArgument
+        }
         ErrorReason::Unauthenticated => Code::Unauthenticated,
-        ErrorReason::RoleRequired
-        | ErrorReason::WrongProject
-        | ErrorReason::AuthorMayNotDecide => Code::PermissionDenied,
+        ErrorReason::RoleRequired | ErrorReason::WrongProject | ErrorReason::AuthorMayNotDecide => {
+            Code::PermissionDenied
+        }
         ErrorReason::NotFound => Code::NotFound,
         ErrorReason::RequestIdReused => Code::AlreadyExists,
         ErrorReason::EtagMismatch => Code::Aborted,
