@@ -2,15 +2,19 @@
 //! nobody: no I/O, no async, no wire format.
 
 mod api_key;
+pub mod automation;
 pub mod canonical_json;
 mod clock;
 pub mod decision;
 pub mod duration;
 pub mod expression;
+pub mod holdout;
 mod id;
 mod name;
 pub mod policy;
+pub mod retry;
 mod role;
+pub mod run;
 pub mod timestamp;
 mod violation;
 mod violations;
