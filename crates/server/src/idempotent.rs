@@ -35,7 +35,10 @@ impl Mutation {
         let id = match request_id {
             "" => None,
             text => Some(text.parse().map_err(|_| {
-                invalid_field("request_id", "must be a UUID, or empty for a call that is not retried")
+                invalid_field(
+                    "request_id",
+                    "must be a UUID, or empty for a call that is not retried",
+                )
             })?),
         };
         let mut body = request.encode_to_vec();

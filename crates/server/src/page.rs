@@ -9,7 +9,6 @@ use crate::status::{Failure, invalid_field};
 /// # Errors
 /// INVALID_FIELD when it is negative or above 1,000.
 pub fn page_size(size: i32) -> Result<PageSize, Failure> {
-    PageSize::from_request(size).map_err(|_| {
-        invalid_field("page_size", format!("must lie between 0 and 1000, not {size}"))
-    })
+    PageSize::from_request(size)
+        .map_err(|_| invalid_field("page_size", format!("must lie between 0 and 1000, not {size}")))
 }

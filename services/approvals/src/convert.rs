@@ -26,7 +26,7 @@ pub fn policy_from_proto(policy: pb::Policy) -> Result<Policy, Violations> {
     // Rules beyond the spelling are told together with it: what could not be
     // read gets a value that breaks none.
     let spec = PolicySpec {
-        action: action.clone().unwrap_or_else(|| "not.read".parse().expect("two words")),
+        action: action.unwrap_or_else(|| "not.read".parse().expect("two words")),
         role: role.unwrap_or(DeciderRole::Approver),
         quorum: u32::try_from(policy.quorum).unwrap_or(0),
         sla: sla.unwrap_or(TimeDelta::hours(1)),

@@ -158,9 +158,8 @@ pub(crate) async fn record(
     append_audit(&mut tx, caller, "decision.verdict", id, &detail, now).await?;
     Outbox::Approvals.put(&mut tx, &events::verdict(caller.project, &after, verdict)).await?;
 
-    let response = pb::RecordVerdictResponse {
-        decision_request: Some(decision_request_to_proto(&after)),
-    };
+    let response =
+        pb::RecordVerdictResponse { decision_request: Some(decision_request_to_proto(&after)) };
     mutation.save_answer(&mut tx, &response, now).await?;
     tx.commit().await.map_err(northstar_store::Error::from)?;
     Ok(response)

@@ -18,10 +18,8 @@ pub(crate) fn verdict(
     request: &DecisionRequest,
     verdict: &Verdict,
 ) -> NewMessage {
-    let id = format!(
-        "decision/{}/verdict/{}/{}",
-        request.id, verdict.review_cycle, verdict.approver
-    );
+    let id =
+        format!("decision/{}/verdict/{}/{}", request.id, verdict.review_cycle, verdict.approver);
     let more = json!({
         "kind": verdict.kind.as_str(),
         "review_cycle": verdict.review_cycle,
@@ -59,6 +57,7 @@ fn message(
         message_id,
         name: format!("northstar.decision.{what}"),
         user_id: format!("principal:{actor}"),
+        anonymous_id: String::new(),
         occurred_at,
         properties,
     }

@@ -1,12 +1,12 @@
 //! Policies: apply, get, list.
 
+use northstar_domain::Violations;
 use northstar_proto::approvals::v1 as pb;
 use northstar_server::Caller;
 use northstar_server::idempotent::Mutation;
 use northstar_server::page::page_size;
 use northstar_store::approvals::{self as store, StoredPolicy};
 use northstar_store::audit;
-use northstar_domain::Violations;
 use serde_json::json;
 
 use crate::Approvals;

@@ -129,6 +129,7 @@ pub async fn insert(
     definition: &Definition,
     now: DateTime<Utc>,
 ) -> Result<bool> {
+    let digest = definition.digest();
     let done = sqlx::query!(
         "INSERT INTO automations.automations
              (project_id, name, definition, definition_digest, state, sunset_at, version, updated_at)
@@ -136,7 +137,7 @@ pub async fn insert(
         project.0,
         definition.name().as_str(),
         definition.canonical(),
-        definition.digest().as_bytes().as_slice(),
+        digest.as_bytes(),
         definition.sunset(),
         now,
     )
@@ -154,6 +155,7 @@ pub async fn update_definition(
     definition: &Definition,
     now: DateTime<Utc>,
 ) -> Result<bool> {
+    let digest = definition.digest();
     let done = sqlx::query!(
         "UPDATE automations.automations
          SET definition = $3, definition_digest = $4, sunset_at = $5, activation = NULL,
@@ -162,7 +164,7 @@ pub async fn update_definition(
         project.0,
         definition.name().as_str(),
         definition.canonical(),
-        definition.digest().as_bytes().as_slice(),
+        digest.as_bytes(),
         definition.sunset(),
         now,
     )
@@ -220,7 +222,7 @@ pub async fn activate(
            RETURNING activation"#,
         project.0,
         name.as_str(),
-        digest.as_bytes().as_slice(),
+        digest.as_bytes(),
         approval.decision().0,
         actor,
         now,

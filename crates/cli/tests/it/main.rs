@@ -1,0 +1,3 @@
+//! The `northstar` binary, run as a person or a script would run it.
+
+mod analyze;
