@@ -111,7 +111,9 @@ macro_rules! outbox {
                     Row,
                     "SELECT outbox_id, project_id, message_id, name, user_id, anonymous_id,
                             occurred_at, properties
-                     FROM " + $table + " WHERE refusal IS NULL
+                     FROM "
+                        + $table
+                        + " WHERE refusal IS NULL
                      ORDER BY outbox_id LIMIT $1 FOR UPDATE SKIP LOCKED",
                     limit,
                 )

@@ -38,6 +38,8 @@ pub struct LeasedRun {
     pub last_error: String,
     /// Number of this lease.
     pub fence: i64,
+    /// When the run was made.
+    pub created_at: DateTime<Utc>,
     /// When the lease ends.
     pub lease_expires_at: DateTime<Utc>,
 }
@@ -70,6 +72,7 @@ struct Row {
     actions_done: i32,
     last_error: String,
     fence: i64,
+    created_at: DateTime<Utc>,
 }
 
 /// Takes up to `limit` runs that are due, longest waiting first: runs that wait
@@ -91,7 +94,7 @@ pub async fn lease(
          FROM due WHERE run.run_id = due.run_id
          RETURNING run.run_id, project_id, automation, activation, subject, anonymous,
                    trigger_position, trigger_at, trigger_event, trigger_properties, attempts,
-                   actions_done, last_error, fence",
+                   actions_done, last_error, fence, created_at",
         now,
         until,
         limit,
@@ -113,6 +116,7 @@ pub async fn lease(
         actions_done: row.actions_done,
         last_error: row.last_error,
         fence: row.fence,
+        created_at: row.created_at,
         lease_expires_at: until,
     });
     Ok(leased.collect())
