@@ -1,5 +1,6 @@
 //! Names of resources: what people write in YAML and on the command line.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -53,6 +54,13 @@ impl TryFrom<String> for ResourceName {
 impl From<ResourceName> for String {
     fn from(name: ResourceName) -> Self {
         name.0
+    }
+}
+
+/// So that a map by name is searched by text.
+impl Borrow<str> for ResourceName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

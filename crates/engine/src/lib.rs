@@ -1,1 +1,42 @@
 //! Events as actor-sorted columns, and the KPI kernels that scan them.
+//!
+//! A [`Dataset`] holds the events of one project: immutable memory-mapped segments, a fresh tail in
+//! memory, and the identity map that resolves an anonymous id to a user. [`Dataset::snapshot`] gives a consistent
+//! view that stays valid while appends go on; [`Snapshot::query`] answers a [`Query`] from it, and
+//! [`Snapshot::variant_stats`] answers the question of experiments and automations.
+//!
+//! What is absent: SQL, async, the network and the clock. Time enters as an argument, the log through
+//! [`Dataset::append`], and the manifest of segments is kept by the caller.
+//!
+//! # Order
+//!
+//! Events of a subject are in the total order (effective time, sequence, position). "Later" means later in that
+//! order, see [`Ties`] for the exceptions a question may ask for.
+
+pub mod calendar;
+mod dataset;
+mod error;
+mod event;
+pub mod filter;
+mod identity;
+mod kernels;
+mod query;
+mod runs;
+mod segment;
+mod snapshot;
+mod tail;
+mod variants;
+
+pub use calendar::Grain;
+pub use dataset::{Appended, Compacted, CompactionJob, Dataset, FinishedCompaction, SegmentInfo};
+pub use error::{Error, Result, SegmentFault};
+pub use event::{Actor, EventRecord};
+pub use filter::{Filter, FilterError};
+pub use kernels::Partial;
+pub use query::{
+    Anchor, Answer, Detail, Dimension, DistinctOf, DurationDetail, Entry, EventSelector,
+    FunnelSpec, FunnelStepDetail, Maturity, MetricSpec, Period, Query, RetentionCell,
+    RetentionSpec, Return, Row, Statistic, Ties, TimeToEventSpec,
+};
+pub use snapshot::Snapshot;
+pub use variants::{Moments, Outcome, VariantAnswer, VariantQuery, VariantStats};

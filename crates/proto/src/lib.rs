@@ -9,7 +9,11 @@ pub const ERROR_DOMAIN: &str = "northstar";
 pub const FILE_DESCRIPTOR_SET: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
-#[expect(missing_docs, reason = "generated; the contracts are documented in proto/")]
+#[expect(
+    missing_docs,
+    clippy::allow_attributes,
+    reason = "generated; the contracts are documented in proto/"
+)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/all.rs"));
 }

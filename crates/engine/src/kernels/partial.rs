@@ -1,0 +1,208 @@
+//! Partial answers: what one range of subjects contributes, mergeable and serialisable.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::space::Space;
+
+/// The contribution of one data set (or one part of it) to an answer. Merge all of them, in a fixed order, then
+/// [finish](Partial::finish).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Partial {
+    pub(super) leaves: Vec<Leaf>,
+    pub(super) as_of_micros: i64,
+    pub(super) events_scanned: u64,
+    pub(super) subjects: u64,
+    pub(super) watermark: i64,
+}
+
+impl Partial {
+    /// Adds the contribution of other subjects to the same question. Counts of accounts and of property values are
+    /// united; everything else adds up, so no subject may be in both.
+    pub fn merge(&mut self, other: Self) {
+        for (mine, theirs) in self.leaves.iter_mut().zip(other.leaves) {
+            mine.merge(theirs);
+        }
+        self.as_of_micros = self.as_of_micros.max(other.as_of_micros);
+        self.events_scanned += other.events_scanned;
+        self.subjects += other.subjects;
+        self.watermark = self.watermark.max(other.watermark);
+    }
+}
+
+/// The contribution to one metric that is no ratio.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Leaf {
+    pub space: Space,
+    pub cells: BTreeMap<u64, State>,
+}
+
+impl Leaf {
+    /// Merges the states of pieces, in their order.
+    pub(crate) fn collect(
+        space: Space,
+        pieces: impl IntoIterator<Item = Vec<(u64, State)>>,
+    ) -> Self {
+        let mut leaf = Self { space, cells: BTreeMap::new() };
+        pieces.into_iter().flatten().for_each(|(cell, state)| leaf.add(cell, state));
+        leaf
+    }
+
+    fn add(&mut self, cell: u64, state: State) {
+        match self.cells.entry(cell) {
+            std::collections::btree_map::Entry::Vacant(slot) => _ = slot.insert(state),
+            std::collections::btree_map::Entry::Occupied(mut slot) => slot.get_mut().merge(state),
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        if self.space.dimensions == other.space.dimensions {
+            other.cells.into_iter().for_each(|(cell, state)| self.add(cell, state));
+            return;
+        }
+        let before = self.space.clone();
+        let translate = self.space.absorb(&other.space);
+        // New values change how the cells that are here are numbered, too.
+        let renumber = self.space.clone().absorb(&before);
+        let mine = std::mem::take(&mut self.cells);
+        self.cells =
+            mine.into_iter().map(|(cell, state)| (renumber(&self.space, cell), state)).collect();
+        for (cell, state) in other.cells {
+            self.add(translate(&self.space, cell), state);
+        }
+    }
+}
+
+/// What is known about one cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum State {
+    Count(u64),
+    /// Hashes of distinct values, unsorted and possibly repeated until the end.
+    Distinct(Vec<u128>),
+    Numbers(NumberState),
+    Steps(StepState),
+    Retention(RetentionState),
+}
+
+impl State {
+    fn merge(&mut self, other: Self) {
+        match (self, other) {
+            (Self::Count(mine), Self::Count(theirs)) => *mine += theirs,
+            (Self::Distinct(mine), Self::Distinct(theirs)) => mine.extend(theirs),
+            (Self::Numbers(mine), Self::Numbers(theirs)) => mine.merge(&theirs),
+            (Self::Steps(mine), Self::Steps(theirs)) => mine.merge(theirs),
+            (Self::Retention(mine), Self::Retention(theirs)) => mine.merge(&theirs),
+            // States of one question are of one kind.
+            _ => {}
+        }
+    }
+}
+
+/// A sum of 64-bit floats with about 106 bits of precision (the TwoSum of Knuth, The Art of Computer Programming,
+/// volume 2, 4.2.2, theorem B), so that the rounded result does not depend on the order of the terms in practice.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Sum {
+    high: f64,
+    low: f64,
+}
+
+impl Sum {
+    #[inline(always)]
+    pub(crate) fn add(&mut self, term: f64) {
+        let sum = self.high + term;
+        let kept = sum - self.high;
+        self.low += (self.high - (sum - kept)) + (term - kept);
+        self.high = sum;
+    }
+
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.add(other.high);
+        self.low += other.low;
+    }
+
+    pub(crate) fn value(self) -> f64 {
+        self.high + self.low
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct NumberState {
+    pub n: u64,
+    pub sum: Sum,
+    pub min: f64,
+    pub max: f64,
+}
+
+impl Default for NumberState {
+    fn default() -> Self {
+        Self { n: 0, sum: Sum::default(), min: f64::MAX, max: f64::MIN }
+    }
+}
+
+impl NumberState {
+    fn merge(&mut self, other: &Self) {
+        self.n += other.n;
+        self.sum.merge(other.sum);
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+    }
+}
+
+/// Subjects per step, and the times between steps in microseconds.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct StepState {
+    pub counts: Vec<u64>,
+    pub micros: Vec<Vec<i64>>,
+}
+
+impl StepState {
+    fn merge(&mut self, other: Self) {
+        for (mine, theirs) in self.counts.iter_mut().zip(other.counts) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.micros.iter_mut().zip(other.micros) {
+            mine.extend(theirs);
+        }
+    }
+}
+
+/// Eligible and retained subjects per offset.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct RetentionState {
+    pub entered: u64,
+    pub cells: Vec<(u64, u64)>,
+}
+
+impl RetentionState {
+    fn merge(&mut self, other: &Self) {
+        self.entered += other.entered;
+        for (mine, theirs) in self.cells.iter_mut().zip(&other.cells) {
+            mine.0 += theirs.0;
+            mine.1 += theirs.1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_does_not_depend_on_the_order_of_its_terms() {
+        let terms: Vec<f64> =
+            (0..10_000).map(|at| (f64::from(at) * 0.1).sin() * 10f64.powi(at % 17)).collect();
+        let (mut forward, mut backward, mut halves) =
+            (Sum::default(), Sum::default(), Sum::default());
+        terms.iter().for_each(|term| forward.add(*term));
+        terms.iter().rev().for_each(|term| backward.add(*term));
+        for part in terms.chunks(777) {
+            let mut sum = Sum::default();
+            part.iter().for_each(|term| sum.add(*term));
+            halves.merge(sum);
+        }
+        assert_eq!(forward.value().to_bits(), backward.value().to_bits());
+        assert_eq!(forward.value().to_bits(), halves.value().to_bits());
+    }
+}

@@ -1,0 +1,293 @@
+//! Which selectors each event matches, and walks over the events of a subject that match any.
+
+use std::ops::{ControlFlow, Range};
+
+use super::{Context, tasks};
+use crate::{
+    filter::{BLOCK, Predicate},
+    query::EventSelector,
+    runs::Run,
+    segment::{Codes, Field},
+    snapshot::Part,
+};
+
+/// Rows that one thread matches at a time; a multiple of [`BLOCK`].
+const ROWS_PER_TASK: usize = 128 * BLOCK;
+
+/// A set of selectors, as bits.
+pub(crate) trait Bits: Copy + Default + Send + Sync + Into<u32> + 'static {
+    /// Selectors it can hold.
+    const WIDTH: usize;
+    fn from_bits(bits: u32) -> Self;
+}
+
+impl Bits for u8 {
+    const WIDTH: usize = 8;
+
+    #[inline(always)]
+    fn from_bits(bits: u32) -> Self {
+        bits as Self
+    }
+}
+
+impl Bits for u32 {
+    const WIDTH: usize = 32;
+
+    #[inline(always)]
+    fn from_bits(bits: u32) -> Self {
+        bits
+    }
+}
+
+/// The selectors that the rows of one run match.
+#[derive(Debug)]
+pub(crate) enum Matches<B> {
+    /// No row matches any.
+    Nothing,
+    /// Every row matches the same.
+    Same(u32),
+    Rows(Vec<B>),
+}
+
+/// One run of events under one question.
+pub(crate) struct RunScan<'a, B> {
+    pub run: &'a Run,
+    pub effective: &'a [[u8; 8]],
+    pub matches: Matches<B>,
+}
+
+/// Matches every event against the selectors and the filter of the question.
+pub(crate) fn scan<'a, B: Bits>(
+    context: &Context<'a>,
+    selectors: &[&EventSelector],
+) -> Vec<RunScan<'a, B>> {
+    let filter = context.query.filter.as_ref();
+    context
+        .snapshot
+        .runs()
+        .iter()
+        .map(|run| {
+            let whole = filter.map(|filter| Predicate::new(filter.condition(), &run.segment));
+            let matches = matches(run, selectors, whole, context.threads);
+            RunScan { run, effective: run.segment.effective(), matches }
+        })
+        .collect()
+}
+
+/// Matches every event of a run against selectors, all of which `whole` narrows.
+pub(crate) fn matches<B: Bits>(
+    run: &Run,
+    selectors: &[&EventSelector],
+    whole: Option<Predicate<'_>>,
+    threads: usize,
+) -> Matches<B> {
+    let names = run.segment.field(Field::Name);
+    let mut by_name = vec![0u32; names.strings.len() + 1];
+    let mut filters: Vec<(u32, Predicate<'_>)> = Vec::new();
+    let mut all_bits = 0;
+    for (number, selector) in selectors.iter().enumerate() {
+        let bit = 1 << number;
+        if let Some(filter) = &selector.filter {
+            match Predicate::new(filter.condition(), &run.segment) {
+                Predicate::Always(true) => {}
+                Predicate::Always(false) => continue,
+                predicate => filters.push((bit, predicate)),
+            }
+        }
+        all_bits |= bit;
+        if selector.names.is_empty() {
+            by_name.iter_mut().for_each(|bits| *bits |= bit);
+        } else {
+            for (name, bits) in names.strings.iter().zip(&mut by_name[1..]) {
+                if selector.names.iter().any(|wanted| wanted == name) {
+                    *bits |= bit;
+                }
+            }
+        }
+    }
+    match whole {
+        Some(Predicate::Always(false)) => return Matches::Nothing,
+        None | Some(Predicate::Always(true)) => {}
+        Some(predicate) => filters.push((all_bits, predicate)),
+    }
+    if by_name[1..].iter().all(|bits| *bits == 0) {
+        return Matches::Nothing;
+    }
+    if filters.is_empty() && by_name[1..].iter().all(|bits| *bits == by_name[1]) {
+        return Matches::Same(by_name[1]);
+    }
+    let mut rows = vec![B::default(); run.events()];
+    let pieces: Vec<(usize, &mut [B])> = rows
+        .chunks_mut(ROWS_PER_TASK)
+        .enumerate()
+        .map(|(at, rows)| (at * ROWS_PER_TASK, rows))
+        .collect();
+    tasks::run(threads, pieces, |(start, rows)| {
+        match_rows(start, rows, names.codes, &by_name, &filters)
+    });
+    Matches::Rows(rows)
+}
+
+fn match_rows<B: Bits>(
+    first: usize,
+    rows: &mut [B],
+    names: Codes<'_>,
+    by_name: &[u32],
+    filters: &[(u32, Predicate<'_>)],
+) {
+    let by_name: Vec<B> = by_name.iter().map(|bits| B::from_bits(*bits)).collect();
+    names.for_each(first..first + rows.len(), |row, code| {
+        rows[row - first] = by_name[code as usize]
+    });
+    let mut passes = [0u8; BLOCK];
+    for (number, block) in rows.chunks_mut(BLOCK).enumerate() {
+        let start = first + number * BLOCK;
+        for (bits, predicate) in filters {
+            // Events that carry other names need no test.
+            if !block.iter().any(|row| (*row).into() & bits != 0) {
+                continue;
+            }
+            let passes = &mut passes[..block.len()];
+            predicate.evaluate(start..start + block.len(), passes);
+            for (row, pass) in block.iter_mut().zip(passes.iter()) {
+                let keep = if *pass == 0 { !bits } else { u32::MAX };
+                *row = B::from_bits((*row).into() & keep);
+            }
+        }
+    }
+}
+
+/// A matching event of a subject.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Event {
+    pub run: u32,
+    pub row: u32,
+    pub time: i64,
+    pub bits: u32,
+}
+
+/// Room for ordering the events of one subject.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    keys: Vec<(i64, i64, i64, Event)>,
+}
+
+/// Calls `see` with every matching event of a subject, in no particular order across its parts.
+#[inline(always)]
+pub(crate) fn walk_unordered<B: Bits>(
+    scans: &[RunScan<'_, B>],
+    parts: &[Part],
+    mut see: impl FnMut(Event) -> ControlFlow<()>,
+) {
+    for part in parts {
+        if walk_part(scans, *part, &mut see).is_break() {
+            return;
+        }
+    }
+}
+
+/// Calls `see` with every matching event of a subject, in order.
+#[inline(always)]
+pub(crate) fn walk<B: Bits>(
+    scans: &[RunScan<'_, B>],
+    parts: &[Part],
+    scratch: &mut Scratch,
+    mut see: impl FnMut(Event) -> ControlFlow<()>,
+) {
+    if let [part] = parts {
+        let _ = walk_part(scans, *part, &mut see);
+    } else if one_after_the_other(scans, parts) {
+        walk_unordered(scans, parts, see);
+    } else {
+        merge(scans, parts, scratch);
+        for (_, _, _, event) in &scratch.keys {
+            if see(*event).is_break() {
+                return;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn walk_part<B: Bits>(
+    scans: &[RunScan<'_, B>],
+    part: Part,
+    see: &mut impl FnMut(Event) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let scan = &scans[part.run as usize];
+    let rows = part.start as usize..part.end as usize;
+    let times = &scan.effective[rows.clone()];
+    match &scan.matches {
+        Matches::Nothing => {}
+        Matches::Same(bits) => {
+            for (row, time) in (part.start..).zip(times) {
+                see(Event { run: part.run, row, time: i64::from_le_bytes(*time), bits: *bits })?;
+            }
+        }
+        Matches::Rows(matches) => {
+            for ((row, time), bits) in (part.start..).zip(times).zip(&matches[rows]) {
+                let bits: u32 = (*bits).into();
+                if bits != 0 {
+                    see(Event { run: part.run, row, time: i64::from_le_bytes(*time), bits })?;
+                }
+            }
+        }
+    }
+    ControlFlow::Continue(())
+}
+
+/// Whether every part ends before the next begins. Parts are sorted by their first event.
+fn one_after_the_other<B>(scans: &[RunScan<'_, B>], parts: &[Part]) -> bool {
+    let time = |part: &Part, row: u32| {
+        i64::from_le_bytes(scans[part.run as usize].effective[row as usize])
+    };
+    parts.windows(2).all(|pair| time(&pair[0], pair[0].end - 1) < time(&pair[1], pair[1].start))
+}
+
+#[cold]
+fn merge<B: Bits>(scans: &[RunScan<'_, B>], parts: &[Part], scratch: &mut Scratch) {
+    let keys = &mut scratch.keys;
+    keys.clear();
+    walk_unordered(scans, parts, |event| {
+        let segment = &scans[event.run as usize].run.segment;
+        let row = event.row as usize;
+        keys.push((event.time, segment.sequence().get(row), segment.position().get(row), event));
+        ControlFlow::Continue(())
+    });
+    // Stable, because it merges runs that are already in order in linear time.
+    keys.sort_by_key(|(time, sequence, position, _)| (*time, *sequence, *position));
+}
+
+/// Calls `see` with every matching row of a range of one run.
+#[inline(always)]
+pub(crate) fn walk_rows<B: Bits>(
+    scan: &RunScan<'_, B>,
+    rows: Range<usize>,
+    mut see: impl FnMut(usize, i64),
+) {
+    match &scan.matches {
+        Matches::Nothing => {}
+        Matches::Same(_) => rows.for_each(|row| see(row, i64::from_le_bytes(scan.effective[row]))),
+        Matches::Rows(matches) => {
+            for (row, bits) in rows.clone().zip(&matches[rows]) {
+                if (*bits).into() != 0 {
+                    see(row, i64::from_le_bytes(scan.effective[row]));
+                }
+            }
+        }
+    }
+}
+
+/// Ranges of rows of every run, for questions that do not care about subjects.
+pub(crate) fn row_pieces<B>(scans: &[RunScan<'_, B>]) -> Vec<(usize, Range<usize>)> {
+    let mut pieces = Vec::new();
+    for (number, scan) in scans.iter().enumerate() {
+        if matches!(scan.matches, Matches::Nothing) {
+            continue;
+        }
+        let events = scan.effective.len();
+        let starts = (0..events).step_by(ROWS_PER_TASK);
+        pieces.extend(starts.map(|start| (number, start..(start + ROWS_PER_TASK).min(events))));
+    }
+    pieces
+}

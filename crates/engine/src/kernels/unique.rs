@@ -1,0 +1,149 @@
+//! Number of distinct subjects, accounts or property values.
+
+use std::{collections::HashSet, ops::ControlFlow};
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{
+    Context,
+    partial::{Leaf, State},
+    scan::{self, RunScan},
+    selectors,
+    space::{BucketCursor, Locator, ValueColumn, Values},
+    tasks,
+};
+use crate::{
+    query::{Dimension, DistinctOf, EventSelector},
+    segment::Seeded,
+};
+
+/// Bits of a table of (cell, value) pairs up to which it is used instead of a hash set.
+const TABLE_BITS: u64 = 1 << 24;
+
+pub(super) fn run(context: &Context<'_>, event: &EventSelector, of: &DistinctOf) -> Leaf {
+    let scans = scan::scan::<u8>(context, &selectors([event]));
+    match of {
+        DistinctOf::Subject => subjects(context, &scans),
+        DistinctOf::Account => values(context, &scans, &Dimension::AccountId),
+        DistinctOf::Property(path) => values(context, &scans, &Dimension::Property(path.clone())),
+    }
+}
+
+/// Subjects are counted without a set: each remembers in which cells it was counted last.
+fn subjects(context: &Context<'_>, scans: &[RunScan<'_, u8>]) -> Leaf {
+    let locator = Locator::new(context);
+    let (from, until) = (context.query.from_micros, context.until);
+    let one_cell = context.buckets.len() == 1 && context.query.breakdowns.is_empty();
+    let index = context.snapshot.index();
+    let pieces = tasks::run(context.threads, index.chunks.clone(), |subjects| {
+        // Count, and one more than the subject that was counted last.
+        let mut cells = locator.cells::<(u64, u32)>();
+        for subject in subjects {
+            let mut cursor = BucketCursor::new();
+            scan::walk_unordered(scans, index.parts(subject), |event| {
+                if event.time < from || event.time >= until {
+                    return ControlFlow::Continue(());
+                }
+                let bucket = cursor.locate(&context.buckets, event.time);
+                let (count, last) = cells.at(locator.cell(bucket, event.run, event.row as usize));
+                if *last != subject + 1 {
+                    *last = subject + 1;
+                    *count += 1;
+                }
+                if one_cell { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+        }
+        cells.into_states(|(count, _)| (count > 0).then_some(State::Count(count)))
+    });
+    Leaf::collect(locator.space, pieces)
+}
+
+fn values(context: &Context<'_>, scans: &[RunScan<'_, u8>], dimension: &Dimension) -> Leaf {
+    let locator = Locator::new(context);
+    let mut numbering = Values::new();
+    let columns: Vec<ValueColumn<'_>> = context
+        .snapshot
+        .runs()
+        .iter()
+        .map(|run| ValueColumn::new(dimension, run, &mut numbering))
+        .collect();
+    let values = numbering.into_values();
+    let hashes: Vec<u128> = values
+        .iter()
+        .map(|value| value.as_ref().map_or(0, |value| xxh3_128(value.as_bytes())))
+        .collect();
+    let (from, until) = (context.query.from_micros, context.until);
+    let pieces = tasks::run(context.threads, scan::row_pieces(scans), |(run, rows)| {
+        let mut pairs = Pairs::new(&locator, values.len() as u64);
+        let mut cursor = BucketCursor::new();
+        let column = &columns[run];
+        scan::walk_rows(&scans[run], rows, |row, time| {
+            let value = column.get(row);
+            if time >= from && time < until && value != 0 {
+                let bucket = cursor.locate(&context.buckets, time);
+                pairs.insert(locator.cell(bucket, run as u32, row), value);
+            }
+        });
+        let mut states: Vec<(u64, State)> = Vec::new();
+        for (cell, value) in pairs.into_sorted() {
+            match states.last_mut() {
+                Some((last, State::Distinct(distinct))) if *last == cell => {
+                    distinct.push(hashes[value as usize])
+                }
+                _ => states.push((cell, State::Distinct(vec![hashes[value as usize]]))),
+            }
+        }
+        states
+    });
+    Leaf::collect(locator.space, pieces)
+}
+
+/// A set of (cell, value) pairs.
+enum Pairs {
+    Table { values: u64, bits: Vec<u64> },
+    Set(HashSet<(u64, u32), Seeded>),
+}
+
+impl Pairs {
+    fn new(locator: &Locator<'_>, values: u64) -> Self {
+        let cells = locator.space.buckets.len() as u64 * locator.space.combinations();
+        match cells.checked_mul(values) {
+            Some(bits) if bits <= TABLE_BITS => {
+                Self::Table { values, bits: vec![0; bits.div_ceil(64) as usize] }
+            }
+            _ => Self::Set(HashSet::default()),
+        }
+    }
+
+    #[inline(always)]
+    fn insert(&mut self, cell: u64, value: u32) {
+        match self {
+            Self::Table { values, bits } => {
+                let at = cell * *values + u64::from(value);
+                bits[(at / 64) as usize] |= 1 << (at % 64);
+            }
+            Self::Set(set) => _ = set.insert((cell, value)),
+        }
+    }
+
+    fn into_sorted(self) -> Vec<(u64, u32)> {
+        match self {
+            Self::Table { values, bits } => {
+                let mut pairs = Vec::new();
+                for (word, mut left) in (0u64..).zip(bits) {
+                    while left != 0 {
+                        let at = word * 64 + u64::from(left.trailing_zeros());
+                        pairs.push((at / values, (at % values) as u32));
+                        left &= left - 1;
+                    }
+                }
+                pairs
+            }
+            Self::Set(set) => {
+                let mut pairs: Vec<(u64, u32)> = set.into_iter().collect();
+                pairs.sort_unstable();
+                pairs
+            }
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! A consistent view of a data set, and the questions it answers.
+
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
+
+use crate::{
+    error::Result,
+    identity::{Identity, NOBODY},
+    kernels::{self, Partial},
+    query::{Answer, Query},
+    runs::Run,
+    segment::Field,
+    variants::{VariantAnswer, VariantQuery},
+};
+
+/// Pieces that a question is cut into. Fixed, so that an answer does not depend on the number of threads.
+const CHUNKS: usize = 32;
+
+/// A consistent view of a data set; cheap to clone, valid while appends, links and compactions go on.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    view: Arc<View>,
+}
+
+#[derive(Debug)]
+struct View {
+    runs: Vec<Arc<Run>>,
+    index: Index,
+    watermark: i64,
+    identity_version: u64,
+    events: u64,
+}
+
+/// Where the events of every subject lie.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    /// First part of each subject, and after the last one the number of parts.
+    offsets: Vec<u32>,
+    parts: Vec<Part>,
+    subjects: u64,
+    /// Ranges of subjects with about equally many events.
+    pub chunks: Vec<Range<u32>>,
+}
+
+/// Consecutive rows of one run that belong to one raw actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub run: u32,
+    pub start: u32,
+    pub end: u32,
+}
+
+impl Index {
+    fn new(runs: &[Arc<Run>], subjects: &[u32]) -> Self {
+        let subject = |actor: &u32| subjects.get(*actor as usize).copied().unwrap_or(NOBODY);
+        let mut offsets = vec![0u32; subjects.len() + 1];
+        for run in runs {
+            run.actors
+                .iter()
+                .map(subject)
+                .filter(|subject| *subject != NOBODY)
+                .for_each(|subject| offsets[subject as usize + 1] += 1);
+        }
+        let populated = offsets.iter().filter(|parts| **parts > 0).count() as u64;
+        for at in 1..offsets.len() {
+            offsets[at] += offsets[at - 1];
+        }
+        let mut parts = vec![Part { run: 0, start: 0, end: 0 }; offsets[subjects.len()] as usize];
+        let mut next = offsets.clone();
+        let mut weights = vec![0u32; subjects.len()];
+        for (number, run) in runs.iter().enumerate() {
+            for (local, actor) in run.actors.iter().enumerate() {
+                let subject = subject(actor);
+                if subject == NOBODY {
+                    continue;
+                }
+                let (start, end) = run.rows(local);
+                let slot = &mut next[subject as usize];
+                parts[*slot as usize] = Part { run: number as u32, start, end };
+                *slot += 1;
+                weights[subject as usize] += end - start;
+            }
+        }
+        let mut index = Self { offsets, parts, subjects: populated, chunks: chunks(&weights) };
+        index.order_by_time(runs);
+        index
+    }
+
+    /// Brings the parts of each subject into the order of their first events.
+    fn order_by_time(&mut self, runs: &[Arc<Run>]) {
+        let times: Vec<&[[u8; 8]]> = runs.iter().map(|run| run.segment.effective()).collect();
+        for pair in self.offsets.windows(2) {
+            let parts = &mut self.parts[pair[0] as usize..pair[1] as usize];
+            if parts.len() > 1 {
+                parts.sort_by_key(|part| {
+                    i64::from_le_bytes(times[part.run as usize][part.start as usize])
+                });
+            }
+        }
+    }
+
+    /// The parts of a subject, by the time of their first events.
+    #[inline(always)]
+    pub(crate) fn parts(&self, subject: u32) -> &[Part] {
+        &self.parts
+            [self.offsets[subject as usize] as usize..self.offsets[subject as usize + 1] as usize]
+    }
+}
+
+fn chunks(weights: &[u32]) -> Vec<Range<u32>> {
+    let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
+    let (mut chunks, mut start, mut seen) = (Vec::with_capacity(CHUNKS), 0, 0);
+    for (subject, weight) in weights.iter().enumerate() {
+        seen += u64::from(*weight);
+        if seen * CHUNKS as u64 >= total * (chunks.len() as u64 + 1) && seen > 0 {
+            chunks.push(start..subject as u32 + 1);
+            start = subject as u32 + 1;
+        }
+    }
+    if (start as usize) < weights.len() {
+        chunks.push(start..weights.len() as u32);
+    }
+    chunks
+}
+
+impl Snapshot {
+    pub(crate) fn new(runs: Vec<Arc<Run>>, identity: &Identity, watermark: i64) -> Self {
+        let index = Index::new(&runs, identity.subjects());
+        let events = runs.iter().map(|run| run.events() as u64).sum();
+        Self {
+            view: Arc::new(View {
+                runs,
+                index,
+                watermark,
+                identity_version: identity.version(),
+                events,
+            }),
+        }
+    }
+
+    /// Answers a question on all cores of the machine.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) when the question contradicts itself.
+    pub fn query(&self, query: &Query) -> Result<Answer> {
+        self.query_on(query, cores())
+    }
+
+    /// Answers a question on so many threads; the answer does not depend on how many.
+    ///
+    /// # Errors
+    /// As [`Snapshot::query`].
+    pub fn query_on(&self, query: &Query, threads: usize) -> Result<Answer> {
+        self.partial(query, threads)?.finish(query)
+    }
+
+    /// The part of an answer that this data set contributes: merge those of several, then
+    /// [finish](Partial::finish). Set [`Query::as_of_micros`] when several data sets take part, so that all judge
+    /// maturity alike.
+    ///
+    /// # Errors
+    /// As [`Snapshot::query`].
+    pub fn partial(&self, query: &Query, threads: usize) -> Result<Partial> {
+        kernels::run(self, query, threads)
+    }
+
+    /// Sufficient statistics per variant, on all cores of the machine.
+    ///
+    /// # Errors
+    /// As [`Snapshot::query`].
+    pub fn variant_stats(&self, query: &VariantQuery) -> Result<VariantAnswer> {
+        self.variant_stats_on(query, cores())
+    }
+
+    /// Sufficient statistics per variant, on so many threads.
+    ///
+    /// # Errors
+    /// As [`Snapshot::query`].
+    pub fn variant_stats_on(&self, query: &VariantQuery, threads: usize) -> Result<VariantAnswer> {
+        kernels::variants(self, query, threads)
+    }
+
+    /// Highest log position that the view covers; `i64::MIN` when empty.
+    pub fn watermark(&self) -> i64 {
+        self.view.watermark
+    }
+
+    /// Events in the view.
+    pub fn events(&self) -> u64 {
+        self.view.events
+    }
+
+    /// Subjects with at least one event.
+    pub fn subjects(&self) -> u64 {
+        self.view.index.subjects
+    }
+
+    /// Version of the identity map: rises with every change of a link.
+    pub fn identity_version(&self) -> u64 {
+        self.view.identity_version
+    }
+
+    /// Earliest and latest effective time; `None` when empty.
+    pub fn effective_range(&self) -> Option<(i64, i64)> {
+        let runs = &self.view.runs;
+        let earliest = runs.iter().map(|run| run.segment.min_effective()).min()?;
+        let latest = runs.iter().map(|run| run.segment.max_effective()).max()?;
+        Some((earliest, latest))
+    }
+
+    /// Every event name with its number of events, by name.
+    pub fn event_names(&self) -> Vec<(String, u64)> {
+        let mut names = BTreeMap::new();
+        for run in &self.view.runs {
+            let column = run.segment.field(Field::Name);
+            let mut counts = vec![0u64; column.strings.len() + 1];
+            column.codes.for_each(0..run.events(), |_, code| counts[code as usize] += 1);
+            for (name, count) in column.strings.iter().zip(&counts[1..]) {
+                *names.entry(name.to_owned()).or_default() += *count;
+            }
+        }
+        names.into_iter().collect()
+    }
+
+    /// Every property path that occurs, by name.
+    pub fn property_paths(&self) -> Vec<String> {
+        let mut paths: Vec<String> = self
+            .view
+            .runs
+            .iter()
+            .flat_map(|run| run.segment.property_paths().map(str::to_owned))
+            .collect();
+        paths.sort_unstable();
+        paths.dedup();
+        paths
+    }
+
+    pub(crate) fn runs(&self) -> &[Arc<Run>] {
+        &self.view.runs
+    }
+
+    pub(crate) fn index(&self) -> &Index {
+        &self.view.index
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

@@ -1,0 +1,140 @@
+//! A data set over its life: appends, snapshots, compactions, crashes.
+
+use std::fs;
+
+use northstar_engine::{Dataset, Error, EventSelector, Grain, MetricSpec, Query, Snapshot};
+use serde_json::json;
+
+use crate::world::{DAY, EPOCH, Event};
+
+fn event(position: i64) -> Event {
+    Event {
+        position,
+        name: "a",
+        source: "web",
+        user: Some(format!("u{}", position % 50)),
+        anonymous: None,
+        account: None,
+        time: EPOCH + position,
+        sequence: 0,
+        properties: json!({ "position": position }),
+    }
+}
+
+fn append(dataset: &mut Dataset, positions: std::ops::Range<i64>) {
+    let events: Vec<Event> = positions.map(event).collect();
+    dataset.append(events.iter().map(Event::record)).expect("an append");
+}
+
+fn count(snapshot: &Snapshot) -> u64 {
+    let query = Query {
+        metric: MetricSpec::Count { event: EventSelector::all() },
+        from_micros: EPOCH,
+        to_micros: EPOCH + DAY,
+        zone: chrono_tz::UTC,
+        grain: Grain::Total,
+        breakdowns: Vec::new(),
+        filter: None,
+        as_of_micros: None,
+    };
+    snapshot.query(&query).expect("an answer").rows[0].n
+}
+
+#[test]
+fn a_snapshot_stays_as_it_was_while_the_data_set_moves_on() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut dataset = Dataset::new(dir.path()).expect("a folder");
+    append(&mut dataset, 0..1_000);
+    let before = dataset.snapshot().expect("a snapshot");
+    append(&mut dataset, 1_000..1_500);
+    let first = dataset.compact().expect("a compaction").expect("a segment");
+    append(&mut dataset, 1_500..3_000);
+    let between = dataset.snapshot().expect("a snapshot");
+    let second = dataset.compact().expect("a compaction").expect("a segment");
+    assert_eq!(second.removed, [first.added]);
+    dataset.remove_files(&second.removed).expect("removal");
+    dataset.remove_files(&second.removed).expect("removal of what is gone");
+    assert_eq!((count(&before), count(&between)), (1_000, 3_000));
+    assert_eq!((before.watermark(), between.watermark()), (999, 2_999));
+    let files = fs::read_dir(dir.path()).expect("a folder").count();
+    assert_eq!((files, dataset.manifest().len()), (1, 1));
+}
+
+#[test]
+fn a_compaction_runs_beside_appends_and_snapshots() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut dataset = Dataset::new(dir.path()).expect("a folder");
+    assert!(dataset.plan_compaction().expect("a plan").is_none(), "nothing to compact");
+    append(&mut dataset, 0..1_000);
+    let job = dataset.plan_compaction().expect("a plan").expect("a job");
+    append(&mut dataset, 1_000..1_010);
+    assert_eq!(count(&dataset.snapshot().expect("a snapshot")), 1_010);
+    append(&mut dataset, 1_010..1_020);
+    let finished = std::thread::spawn(move || job.run()).join().expect("no panic").expect("a file");
+    let compacted = dataset.install(finished).expect("installed");
+    assert_eq!((compacted.added.events, compacted.added.last_position), (1_000, 999));
+    assert_eq!(
+        (dataset.persisted_watermark(), dataset.watermark(), dataset.tail_len()),
+        (999, 1_019, 20)
+    );
+    assert_eq!(count(&dataset.snapshot().expect("a snapshot")), 1_020);
+}
+
+#[test]
+fn a_compaction_that_failed_or_was_dropped_loses_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut dataset = Dataset::new(dir.path().join("data")).expect("a folder");
+    append(&mut dataset, 0..100);
+    drop(dataset.plan_compaction().expect("a plan"));
+    append(&mut dataset, 100..200);
+    fs::remove_dir_all(dataset.dir()).expect("removal");
+    assert!(matches!(dataset.compact(), Err(Error::Io { .. })));
+    assert_eq!(count(&dataset.snapshot().expect("a snapshot")), 200);
+    fs::create_dir(dataset.dir()).expect("a folder");
+    let first = dataset.plan_compaction().expect("a plan").expect("a job");
+    let second = dataset.plan_compaction().expect("a plan").expect("a job");
+    let (first, second) = (first.run().expect("a file"), second.run().expect("a file"));
+    assert_eq!(dataset.install(first).expect("installed").added.events, 200);
+    assert!(matches!(dataset.install(second), Err(Error::Manifest(_))));
+    assert_eq!(count(&dataset.snapshot().expect("a snapshot")), 200);
+}
+
+#[test]
+fn segments_grow_in_levels_and_a_reopened_data_set_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut dataset = Dataset::new(dir.path()).expect("a folder");
+    append(&mut dataset, 0..20_000);
+    dataset.compact().expect("a compaction");
+    for round in 0..40 {
+        append(&mut dataset, 20_000 + round * 100..20_100 + round * 100);
+        let compacted = dataset.compact().expect("a compaction").expect("a segment");
+        dataset.remove_files(&compacted.removed).expect("removal");
+        let manifest = dataset.manifest();
+        assert!(manifest.len() <= 5, "{} segments", manifest.len());
+        assert_eq!(manifest[0].first_position, 0);
+    }
+    dataset.advance(50_000);
+    append(&mut dataset, 24_000..24_001);
+    assert_eq!(
+        (dataset.len(), dataset.watermark()),
+        (24_000, 50_000),
+        "what lies below the watermark is known"
+    );
+    let mut reopened = Dataset::open(dir.path(), dataset.manifest()).expect("opens");
+    assert_eq!((reopened.len(), reopened.watermark()), (24_000, 23_999));
+    append(&mut reopened, 23_990..24_010);
+    assert_eq!(count(&reopened.snapshot().expect("a snapshot")), 24_010);
+}
+
+#[test]
+fn an_event_that_is_no_object_is_refused_and_the_ones_before_stay() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut dataset = Dataset::new(dir.path()).expect("a folder");
+    let good = event(1);
+    let bad = Event { properties: json!([1]), ..event(2) };
+    let result = dataset.append([good.record(), bad.record()]);
+    assert!(matches!(result, Err(Error::PropertiesNotAnObject { position: 2 })));
+    assert_eq!((dataset.len(), dataset.watermark()), (1, 1));
+    append(&mut dataset, 2..5);
+    assert_eq!(count(&dataset.snapshot().expect("a snapshot")), 4);
+}

@@ -1,0 +1,8 @@
+//! The engine against an obviously correct one, against damaged files, and against published data sets.
+
+mod differential;
+mod files;
+mod lifecycle;
+mod naive;
+mod public_data;
+mod world;

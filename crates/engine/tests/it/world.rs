@@ -1,0 +1,404 @@
+//! Random events, links and questions.
+
+use std::collections::HashMap;
+
+use northstar_engine::{
+    Actor, Anchor, Dataset, Dimension, DistinctOf, Entry, EventRecord, EventSelector, Filter,
+    FunnelSpec, Grain, Maturity, MetricSpec, Period, Query, RetentionSpec, Return, Statistic, Ties,
+    TimeToEventSpec,
+};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+/// An event that owns its parts.
+#[derive(Debug, Clone)]
+pub struct Event {
+    pub position: i64,
+    pub name: &'static str,
+    pub source: &'static str,
+    pub user: Option<String>,
+    pub anonymous: Option<String>,
+    pub account: Option<String>,
+    pub time: i64,
+    pub sequence: i64,
+    pub properties: Value,
+}
+
+impl Event {
+    pub fn record(&self) -> EventRecord<'_> {
+        EventRecord {
+            position: self.position,
+            name: self.name,
+            source: self.source,
+            actor: Actor { user_id: self.user.as_deref(), anonymous_id: self.anonymous.as_deref() },
+            account_id: self.account.as_deref(),
+            effective_micros: self.time,
+            sequence: self.sequence,
+            properties: &self.properties,
+        }
+    }
+
+    /// The subject under a map of links; `None` for nobody.
+    pub fn subject(&self, links: &HashMap<String, String>) -> Option<String> {
+        match (&self.user, &self.anonymous) {
+            (Some(user), _) => Some(format!("user {user}")),
+            (None, Some(anonymous)) => Some(match links.get(anonymous) {
+                Some(user) => format!("user {user}"),
+                None => format!("anonymous {anonymous}"),
+            }),
+            (None, None) => None,
+        }
+    }
+}
+
+/// 2026-03-27T00:00:00Z, shortly before clocks change in Berlin.
+pub const EPOCH: i64 = 1_774_569_600_000_000;
+pub const MINUTE: i64 = 60_000_000;
+pub const DAY: i64 = 1_440 * MINUTE;
+
+pub const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+const SOURCES: [&str; 2] = ["web", "ios"];
+
+fn property() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        4 => (-3i64..4).prop_map(|value| json!(value)),
+        2 => (-3i64..4).prop_map(|value| json!(value as f64 / 4.0)),
+        1 => Just(json!(null)),
+        1 => Just(json!(true)),
+        1 => Just(json!("text")),
+        1 => Just(json!([1, "x"])),
+    ]
+}
+
+fn properties() -> impl Strategy<Value = Value> {
+    let plan = prop_oneof![Just(None), Just(Some("free")), Just(Some("pro")), Just(Some("pröfi"))];
+    (
+        proptest::option::of(property()),
+        plan,
+        proptest::option::of(any::<bool>()),
+        proptest::option::of(0u32..3),
+    )
+        .prop_map(|(x, plan, flag, rare)| {
+            let mut object = serde_json::Map::new();
+            object.extend(x.map(|x| ("x".to_owned(), x)));
+            object.extend(plan.map(|plan| ("plan".to_owned(), json!({ "name": plan }))));
+            object.extend(flag.map(|flag| ("flag".to_owned(), json!(flag))));
+            if rare == Some(0) {
+                object.insert("rare".to_owned(), json!(1.5));
+            }
+            Value::Object(object)
+        })
+}
+
+/// Events on a coarse clock, so that many fall on the same instant.
+pub fn events(max: usize) -> impl Strategy<Value = Vec<Event>> {
+    let user = proptest::option::weighted(0.4, (0..4u8).prop_map(|number| format!("u{number}")));
+    let anonymous =
+        proptest::option::weighted(0.8, (0..6u8).prop_map(|number| format!("d{number}")));
+    let account = proptest::option::of((0..3u8).prop_map(|number| format!("acme{number}")));
+    let event = (
+        (0..NAMES.len(), 0..SOURCES.len()),
+        (user, anonymous, account),
+        prop_oneof![(0i64..9 * 24).prop_map(|hours| hours * 60), 0i64..9 * 1_440],
+        0i64..3,
+        properties(),
+        1i64..4,
+    );
+    proptest::collection::vec(event, 0..max).prop_map(|events| {
+        let mut position = 0;
+        events
+            .into_iter()
+            .map(
+                |(
+                    (name, source),
+                    (user, anonymous, account),
+                    minutes,
+                    sequence,
+                    properties,
+                    gap,
+                )| {
+                    position += gap;
+                    Event {
+                        position,
+                        name: NAMES[name],
+                        source: SOURCES[source],
+                        user,
+                        anonymous,
+                        account,
+                        time: EPOCH + minutes * MINUTE,
+                        sequence,
+                        properties,
+                    }
+                },
+            )
+            .collect()
+    })
+}
+
+/// What happens between two batches of events.
+#[derive(Debug, Clone)]
+pub enum Step {
+    Append(usize),
+    AppendAgain,
+    Snapshot,
+    Compact,
+    Link(u8, u8),
+    Unlink(u8),
+    Reopen,
+}
+
+pub fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => (1usize..40).prop_map(Step::Append),
+        1 => Just(Step::AppendAgain),
+        3 => Just(Step::Snapshot),
+        2 => Just(Step::Compact),
+        3 => (0u8..6, 0u8..5).prop_map(|(device, user)| Step::Link(device, user)),
+        1 => (0u8..6).prop_map(Step::Unlink),
+        1 => Just(Step::Reopen),
+    ];
+    proptest::collection::vec(step, 0..25)
+}
+
+/// A data set that took the events in by way of the steps, and the links it ended with.
+pub fn play(
+    events: &[Event],
+    steps: &[Step],
+    dir: &std::path::Path,
+) -> (Dataset, HashMap<String, String>) {
+    let mut dataset = Dataset::new(dir).expect("a folder");
+    let mut links = HashMap::new();
+    let mut next = 0;
+    for step in steps {
+        match step {
+            Step::Append(count) => {
+                let until = (next + count).min(events.len());
+                let appended = dataset
+                    .append(events[next..until].iter().map(Event::record))
+                    .expect("an append");
+                assert_eq!(appended.accepted as usize, until - next);
+                next = until;
+            }
+            Step::AppendAgain => {
+                let appended =
+                    dataset.append(events[..next].iter().map(Event::record)).expect("an append");
+                assert_eq!((appended.accepted, appended.ignored as usize), (0, next));
+            }
+            Step::Snapshot => {
+                assert_eq!(dataset.snapshot().expect("a snapshot").events(), next as u64)
+            }
+            Step::Compact => {
+                if let Some(compacted) = dataset.compact().expect("a compaction") {
+                    dataset.remove_files(&compacted.removed).expect("removal");
+                    assert_eq!(dataset.tail_len(), 0);
+                }
+            }
+            Step::Link(device, user) => {
+                links.insert(format!("d{device}"), format!("u{user}"));
+                dataset.link(&format!("d{device}"), &format!("u{user}"));
+            }
+            Step::Unlink(device) => {
+                links.remove(&format!("d{device}"));
+                dataset.unlink(&format!("d{device}"));
+            }
+            Step::Reopen => {
+                dataset = Dataset::open(dir, dataset.manifest()).expect("the manifest opens");
+                dataset.relink(&links);
+                dataset.append(events[..next].iter().map(Event::record)).expect("the tail again");
+            }
+        }
+    }
+    dataset.append(events[next..].iter().map(Event::record)).expect("an append");
+    (dataset, links)
+}
+
+/// Filters, and what they mean.
+pub type Meaning = fn(&Event) -> bool;
+
+pub fn filters() -> Vec<(&'static str, Meaning)> {
+    fn x(event: &Event) -> Option<f64> {
+        event.properties.get("x").and_then(Value::as_f64)
+    }
+    fn plan(event: &Event) -> Option<&str> {
+        event.properties.get("plan").and_then(|plan| plan.get("name")).and_then(Value::as_str)
+    }
+    vec![
+        (r#"properties.x > 0"#, |event| x(event).is_some_and(|x| x > 0.0)),
+        (r#"!(1 <= properties.x)"#, |event| x(event).is_none_or(|x| x < 1.0)),
+        (r#"properties.x != 2"#, |event| {
+            event.properties.get("x").is_some_and(|x| x.as_f64() != Some(2.0))
+        }),
+        (r#"properties.x == null"#, |event| event.properties.get("x").is_none_or(Value::is_null)),
+        (r#"has(properties.plan)"#, |event| plan(event).is_some()),
+        (r#"properties.plan.name in ["pro", "other"] || properties.flag"#, |event| {
+            plan(event) == Some("pro") || event.properties.get("flag") == Some(&json!(true))
+        }),
+        (r#"properties["plan.name"].matches("^pr.f") && event.source == "web""#, |event| {
+            event.source == "web" && plan(event) == Some("pröfi")
+        }),
+        (r#"event.account_id.startsWith("acme") && !(event in ["a"])"#, |event| {
+            event.account.is_some() && event.name != "a"
+        }),
+        (r#"event.user_id == null && event.anonymous_id.endsWith("3")"#, |event| {
+            event.user.is_none() && event.anonymous.as_deref() == Some("d3")
+        }),
+        (
+            r#"properties.flag ? properties.plan.name.contains("o") : properties.rare >= 1.5"#,
+            |event| {
+                if event.properties.get("flag") == Some(&json!(true)) {
+                    plan(event).is_some_and(|plan| plan.contains('o'))
+                } else {
+                    event.properties.get("rare").is_some()
+                }
+            },
+        ),
+        ("false", |_| false),
+    ]
+}
+
+pub fn filter() -> impl Strategy<Value = Option<Filter>> {
+    proptest::option::weighted(0.4, 0..filters().len()).prop_map(|number| {
+        number.map(|number| Filter::parse(filters()[number].0).expect("a filter"))
+    })
+}
+
+pub fn selector() -> impl Strategy<Value = EventSelector> {
+    (prop_oneof![4 => proptest::sample::subsequence(NAMES.to_vec(), 1), 1 => proptest::sample::subsequence(NAMES.to_vec(), 0..3)], filter())
+        .prop_map(|(names, filter)| EventSelector { names: names.into_iter().map(str::to_owned).collect(), filter })
+}
+
+fn numeric() -> impl Strategy<Value = String> {
+    proptest::sample::select(vec!["x", "flag", "rare", "absent"]).prop_map(str::to_owned)
+}
+
+fn window() -> impl Strategy<Value = Option<i64>> {
+    proptest::option::of((0i64..5 * 24).prop_map(|hours| hours * 60 * MINUTE))
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    proptest::sample::select(vec![Entry::PerBucket, Entry::FirstInRange, Entry::FirstEver])
+}
+
+fn ties() -> impl Strategy<Value = Ties> {
+    proptest::sample::select(vec![Ties::ByOrder, Ties::AnyOrder, Ties::StrictlyLater])
+}
+
+fn plain_metric() -> impl Strategy<Value = MetricSpec> {
+    let of = prop_oneof![
+        Just(DistinctOf::Subject),
+        Just(DistinctOf::Account),
+        Just(DistinctOf::Property("x".to_owned())),
+        Just(DistinctOf::Property("plan.name".to_owned())),
+    ];
+    prop_oneof![
+        selector().prop_map(|event| MetricSpec::Count { event }),
+        (selector(), of).prop_map(|(event, of)| MetricSpec::Unique { event, of }),
+        (selector(), numeric()).prop_map(|(event, property)| MetricSpec::Sum { event, property }),
+        (selector(), numeric()).prop_map(|(event, property)| MetricSpec::Mean { event, property }),
+        (selector(), numeric()).prop_map(|(event, property)| MetricSpec::Min { event, property }),
+        (selector(), numeric()).prop_map(|(event, property)| MetricSpec::Max { event, property }),
+    ]
+}
+
+pub fn funnel() -> impl Strategy<Value = FunnelSpec> {
+    let anchor = proptest::sample::select(vec![Anchor::FirstTouch, Anchor::BestAttempt]);
+    let steps = prop_oneof![9 => proptest::collection::vec(selector(), 1..5), 1 => proptest::collection::vec(selector(), 9..12)];
+    (steps, window(), anchor, entry(), ties()).prop_map(
+        |(steps, window_micros, anchor, entry, ties)| FunnelSpec {
+            steps,
+            window_micros,
+            anchor,
+            entry,
+            ties,
+        },
+    )
+}
+
+fn retention() -> impl Strategy<Value = RetentionSpec> {
+    let period = proptest::sample::select(vec![Period::Day, Period::Week, Period::Month]);
+    let mode = proptest::sample::select(vec![Return::On, Return::OnOrAfter]);
+    let maturity = proptest::sample::select(vec![Maturity::PeriodEnded, Maturity::PeriodStarted]);
+    (selector(), selector(), period, mode, maturity, entry()).prop_map(
+        |(start, returning, period, mode, maturity, entry)| RetentionSpec {
+            start,
+            returning,
+            period,
+            offsets: vec![0, 1, 2, 5],
+            headline: 1,
+            mode,
+            maturity,
+            entry,
+        },
+    )
+}
+
+fn time_to_event() -> impl Strategy<Value = TimeToEventSpec> {
+    let statistic = proptest::sample::select(vec![
+        Statistic::P50,
+        Statistic::P90,
+        Statistic::P95,
+        Statistic::Mean,
+    ]);
+    (selector(), selector(), window(), entry(), ties(), statistic).prop_map(
+        |(from, to, window_micros, entry, ties, statistic)| TimeToEventSpec {
+            from,
+            to,
+            window_micros,
+            entry,
+            ties,
+            statistic,
+        },
+    )
+}
+
+pub fn metric() -> impl Strategy<Value = MetricSpec> {
+    prop_oneof![
+        4 => plain_metric(),
+        1 => (plain_metric(), plain_metric()).prop_map(|(numerator, denominator)| MetricSpec::Ratio {
+            numerator: Box::new(numerator),
+            denominator: Box::new(denominator),
+        }),
+        4 => funnel().prop_map(MetricSpec::Funnel),
+        3 => retention().prop_map(MetricSpec::Retention),
+        2 => time_to_event().prop_map(MetricSpec::TimeToEvent),
+    ]
+}
+
+pub fn query() -> impl Strategy<Value = Query> {
+    let zone = proptest::sample::select(vec![
+        chrono_tz::UTC,
+        chrono_tz::Europe::Berlin,
+        chrono_tz::Asia::Kathmandu,
+        chrono_tz::America::Los_Angeles,
+    ]);
+    let grain = proptest::sample::select(vec![
+        Grain::Hour,
+        Grain::Day,
+        Grain::Week,
+        Grain::Month,
+        Grain::Total,
+    ]);
+    let breakdown = proptest::sample::select(vec![
+        Dimension::Event,
+        Dimension::Source,
+        Dimension::AccountId,
+        Dimension::Property("plan.name".to_owned()),
+        Dimension::Property("x".to_owned()),
+    ]);
+    let breakdowns =
+        prop_oneof![3 => Just(Vec::new()), 2 => proptest::collection::vec(breakdown, 1..3)];
+    let range = (0i64..6 * 1_440, 1i64..9 * 1_440);
+    let as_of = proptest::option::of(0i64..11 * 1_440);
+    (metric(), range, zone, grain, breakdowns, filter(), as_of).prop_map(
+        |(metric, (from, length), zone, grain, breakdowns, filter, as_of)| Query {
+            metric,
+            from_micros: EPOCH + from * MINUTE,
+            to_micros: EPOCH + (from + length) * MINUTE,
+            zone,
+            grain,
+            breakdowns,
+            filter,
+            as_of_micros: as_of.map(|minutes| EPOCH + minutes * MINUTE),
+        },
+    )
+}
