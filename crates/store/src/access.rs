@@ -71,6 +71,16 @@ pub async fn find_api_key(
     row.map(ApiKey::try_from).transpose()
 }
 
+/// Whether anybody holds a working key, of whatever project.
+pub async fn has_working_key(connection: &mut PgConnection) -> Result<bool> {
+    let exists = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM access.api_keys WHERE revoked_at IS NULL) AS "exists!""#,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(exists)
+}
+
 /// Stores a new key under the SHA-256 of its secret.
 pub async fn insert_api_key(
     connection: &mut PgConnection,

@@ -9,6 +9,7 @@ pub mod automations;
 mod connect;
 mod error;
 pub mod idempotency;
+pub mod ingestion;
 pub mod metrics;
 pub mod outbox;
 pub mod page;
