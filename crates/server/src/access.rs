@@ -11,6 +11,7 @@ use northstar_domain::Role;
 pub const TABLE: &[(&str, Role)] = &[
     ("/northstar.ingestion.v1.IngestionService/IngestEvents", Role::Ingest),
     ("/northstar.ingestion.v1.IngestionService/StreamEvents", Role::Ingest),
+    ("/northstar.ingestion.v1.IngestionService/QuarantineRecords", Role::Ingest),
     // Events hold what people did; counting them is for viewers, reading for analysts.
     ("/northstar.ingestion.v1.IngestionService/Subscribe", Role::Analyst),
     ("/northstar.ingestion.v1.IngestionService/CommitCursor", Role::Analyst),
