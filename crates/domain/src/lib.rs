@@ -2,19 +2,26 @@
 //! nobody: no I/O, no async, no wire format.
 
 mod api_key;
+pub mod assignment;
 pub mod canonical_json;
 pub mod catalog;
 mod clock;
+pub mod contract;
 pub mod decision;
 pub mod duration;
+pub mod event;
+pub mod experiment;
 pub mod expression;
 mod id;
+pub mod identity;
 pub mod kpi;
 pub mod metric;
 mod name;
 pub mod pillar;
 pub mod policy;
 mod role;
+pub mod segment;
+pub mod time_correction;
 pub mod timestamp;
 mod violation;
 mod violations;

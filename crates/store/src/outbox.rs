@@ -15,6 +15,8 @@ use crate::Result;
 pub enum Outbox {
     /// `approvals.outbox`.
     Approvals,
+    /// `experiments.outbox`.
+    Experiments,
 }
 
 /// An event to be sent.
@@ -137,12 +139,14 @@ macro_rules! outbox {
 }
 
 outbox!(approvals, "approvals.outbox");
+outbox!(experiments, "experiments.outbox");
 
 impl Outbox {
     /// Writes an event, in the transaction of the change it tells of.
     pub async fn put(self, connection: &mut PgConnection, new: &NewMessage) -> Result<()> {
         match self {
             Self::Approvals => approvals::put(connection, new).await,
+            Self::Experiments => experiments::put(connection, new).await,
         }
     }
 
@@ -155,6 +159,7 @@ impl Outbox {
     ) -> Result<Vec<Message>> {
         match self {
             Self::Approvals => approvals::lock_next(connection, limit).await,
+            Self::Experiments => experiments::lock_next(connection, limit).await,
         }
     }
 
@@ -162,6 +167,7 @@ impl Outbox {
     pub async fn remove(self, connection: &mut PgConnection, ids: &[i64]) -> Result<()> {
         match self {
             Self::Approvals => approvals::remove(connection, ids).await,
+            Self::Experiments => experiments::remove(connection, ids).await,
         }
     }
 
@@ -170,6 +176,7 @@ impl Outbox {
     pub async fn refuse(self, connection: &mut PgConnection, id: i64, refusal: &str) -> Result<()> {
         match self {
             Self::Approvals => approvals::refuse(connection, id, refusal).await,
+            Self::Experiments => experiments::refuse(connection, id, refusal).await,
         }
     }
 }

@@ -1,0 +1,9 @@
+//! Metrics as its callers meet it: over gRPC, with a real Postgres and a real
+//! log.
+
+mod answers;
+mod definitions;
+mod restart;
+mod scorecard;
+mod suite;
+mod variants;
