@@ -1,5 +1,7 @@
 //! The server as its callers meet it: over TCP, with a real Postgres.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic, as the tests do")]
+
 mod access;
 mod auth;
 mod contracts;

@@ -1,7 +1,7 @@
 //! A whole process: its exit codes and what it says on the way out.
 
-use std::io::Read as _;
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -33,22 +33,50 @@ fn child() {
     std::process::exit(code.into());
 }
 
-pub fn start(arguments: &str, environment: &[(&str, &str)]) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["process::child", "--exact", "--nocapture", "--test-threads=1"])
-        .env_clear()
-        .env(ARGUMENTS, arguments)
-        .envs(environment.iter().copied())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+/// A process that runs, and what it told on its standard error.
+pub struct Running {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+    told: String,
 }
 
-/// Exit code and standard error of a process that ends by itself.
-fn outcome(arguments: &str, environment: &[(&str, &str)]) -> (i32, String) {
-    let output = start(arguments, environment).wait_with_output().unwrap();
-    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+impl Running {
+    pub fn start(arguments: &str, environment: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["process::child", "--exact", "--nocapture", "--test-threads=1"])
+            .env_clear()
+            .env(ARGUMENTS, arguments)
+            .envs(environment.iter().copied())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        Self { child, stderr, told: String::new() }
+    }
+
+    /// Waits until it listens; gives the line that says where.
+    pub fn listening(&mut self) -> String {
+        loop {
+            let start = self.told.len();
+            let read = self.stderr.read_line(&mut self.told).unwrap();
+            assert_ne!(read, 0, "the process ended: {}", self.told);
+            let line = &self.told[start..];
+            if line.contains("listening") {
+                return line.to_owned();
+            }
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    /// Exit code, and all it told.
+    pub fn outcome(mut self) -> (Option<i32>, String) {
+        self.stderr.read_to_string(&mut self.told).unwrap();
+        (self.child.wait().unwrap().code(), self.told)
+    }
 }
 
 #[test]
@@ -71,9 +99,9 @@ fn bad_configuration_exits_64_with_one_sentence() {
         ("--log-filter =x=", &[("DATABASE_URL", url)], "NORTHSTAR_LOG"),
         ("--otlp-endpoint ftp://x", &[("DATABASE_URL", url)], "OTEL_EXPORTER_OTLP_ENDPOINT"),
     ] {
-        let (code, told) = outcome(arguments, environment);
+        let (code, told) = Running::start(arguments, environment).outcome();
         let sentences: Vec<_> = told.lines().filter(|line| line.starts_with("echo: ")).collect();
-        assert_eq!(code, 64, "{arguments} {environment:?}: {told}");
+        assert_eq!(code, Some(64), "{arguments} {environment:?}: {told}");
         assert_eq!(sentences.len(), 1, "{told}");
         assert!(sentences[0].contains(sentence), "{arguments} {environment:?}: {told}");
     }
@@ -84,13 +112,16 @@ async fn nothing_listens_beyond_loopback_before_somebody_holds_a_key() {
     let database = TestDatabase::create(&northstar_store::MIGRATOR).await;
     let arguments = "--grpc-listen 0.0.0.0:0 --http-listen 127.0.0.1:0";
     let environment = [("DATABASE_URL", database.url())];
-    let (code, told) = outcome(arguments, &environment);
-    assert_eq!(code, 64, "{told}");
+    let (code, told) = Running::start(arguments, &environment).outcome();
+    assert_eq!(code, Some(64), "{told}");
     assert!(told.contains("is reachable from other machines"), "{told}");
 
     key(database.pool(), Role::Viewer).await;
-    let child = start(arguments, &environment);
-    stop(child, Signal::SIGTERM);
+    let mut process = Running::start(arguments, &environment);
+    process.listening();
+    process.signal(Signal::SIGTERM);
+    let (code, told) = process.outcome();
+    assert_eq!(code, Some(0), "{told}");
 }
 
 #[tokio::test]
@@ -99,7 +130,11 @@ async fn a_signal_stops_the_process_cleanly() {
     let arguments = format!("{ANY_PORT} --log-format json");
     let environment = [("DATABASE_URL", database.url()), ("NORTHSTAR_SUITE_KEY", SUITE_KEY)];
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let told = stop(start(&arguments, &environment), signal);
+        let mut process = Running::start(&arguments, &environment);
+        process.listening();
+        process.signal(signal);
+        let (code, told) = process.outcome();
+        assert_eq!(code, Some(0), "{told}");
         assert!(told.contains(signal.as_str()), "{told}");
         assert!(!told.contains(SUITE_KEY), "{told}");
     }
@@ -110,43 +145,9 @@ async fn a_signal_stops_a_process_that_waits_for_its_database() {
     // Takes connections and never says a word.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("postgres://postgres@{}/none", silent.local_addr().unwrap());
-    let child = start(ANY_PORT, &[("DATABASE_URL", &url)]);
+    let process = Running::start(ANY_PORT, &[("DATABASE_URL", &url)]);
     let _connection = silent.accept().unwrap();
-    let (code, told) = signal(child, Signal::SIGTERM);
+    process.signal(Signal::SIGTERM);
+    let (code, told) = process.outcome();
     assert_eq!(code, Some(0), "{told}");
-}
-
-/// Stops a process that listens; gives what it told until it exited with 0.
-pub fn stop(mut child: Child, with: Signal) -> String {
-    let (_, before) = listening(&mut child);
-    let (code, told) = signal(child, with);
-    assert_eq!(code, Some(0), "{before}{told}");
-    before + &told
-}
-
-/// Waits until a process listens; gives the line that says where, and what it
-/// told before.
-pub fn listening(child: &mut Child) -> (String, String) {
-    // Unbuffered, so that what comes later is left to others.
-    let mut stderr = child.stderr.as_mut().unwrap().bytes();
-    let mut told = String::new();
-    loop {
-        let line: Vec<u8> =
-            stderr.by_ref().map(Result::unwrap).take_while(|byte| *byte != b'\n').collect();
-        assert!(!line.is_empty(), "the process ended: {told}");
-        let line = String::from_utf8(line).unwrap();
-        told.push_str(&line);
-        told.push('\n');
-        if line.contains("listening") {
-            return (line, told);
-        }
-    }
-}
-
-/// Signals a process; gives its exit code and what it still told.
-pub fn signal(mut child: Child, signal: Signal) -> (Option<i32>, String) {
-    kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
-    let mut told = String::new();
-    child.stderr.as_mut().unwrap().read_to_string(&mut told).unwrap();
-    (child.wait().unwrap().code(), told)
 }

@@ -6,7 +6,7 @@ use northstar_domain::Role;
 use northstar_testkit::{OtlpReceiver, TestDatabase};
 use tonic::Request;
 
-use crate::process::{ANY_PORT, listening, signal, start};
+use crate::process::{ANY_PORT, Running};
 use crate::support::{ask, key};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -19,8 +19,8 @@ async fn the_callers_trace_crosses_every_service_it_touches() {
         // Which lines are wanted must not decide which spans are made.
         ("NORTHSTAR_LOG", "northstar_server::host=info"),
     ];
-    let mut child = start(ANY_PORT, &environment);
-    let (line, _) = listening(&mut child);
+    let mut process = Running::start(ANY_PORT, &environment);
+    let line = process.listening();
     let address = line
         .split_whitespace()
         .find_map(|word| word.strip_prefix("listen.grpc="))
@@ -34,7 +34,8 @@ async fn the_callers_trace_crosses_every_service_it_touches() {
     request.metadata_mut().insert("traceparent", traceparent.parse().unwrap());
     clients.access().list_api_keys(request).await.unwrap();
     // What is left is exported on the way out.
-    let (code, told) = signal(child, Signal::SIGTERM);
+    process.signal(Signal::SIGTERM);
+    let (code, told) = process.outcome();
     assert_eq!(code, Some(0), "{told}");
 
     let spans = receiver.spans_of(trace, 2).await;
