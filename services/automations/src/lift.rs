@@ -297,8 +297,8 @@ mod tests {
         let absolute = lift.absolute.unwrap();
         // 0.35 - 0.3 ± 1.959964 * sqrt(0.35 * 0.65 / 2000 + 0.3 * 0.7 / 1000)
         assert!((absolute.estimate - 0.05).abs() < 1e-12);
-        assert!((absolute.ci_low - 0.014_731_66).abs() < 1e-6, "{absolute:?}");
-        assert!((absolute.ci_high - 0.085_268_34).abs() < 1e-6, "{absolute:?}");
+        assert!((absolute.ci_low - 0.014_734_26).abs() < 1e-6, "{absolute:?}");
+        assert!((absolute.ci_high - 0.085_265_74).abs() < 1e-6, "{absolute:?}");
         assert!((lift.relative.unwrap().estimate - 1.0 / 6.0).abs() < 1e-12);
     }
 
