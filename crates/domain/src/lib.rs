@@ -2,6 +2,7 @@
 //! nobody: no I/O, no async, no wire format.
 
 mod api_key;
+pub mod assignment;
 pub mod automation;
 pub mod canonical_json;
 pub mod catalog;
@@ -10,6 +11,7 @@ pub mod contract;
 pub mod decision;
 pub mod duration;
 pub mod event;
+pub mod experiment;
 pub mod expression;
 pub mod holdout;
 mod id;
@@ -21,6 +23,7 @@ pub mod pillar;
 pub mod policy;
 pub mod retry;
 mod role;
+pub mod segment;
 pub mod run;
 pub mod time_correction;
 pub mod timestamp;

@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 /// Source of every event the suite tells of itself.
-const SOURCE: &str = "northstar";
+pub const SOURCE: &str = "northstar";
 /// Events per transaction and call.
 const BATCH: i64 = 1_000;
 /// Between two looks at an empty outbox, and between two tries.

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod automations;
 mod connect;
 mod error;
+pub mod experiments;
 pub mod idempotency;
 pub mod ingestion;
 pub mod metrics;

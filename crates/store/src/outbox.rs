@@ -15,6 +15,8 @@ use crate::Result;
 pub enum Outbox {
     /// `approvals.outbox`.
     Approvals,
+    /// `experiments.outbox`.
+    Experiments,
     /// `automations.outbox`.
     Automations,
 }
@@ -148,6 +150,7 @@ macro_rules! outbox {
 }
 
 outbox!(approvals, "approvals.outbox");
+outbox!(experiments, "experiments.outbox");
 outbox!(automations, "automations.outbox");
 
 impl Outbox {
@@ -155,6 +158,7 @@ impl Outbox {
     pub async fn put(self, connection: &mut PgConnection, new: &NewMessage) -> Result<()> {
         match self {
             Self::Approvals => approvals::put(connection, new).await,
+            Self::Experiments => experiments::put(connection, new).await,
             Self::Automations => automations::put(connection, new).await,
         }
     }
@@ -168,6 +172,7 @@ impl Outbox {
     ) -> Result<Vec<Message>> {
         match self {
             Self::Approvals => approvals::lock_next(connection, limit).await,
+            Self::Experiments => experiments::lock_next(connection, limit).await,
             Self::Automations => automations::lock_next(connection, limit).await,
         }
     }
@@ -176,6 +181,7 @@ impl Outbox {
     pub async fn remove(self, connection: &mut PgConnection, ids: &[i64]) -> Result<()> {
         match self {
             Self::Approvals => approvals::remove(connection, ids).await,
+            Self::Experiments => experiments::remove(connection, ids).await,
             Self::Automations => automations::remove(connection, ids).await,
         }
     }
@@ -185,6 +191,7 @@ impl Outbox {
     pub async fn refuse(self, connection: &mut PgConnection, id: i64, refusal: &str) -> Result<()> {
         match self {
             Self::Approvals => approvals::refuse(connection, id, refusal).await,
+            Self::Experiments => experiments::refuse(connection, id, refusal).await,
             Self::Automations => automations::refuse(connection, id, refusal).await,
         }
     }
