@@ -135,14 +135,14 @@ fn compare(
         let (c, t) = (c.map_err(impossible)?, t.map_err(impossible)?);
         means = arms.map(|arm| if arm.sum_d == 0.0 { 0.0 } else { arm.sum_y / arm.sum_d });
         let compared = defined(ratio::compare(&c, &t, confidence))?;
-        absolute = compared.as_ref().and_then(|both| both.absolute.clone().ok()).map(plain);
+        absolute = compared.as_ref().and_then(|both| both.absolute.ok()).map(plain);
         relative = compared.and_then(|both| both.relative.ok()).map(plain);
     } else {
         let [c, t] = arms.map(moments_of);
         let (c, t) = (c.map_err(impossible)?, t.map_err(impossible)?);
         means = [c, t].map(|arm| arm.mean().unwrap_or(0.0));
         let compared = defined(mean::compare(&c, &t, confidence))?;
-        absolute = compared.as_ref().and_then(|both| both.absolute.clone().ok()).map(plain);
+        absolute = compared.as_ref().and_then(|both| both.absolute.ok()).map(plain);
         relative = compared.and_then(|both| both.relative.ok()).map(plain);
     }
     Ok(Lift {
