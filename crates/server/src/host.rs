@@ -1,70 +1,22 @@
-//! Serves services in this process: on listeners handed in, until told to stop.
+//! A process, or a test, that hosts services.
 
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
+use northstar_client::{Clients, Credentials, Endpoints};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
 
-use northstar_client::{Clients, Credentials, Endpoints};
-use northstar_proto::FILE_DESCRIPTOR_SET;
-use tonic::service::Routes;
-
-use crate::auth::Authenticator;
-use crate::layers::{self, Limits};
-use crate::listen::{Protocol, listen};
+use crate::health::{Readiness, Status};
+use crate::serve::serve_and_tell;
+use crate::signals::Signals;
 use crate::{Config, Context, Service};
 
-/// Serves every service on one gRPC and one HTTP listener until `shutdown` is
-/// cancelled and the calls in flight are done.
-///
-/// # Errors
-/// When the configuration cannot be used, or when a worker fails.
-pub async fn serve(
-    services: Vec<Service>,
-    grpc: TcpListener,
-    http: TcpListener,
-    config: &Config,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    let suite_key = config.suite_key()?;
-    let pool = services
-        .iter()
-        .find_map(|service| service.pools.first())
-        .context("no service offers a database pool to look up API keys in")?;
-    let authenticator = Authenticator::new(pool.clone(), suite_key.as_ref());
-    let limits = Limits { default_deadline: config.default_deadline() };
-
-    let (_reporter, health) = tonic_health::server::health_reporter();
-    let mut reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
-    let mut routes = Routes::new(health);
-    let mut router = axum::Router::new();
-    let mut workers = tokio::task::JoinSet::new();
-    for service in services {
-        for mount in service.grpc {
-            reflection = reflection.with_service_name(mount.name);
-            routes = (mount.add)(routes);
-        }
-        router = router.merge(service.http);
-        for (_, work) in service.workers {
-            workers.spawn(work);
-        }
-    }
-    let routes = routes.add_service(reflection.build_v1()?).prepare();
-    let grpc_router = layers::around(routes.into_axum_router(), authenticator, &limits);
-    let drain = config.drain();
-    tokio::join!(
-        listen(grpc, grpc_router, Protocol::Grpc, drain, shutdown.clone()),
-        listen(http, router, Protocol::Http, drain, shutdown.clone()),
-    );
-    Ok(())
-}
-
 /// Services that run in this process, with the addresses they listen at.
+/// Dropping it stops them without waiting.
 ///
 /// ```no_run
 /// # async fn example(config: northstar_server::Config) -> anyhow::Result<()> {
@@ -75,38 +27,57 @@ pub async fn serve(
 /// host.stop().await
 /// # }
 /// ```
+#[derive(Debug)]
 pub struct Host {
     /// Where gRPC is answered; the real port when port 0 was asked for.
     pub grpc: SocketAddr,
     /// Where HTTP is answered.
     pub http: SocketAddr,
     shutdown: CancellationToken,
+    readiness: watch::Receiver<Readiness>,
     serving: JoinHandle<anyhow::Result<()>>,
+    _stop_when_dropped: DropGuard,
 }
 
 impl Host {
     /// Binds the configured addresses, builds the services and serves them.
     ///
     /// # Errors
-    /// When an address cannot be bound, the configuration cannot be used or a
-    /// service cannot be built.
+    /// [`crate::InvalidConfig`] when the configuration cannot be used; otherwise when
+    /// an address cannot be bound or a service cannot be built.
     pub async fn start<B>(config: Config, build: B) -> anyhow::Result<Self>
     where
         B: AsyncFnOnce(Context) -> anyhow::Result<Vec<Service>>,
     {
-        let bind = async |address: SocketAddr| {
-            TcpListener::bind(address).await.with_context(|| format!("cannot listen at {address}"))
-        };
+        // All of the configuration is read before a port is bound.
+        config.database_url()?;
+        config.suite_key()?;
         let grpc_listener = bind(config.grpc_listen).await?;
         let http_listener = bind(config.http_listen).await?;
         let (grpc, http) = (grpc_listener.local_addr()?, http_listener.local_addr()?);
         let shutdown = CancellationToken::new();
         let services = build(Context::new(&config, grpc, shutdown.clone())?).await?;
+        let (sender, readiness) = watch::channel(Readiness::default());
         let token = shutdown.clone();
         let serving = tokio::spawn(async move {
-            serve(services, grpc_listener, http_listener, &config, token).await
+            serve_and_tell(services, grpc_listener, http_listener, &config, token, sender).await
         });
-        Ok(Self { grpc, http, shutdown, serving })
+        tracing::info!(listen.grpc = %grpc, listen.http = %http, "listening");
+        let _stop_when_dropped = shutdown.clone().drop_guard();
+        Ok(Self { grpc, http, shutdown, readiness, serving, _stop_when_dropped })
+    }
+
+    /// Waits until every service is ready.
+    ///
+    /// # Errors
+    /// Why serving ended, when it ends before.
+    pub async fn ready(&mut self) -> anyhow::Result<()> {
+        let ready = self.readiness.wait_for(|readiness| readiness.status == Status::Ready);
+        if ready.await.is_ok() {
+            return Ok(());
+        }
+        (&mut self.serving).await.context("the host panicked")??;
+        anyhow::bail!("the host was stopped before it was ready")
     }
 
     /// Clients of this host with an API key.
@@ -114,12 +85,22 @@ impl Host {
     /// # Errors
     /// When the key cannot be sent.
     pub fn clients(&self, api_key: &str) -> Result<Clients, northstar_client::Error> {
-        let url: Url =
-            format!("http://{}", self.grpc).parse().expect("a socket address makes a URL");
-        Clients::new(&Endpoints::all_at(&url), Credentials::api_key(api_key)?)
+        Clients::new(&Endpoints::all_at(&self.url()), Credentials::api_key(api_key)?)
     }
 
-    /// Stops: lets calls in flight finish, then waits for the workers.
+    /// Where gRPC is answered, as a URL.
+    pub fn url(&self) -> Url {
+        format!("http://{}", crate::context::reachable(self.grpc))
+            .parse()
+            .expect("a socket address makes a URL")
+    }
+
+    /// Cancelled when the host stops; cancel it to stop the host.
+    pub fn shutdown(&self) -> &CancellationToken {
+        &self.shutdown
+    }
+
+    /// Stops: lets calls in flight and workers finish.
     ///
     /// # Errors
     /// When serving failed.
@@ -127,4 +108,27 @@ impl Host {
         self.shutdown.cancel();
         self.serving.await.context("the host panicked")?
     }
+
+    /// Serves until SIGTERM or SIGINT, then stops. A second signal ends the
+    /// wait for what is in flight.
+    ///
+    /// # Errors
+    /// When serving fails, or a second signal comes.
+    pub async fn run(mut self) -> anyhow::Result<()> {
+        let mut signals = Signals::listen().context("cannot listen for signals")?;
+        tokio::select! {
+            outcome = &mut self.serving => return outcome.context("the host panicked")?,
+            signal = signals.next() => tracing::info!(signal, "stopping"),
+        }
+        tokio::select! {
+            outcome = self.stop() => outcome,
+            signal = signals.next() => {
+                anyhow::bail!("stopped by a second signal, {signal}, before calls were done")
+            }
+        }
+    }
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen at {address}"))
 }

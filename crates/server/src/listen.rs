@@ -32,24 +32,29 @@ pub(crate) enum Protocol {
     Http,
 }
 
-/// Serves until `shutdown` is cancelled, then for at most `drain` what is in
-/// flight. True when everything in flight finished.
+/// Serves until `closing` is cancelled, then for at most `drain` what is in
+/// flight, and then closes what is still open.
 pub(crate) async fn listen(
     listener: TcpListener,
     router: Router,
     protocol: Protocol,
     drain: Duration,
-    shutdown: CancellationToken,
-) -> bool {
+    closing: CancellationToken,
+) {
     let builder = builder(protocol);
     let connections = GracefulShutdown::new();
+    // Closes every connection when this function ends, however it does.
+    let closed = CancellationToken::new();
+    let _close = closed.clone().drop_guard();
     loop {
         let accepted = tokio::select! {
-            () = shutdown.cancelled() => break,
+            () = closing.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => serve(stream, router.clone(), &builder, &connections),
+            Ok((stream, _)) => {
+                serve(stream, router.clone(), &builder, &connections, closed.clone())
+            }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "accept failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -57,7 +62,10 @@ pub(crate) async fn listen(
         }
     }
     drop(listener);
-    tokio::time::timeout(drain, connections.shutdown()).await.is_ok()
+    let open = connections.count();
+    if tokio::time::timeout(drain, connections.shutdown()).await.is_err() {
+        tracing::warn!(?protocol, connections = open, "calls did not finish in time");
+    }
 }
 
 fn builder(protocol: Protocol) -> Builder<TokioExecutor> {
@@ -82,6 +90,7 @@ fn serve(
     router: Router,
     builder: &Builder<TokioExecutor>,
     connections: &GracefulShutdown,
+    closed: CancellationToken,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(error = &error as &dyn std::error::Error, "no TCP_NODELAY");
@@ -90,8 +99,13 @@ fn serve(
     let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
     let connection = connections.watch(connection);
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(error, "connection ended");
+        tokio::select! {
+            () = closed.cancelled() => {}
+            ended = connection => {
+                if let Err(error) = ended {
+                    tracing::debug!(error, "connection ended");
+                }
+            }
         }
     });
 }

@@ -4,15 +4,16 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
 
-use crate::{Config, Context, Host, InvalidConfig, Service};
+use crate::{Config, Context, Host, InvalidConfig, Service, telemetry};
 
 /// Exit code of a process whose configuration cannot be used (`EX_USAGE` of
 /// BSD's `sysexits.h`).
 pub const EXIT_CONFIG: u8 = 64;
+/// Exit code of a process that failed.
+const EXIT_FAILURE: u8 = 1;
 
 #[derive(Parser)]
 struct Command<C: Args> {
@@ -40,38 +41,64 @@ where
     C: Args,
     F: Future<Output = anyhow::Result<Service>>,
 {
-    let command: Command<C> = match parse(name, std::env::args_os()) {
+    ExitCode::from(run(name, std::env::args_os(), build))
+}
+
+/// [`main`] with arguments handed in, the first of which is the program's name;
+/// gives the exit code.
+pub fn run<C, F>(
+    name: &'static str,
+    arguments: impl IntoIterator<Item = OsString>,
+    build: impl FnOnce(C, Context) -> F,
+) -> u8
+where
+    C: Args,
+    F: Future<Output = anyhow::Result<Service>>,
+{
+    let command: Command<C> = match parse(name, arguments) {
         Ok(command) => command,
         Err(exit) => return exit,
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return explain(name, &error, 1),
+        Err(error) => return explain(name, &error, EXIT_FAILURE),
     };
-    match runtime.block_on(run(command, build)) {
-        Ok(()) => ExitCode::SUCCESS,
+    match runtime.block_on(live(name, command, build)) {
+        Ok(()) => 0,
         Err(error) if error.is::<InvalidConfig>() => explain(name, &error, EXIT_CONFIG),
-        Err(error) => explain(name, &format_args!("{error:#}"), 1),
+        Err(error) => explain(name, &format_args!("{error:#}"), EXIT_FAILURE),
     }
 }
 
-async fn run<C, F>(command: Command<C>, build: impl FnOnce(C, Context) -> F) -> anyhow::Result<()>
+/// Telemetry outlives everything that can fail.
+async fn live<C, F>(
+    name: &'static str,
+    command: Command<C>,
+    build: impl FnOnce(C, Context) -> F,
+) -> anyhow::Result<()>
 where
     C: Args,
     F: Future<Output = anyhow::Result<Service>>,
 {
-    let host = Host::start(command.server, async |context| {
-        Ok(vec![build(command.service, context).await?])
-    })
-    .await?;
-    tokio::signal::ctrl_c().await.context("cannot wait for signals")?;
-    host.stop().await
+    let telemetry = telemetry::init(name, &command.server.telemetry)?;
+    let outcome = serve(command, build).await;
+    telemetry.flush().await;
+    outcome
+}
+
+async fn serve<C, F>(command: Command<C>, build: impl FnOnce(C, Context) -> F) -> anyhow::Result<()>
+where
+    C: Args,
+    F: Future<Output = anyhow::Result<Service>>,
+{
+    let build = async |context| Ok(vec![build(command.service, context).await?]);
+    Host::start(command.server, build).await?.run().await
 }
 
 fn parse<C: Args>(
     name: &'static str,
-    arguments: impl Iterator<Item = OsString>,
-) -> Result<Command<C>, ExitCode> {
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<Command<C>, u8> {
     let parsed = Command::<C>::command()
         .name(name)
         .version(env!("CARGO_PKG_VERSION"))
@@ -81,7 +108,7 @@ fn parse<C: Args>(
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // A closed standard output is no reason to fail.
             let _ = error.print();
-            ExitCode::SUCCESS
+            0
         }
         _ => explain(name, &first_sentence(&error.render().to_string()), EXIT_CONFIG),
     })
@@ -94,8 +121,8 @@ fn first_sentence(explanation: &str) -> String {
     line.trim_start_matches("error: ").to_owned()
 }
 
-fn explain(name: &str, error: &dyn std::fmt::Display, code: u8) -> ExitCode {
+fn explain(name: &str, error: &dyn std::fmt::Display, code: u8) -> u8 {
     // Nobody is left to tell when the standard error is closed.
     let _ = writeln!(std::io::stderr(), "{name}: {error}");
-    ExitCode::from(code)
+    code
 }

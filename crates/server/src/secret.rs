@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -67,6 +68,13 @@ pub enum InvalidConfig {
     /// A required value is missing.
     #[error("{0} is not set; {1}")]
     Missing(&'static str, &'static str),
+    /// The process would listen beyond loopback before anybody holds a key.
+    #[error(
+        "{0} is reachable from other machines, but there is neither a suite key nor an API key \
+         that works: set NORTHSTAR_SUITE_KEY, make a key with `northstar key create`, or listen \
+         on 127.0.0.1"
+    )]
+    Exposed(SocketAddr),
     /// A value cannot be used.
     #[error("{0}")]
     Unusable(String),

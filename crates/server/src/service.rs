@@ -9,7 +9,9 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
 
-type Worker = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
+use crate::latch::Latch;
+
+pub(crate) type Worker = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
 /// One service of the suite. See [`crate::serve`].
 pub struct Service {
@@ -18,6 +20,7 @@ pub struct Service {
     pub(crate) http: axum::Router,
     pub(crate) workers: Vec<(&'static str, Worker)>,
     pub(crate) pools: Vec<PgPool>,
+    pub(crate) latches: Vec<Latch>,
 }
 
 /// A gRPC service and its full name, as health and reflection know it.
@@ -35,6 +38,7 @@ impl Service {
             http: axum::Router::new(),
             workers: Vec::new(),
             pools: Vec::new(),
+            latches: Vec::new(),
         }
     }
 
@@ -83,6 +87,13 @@ impl Service {
     #[must_use]
     pub fn pool(mut self, pool: PgPool) -> Self {
         self.pools.push(pool);
+        self
+    }
+
+    /// The service is ready when this latch is released.
+    #[must_use]
+    pub fn latch(mut self, latch: Latch) -> Self {
+        self.latches.push(latch);
         self
     }
 }

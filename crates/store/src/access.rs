@@ -71,6 +71,16 @@ pub async fn find_api_key(
     row.map(ApiKey::try_from).transpose()
 }
 
+/// Whether anybody holds a working key, of whatever project.
+pub async fn has_working_key(connection: &mut PgConnection) -> Result<bool> {
+    let exists = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM access.api_keys WHERE revoked_at IS NULL) AS "exists!""#,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(exists)
+}
+
 /// Stores a new key under the SHA-256 of its secret.
 pub async fn insert_api_key(
     connection: &mut PgConnection,
@@ -150,4 +160,18 @@ pub async fn list_projects(connection: &mut PgConnection) -> Result<Vec<ProjectI
         .fetch_all(connection)
         .await?;
     Ok(ids.into_iter().map(ProjectId).collect())
+}
+
+/// The project of this name, made if it is not there.
+pub async fn ensure_project(connection: &mut PgConnection, name: &str) -> Result<ProjectId> {
+    sqlx::query!(
+        "INSERT INTO access.projects (name) VALUES ($1) ON CONFLICT DO NOTHING",
+        name,
+    )
+    .execute(&mut *connection)
+    .await?;
+    let id = sqlx::query_scalar!("SELECT project_id FROM access.projects WHERE name = $1", name)
+        .fetch_one(connection)
+        .await?;
+    Ok(ProjectId(id))
 }

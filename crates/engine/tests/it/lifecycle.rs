@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use northstar_engine::{Dataset, Error, EventSelector, Grain, MetricSpec, Query, Snapshot};
+use northstar_engine::{
+    Anchor, Dataset, Detail, Entry, Error, EventSelector, FunnelSpec, Grain, MetricSpec, Query,
+    Snapshot, Ties,
+};
 use serde_json::json;
 
 use crate::world::{DAY, EPOCH, Event};
@@ -26,9 +29,9 @@ fn append(dataset: &mut Dataset, positions: std::ops::Range<i64>) {
     dataset.append(events.iter().map(Event::record)).expect("an append");
 }
 
-fn count(snapshot: &Snapshot) -> u64 {
-    let query = Query {
-        metric: MetricSpec::Count { event: EventSelector::all() },
+fn everything(metric: MetricSpec) -> Query {
+    Query {
+        metric,
         from_micros: EPOCH,
         to_micros: EPOCH + DAY,
         zone: chrono_tz::UTC,
@@ -36,8 +39,15 @@ fn count(snapshot: &Snapshot) -> u64 {
         breakdowns: Vec::new(),
         filter: None,
         as_of_micros: None,
-    };
-    snapshot.query(&query).expect("an answer").rows[0].n
+    }
+}
+
+fn count(snapshot: &Snapshot) -> u64 {
+    snapshot
+        .query(&everything(MetricSpec::Count { event: EventSelector::all() }))
+        .expect("an answer")
+        .rows[0]
+        .n
 }
 
 #[test]
@@ -137,4 +147,53 @@ fn an_event_that_is_no_object_is_refused_and_the_ones_before_stay() {
     assert_eq!((dataset.len(), dataset.watermark()), (1, 1));
     append(&mut dataset, 2..5);
     assert_eq!(count(&dataset.snapshot().expect("a snapshot")), 4);
+}
+
+#[test]
+fn events_of_one_instant_are_ordered_by_sequence_wherever_they_lie() {
+    let names = ["a", "b", "c"];
+    let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+    for order in orders {
+        // Which of the three come from the device, and after which of them the tail is written to a segment.
+        for (devices, compactions) in
+            (0..8).flat_map(|devices| (0..8).map(move |compactions| (devices, compactions)))
+        {
+            let dir = tempfile::tempdir().expect("a folder");
+            let mut dataset = Dataset::new(dir.path()).expect("a folder");
+            dataset.link("device", "user");
+            for (at, step) in order.into_iter().enumerate() {
+                let by_device = devices & (1 << at) != 0;
+                let event = Event {
+                    name: names[step],
+                    user: (!by_device).then(|| "user".to_owned()),
+                    anonymous: by_device.then(|| "device".to_owned()),
+                    time: EPOCH,
+                    sequence: step as i64,
+                    ..event(at as i64)
+                };
+                dataset.append([event.record()]).expect("an append");
+                dataset.snapshot().expect("a snapshot");
+                if compactions & (1 << at) != 0 {
+                    dataset.compact().expect("a compaction");
+                }
+            }
+            let snapshot = dataset.snapshot().expect("a snapshot");
+            for (ties, reached) in
+                [(Ties::ByOrder, 3), (Ties::AnyOrder, 3), (Ties::StrictlyLater, 1)]
+            {
+                let funnel = MetricSpec::Funnel(FunnelSpec {
+                    steps: names.map(EventSelector::named).to_vec(),
+                    window_micros: Some(0),
+                    anchor: Anchor::FirstTouch,
+                    entry: Entry::FirstInRange,
+                    ties,
+                });
+                let answer = snapshot.query(&everything(funnel)).expect("an answer");
+                let Detail::Funnel(steps) = &answer.rows[0].detail else { panic!("no funnel") };
+                let counts: Vec<u64> = steps.iter().map(|step| step.count).collect();
+                let expected: Vec<u64> = (0..3).map(|step| u64::from(step < reached)).collect();
+                assert_eq!(counts, expected, "{order:?} {devices:b} {compactions:b} {ties:?}");
+            }
+        }
+    }
 }

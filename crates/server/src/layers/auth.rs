@@ -28,6 +28,9 @@ pub(super) async fn authorize(
     };
     match access {
         Access::Role(required) if caller.role.allows(required) => {
+            let span = tracing::Span::current();
+            span.record("caller.project", caller.project.0);
+            span.record("caller.principal", caller.principal.as_str());
             request.extensions_mut().insert(caller);
             next.run(request).await
         }

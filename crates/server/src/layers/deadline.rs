@@ -3,44 +3,92 @@
 
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use northstar_client::{RequestContext, metadata};
 use northstar_proto::errors::v1::ErrorReason;
-use opentelemetry::Context as TraceContext;
+use tokio_util::sync::CancellationToken;
+use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::refuse;
+use super::stream::{Ending, Streamed};
+use super::{is_health, refuse};
 use crate::Caller;
 use crate::method;
-use crate::status::failure;
+use crate::status::{Failure, failure};
+
+/// How long calls may last.
+#[derive(Clone)]
+pub(super) struct Lifetime {
+    /// Of unary calls that come without a deadline.
+    pub(super) default: Duration,
+    /// Ends health watches, which would otherwise last as long as their client.
+    pub(super) closing: CancellationToken,
+}
 
 /// Applies the caller's `grpc-timeout`, or to unary calls the default one.
 /// Streams without a timeout last until one side ends them.
 pub(super) async fn apply(
-    State(default): State<Duration>,
+    State(lifetime): State<Lifetime>,
     request: Request,
     next: Next,
 ) -> Response {
-    let asked = request
+    let path = request.uri().path();
+    let streams = method::streams(path);
+    let closing = is_health(path).then_some(lifetime.closing);
+    let limit = request
         .headers()
         .get("grpc-timeout")
         .and_then(|value| value.to_str().ok())
-        .and_then(timeout);
-    let limit = asked.or_else(|| (!method::streams(request.uri().path())).then_some(default));
-    let context = context(&request, limit.and_then(|limit| Instant::now().checked_add(limit)));
+        .and_then(timeout)
+        .or_else(|| (!streams).then_some(lifetime.default));
+    let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+    let context = context(&request, deadline);
+
     let response = context.clone().scope(next.run(request));
-    match limit {
-        None => response.await,
-        Some(limit) => match tokio::time::timeout(limit, response).await {
-            Ok(response) => response,
-            Err(_) => refuse(failure(
-                ErrorReason::DeadlineExceeded,
-                format!("the call took longer than its deadline of {} ms", limit.as_millis()),
-            )),
-        },
+    let response = match (limit, deadline) {
+        (Some(limit), Some(deadline)) => {
+            match tokio::time::timeout_at(deadline.into(), response).await {
+                Ok(response) => response,
+                Err(_) => return refuse(exceeded(limit)),
+            }
+        }
+        _ => response.await,
+    };
+    if !streams {
+        return response;
     }
+    let ending = ending(limit, deadline, closing);
+    response.map(|body| {
+        Body::new(Streamed { body, span: Span::current(), context, ending, ended: false })
+    })
+}
+
+fn exceeded(limit: Duration) -> Failure {
+    failure(
+        ErrorReason::DeadlineExceeded,
+        format!("the call took longer than its deadline of {} ms", limit.as_millis()),
+    )
+}
+
+fn ending(
+    limit: Option<Duration>,
+    deadline: Option<Instant>,
+    closing: Option<CancellationToken>,
+) -> Option<Ending> {
+    if let Some(closing) = closing {
+        return Some(Box::pin(async move {
+            closing.cancelled().await;
+            failure(ErrorReason::Draining, "the process is stopping; ask another")
+        }));
+    }
+    let (limit, deadline) = (limit?, deadline?);
+    Some(Box::pin(async move {
+        tokio::time::sleep_until(deadline.into()).await;
+        exceeded(limit)
+    }))
 }
 
 fn context(request: &Request, deadline: Option<Instant>) -> RequestContext {
@@ -58,12 +106,8 @@ fn context(request: &Request, deadline: Option<Instant>) -> RequestContext {
         project: request.extensions().get::<Caller>().map(|caller| caller.project.0),
         request_id: copy(metadata::REQUEST_ID),
         deadline,
-        trace: trace(),
+        trace: Span::current().context(),
     }
-}
-
-fn trace() -> TraceContext {
-    tracing::Span::current().context()
 }
 
 /// A `grpc-timeout`: at most eight digits and a unit.

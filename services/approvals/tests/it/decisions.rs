@@ -196,7 +196,7 @@ async fn a_list_is_newest_first_by_state_and_subject() {
     assert_eq!(ids(&answer.decision_requests), [third.clone(), second.clone()]);
     let next = pb::ListDecisionRequestsRequest { page_token: answer.next_page_token, ..page };
     let answer = ada.approvals().list_decision_requests(next).await.unwrap().into_inner();
-    assert_eq!(ids(&answer.decision_requests), [first.clone()]);
+    assert_eq!(ids(&answer.decision_requests), std::slice::from_ref(&first));
     assert_eq!(answer.next_page_token, "");
 
     let mut pending = pb::ListDecisionRequestsRequest::default();

@@ -1,4 +1,4 @@
-//! Logs, traces and metrics of a process: set up once, flushed last.
+//! What a process tells of itself, and whom.
 
 use std::time::Duration;
 
