@@ -8,6 +8,7 @@ mod ingest;
 mod outage;
 mod positions;
 mod quarantine;
+mod rights;
 mod stream;
 mod subscribe;
 mod suite;

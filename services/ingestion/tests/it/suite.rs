@@ -54,6 +54,10 @@ impl Suite {
         self.database.pool()
     }
 
+    pub fn database_url(&self) -> &str {
+        self.database.url()
+    }
+
     pub fn clients(&self) -> Clients {
         clients(&self.host)
     }
