@@ -22,6 +22,7 @@ const DATA_DIR: &str = "northstar-data";
 
 /// What every process needs to know.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
 pub struct Config {
     /// Address of the gRPC listener. Beyond loopback it needs a suite key or an
     /// API key to exist.

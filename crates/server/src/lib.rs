@@ -36,3 +36,4 @@ pub use process::{EXIT_CONFIG, main, run};
 pub use secret::{InvalidConfig, Secret};
 pub use serve::serve;
 pub use service::Service;
+pub use signals::Signals;
