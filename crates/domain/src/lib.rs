@@ -3,6 +3,7 @@
 
 mod api_key;
 pub mod assignment;
+pub mod automation;
 pub mod canonical_json;
 pub mod catalog;
 mod clock;
@@ -12,6 +13,7 @@ pub mod duration;
 pub mod event;
 pub mod experiment;
 pub mod expression;
+pub mod holdout;
 mod id;
 pub mod identity;
 pub mod kpi;
@@ -19,7 +21,9 @@ pub mod metric;
 mod name;
 pub mod pillar;
 pub mod policy;
+pub mod retry;
 mod role;
+pub mod run;
 pub mod segment;
 pub mod time_correction;
 pub mod timestamp;

@@ -69,6 +69,7 @@ CREATE TABLE experiments.outbox (
     message_id text NOT NULL,
     name text NOT NULL,
     user_id text NOT NULL,
+    anonymous_id text NOT NULL DEFAULT '',
     occurred_at timestamptz NOT NULL,
     properties jsonb NOT NULL,
     refusal text

@@ -5,6 +5,7 @@
 pub mod access;
 pub mod approvals;
 pub mod audit;
+pub mod automations;
 mod connect;
 mod error;
 pub mod experiments;

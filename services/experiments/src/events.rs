@@ -30,6 +30,7 @@ fn message(
         message_id: format!("experiment/{}/{step}", experiment.name),
         name: format!("northstar.experiment.{step}"),
         user_id: format!("principal:{actor}"),
+        anonymous_id: String::new(),
         occurred_at,
         properties: json!({
             "experiment": experiment.name,

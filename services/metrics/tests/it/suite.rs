@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use northstar_client::Clients;
 use northstar_domain::{ApiKeyId, ApiKeySecret, Clock as _, ProjectId, Role};
 use northstar_metrics::Config;
+use northstar_proto::ingestion::v1 as log;
 use northstar_proto::metrics::v1 as pb;
 use northstar_proto::metrics::v1::metric::Definition;
 use northstar_server::{Context, Host};
@@ -16,15 +17,17 @@ use prost_types::Timestamp;
 use tempfile::TempDir;
 use tonic::Status;
 use tonic_types::StatusExt as _;
+use uuid::Uuid;
 
 const SUITE_KEY: &str = "suite-key-of-the-tests";
 
 pub struct Suite {
     pub clock: Arc<MockClock>,
     pub analyst: Clients,
+    pub producer: Clients,
     pub folder: TempDir,
     config: Config,
-    secret: String,
+    secrets: [String; 2],
     host: Option<Host>,
     database: TestDatabase,
 }
@@ -45,9 +48,38 @@ pub fn event(name: &'static str, user: &str, at: &'static str) -> Event {
 }
 
 impl Event {
+    pub fn into_proto(self) -> log::Event {
+        let serde_json::Value::Object(properties) = self.properties else {
+            panic!("properties are an object");
+        };
+        log::Event {
+            message_id: Uuid::now_v7().to_string(),
+            name: self.name.to_owned(),
+            user_id: self.user,
+            anonymous_id: self.anonymous.to_owned(),
+            occurred_time: Some(timestamp(self.at)),
+            properties: properties.into_iter().map(|(k, v)| (k, value(v))).collect(),
+            ..Default::default()
+        }
+    }
+
     pub fn with(self, properties: serde_json::Value) -> Self {
         Self { properties, ..self }
     }
+}
+
+fn value(json: serde_json::Value) -> log::Value {
+    use log::value::Kind;
+    let kind = match json {
+        serde_json::Value::String(text) => Kind::StringValue(text),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(integer) => Kind::IntValue(integer),
+            None => Kind::DoubleValue(number.as_f64().unwrap()),
+        },
+        serde_json::Value::Bool(truth) => Kind::BoolValue(truth),
+        other => panic!("the tests do not need {other}"),
+    };
+    log::Value { kind: Some(kind) }
 }
 
 impl Suite {
@@ -58,30 +90,22 @@ impl Suite {
     pub async fn start_with(config: Config) -> Self {
         let database = TestDatabase::create(&northstar_store::MIGRATOR).await;
         let clock = Arc::new(MockClock::new(time("2026-03-31T12:00:00Z")));
-        let secret = ApiKeySecret::generate(Role::Analyst, &mut rand::rng());
-        let key = ApiKey {
-            id: ApiKeyId::generate(),
-            project: Some(ProjectId(1)),
-            principal: "analyst".to_owned(),
-            role: Role::Analyst,
-            created_at: clock.now(),
-            revoked_at: None,
-        };
-        let mut connection = database.pool().acquire().await.unwrap();
-        insert_api_key(&mut connection, &key, &secret.sha256()).await.unwrap();
-        drop(connection);
+        let secrets = [
+            person(&database, &clock, Role::Analyst).await,
+            person(&database, &clock, Role::Ingest).await,
+        ];
         let folder = tempfile::tempdir().unwrap();
         let host = start_host(&database, &clock, &folder, &config).await;
-        let secret = secret.reveal().to_owned();
-        let analyst = host.clients(&secret).unwrap();
-        Self { clock, analyst, folder, config, secret, host: Some(host), database }
+        let [analyst, producer] = [0, 1].map(|index: usize| host.clients(&secrets[index]).unwrap());
+        Self { clock, analyst, producer, folder, config, secrets, host: Some(host), database }
     }
 
     /// Stops the service and starts it again on the same folder and database.
     pub async fn restart(&mut self) {
         self.stop().await;
         let host = start_host(&self.database, &self.clock, &self.folder, &self.config).await;
-        self.analyst = host.clients(&self.secret).unwrap();
+        self.analyst = host.clients(&self.secrets[0]).unwrap();
+        self.producer = host.clients(&self.secrets[1]).unwrap();
         self.host = Some(host);
     }
 
@@ -114,71 +138,10 @@ impl Suite {
         Ok(self.analyst.metrics().query_metric(request).await?.into_inner())
     }
 
-    /// Writes events to the log, in order, as ingestion does.
+    /// Sends events, in order, and waits until every one is acknowledged.
     pub async fn ingest(&self, events: Vec<Event>) {
-        let mut transaction = self.superuser().begin().await.unwrap();
-        sqlx::query("INSERT INTO ingestion.log_heads VALUES (1, 0, 0) ON CONFLICT DO NOTHING")
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
-        sqlx::query(
-            "INSERT INTO ingestion.sources (project_id, name) VALUES (1, 'web')
-             ON CONFLICT DO NOTHING",
-        )
-        .execute(&mut *transaction)
-        .await
-        .unwrap();
-        for event in events {
-            let position: i64 = sqlx::query_scalar(
-                "UPDATE ingestion.log_heads SET position = position + 1 RETURNING position",
-            )
-            .fetch_one(&mut *transaction)
-            .await
-            .unwrap();
-            sqlx::query(
-                "INSERT INTO ingestion.events
-                 SELECT $1, $2, NULL, $6, $2, 0, 1, source_id, 0, $1::text, $3,
-                        nullif($4, ''), nullif($5, ''), NULL, $7
-                 FROM ingestion.sources",
-            )
-            .bind(position)
-            .bind(time(event.at))
-            .bind(event.name)
-            .bind(&event.user)
-            .bind(event.anonymous)
-            .bind(self.clock.now())
-            .bind(sqlx::types::Json(&event.properties))
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
-            if !event.anonymous.is_empty() && !event.user.is_empty() {
-                sqlx::query(
-                    "WITH head AS (
-                         UPDATE ingestion.log_heads SET identity_version = identity_version + 1
-                         RETURNING identity_version
-                     )
-                     INSERT INTO ingestion.identity_links
-                     SELECT 1, $1, $2, $3, $4, identity_version FROM head",
-                )
-                .bind(event.anonymous)
-                .bind(&event.user)
-                .bind(time(event.at))
-                .bind(position)
-                .execute(&mut *transaction)
-                .await
-                .unwrap();
-            }
-        }
-        sqlx::query(
-            "INSERT INTO ingestion.source_counts (project_id, source_id, last_received_at)
-             SELECT 1, source_id, $1 FROM ingestion.sources
-             ON CONFLICT (project_id, source_id) DO UPDATE SET last_received_at = $1",
-        )
-        .bind(self.clock.now())
-        .execute(&mut *transaction)
-        .await
-        .unwrap();
-        transaction.commit().await.unwrap();
+        let events = events.into_iter().map(Event::into_proto).collect();
+        ingest(&self.producer, events).await;
     }
 
     /// The one value of a metric over a range.
@@ -187,6 +150,32 @@ impl Suite {
         assert_eq!(answer.rows.len(), 1);
         answer.rows[0].value
     }
+}
+
+/// Somebody with a new key, whose secret is returned.
+async fn person(database: &TestDatabase, clock: &MockClock, role: Role) -> String {
+    let secret = ApiKeySecret::generate(role, &mut rand::rng());
+    let key = ApiKey {
+        id: ApiKeyId::generate(),
+        project: Some(ProjectId(1)),
+        principal: role.to_string(),
+        role,
+        created_at: clock.now(),
+        revoked_at: None,
+    };
+    let mut connection = database.pool().acquire().await.unwrap();
+    insert_api_key(&mut connection, &key, &secret.sha256()).await.unwrap();
+    secret.reveal().to_owned()
+}
+
+/// Sends events and returns how many are in the log once the answer is there.
+pub async fn ingest(producer: &Clients, events: Vec<log::Event>) -> i64 {
+    let request = log::IngestEventsRequest { source: "web".to_owned(), events };
+    let response = producer.ingestion().ingest_events(request).await.unwrap().into_inner();
+    for result in &response.results {
+        assert_eq!(result.outcome(), log::EventOutcome::Accepted, "{result:?}");
+    }
+    response.results.len() as i64
 }
 
 async fn start_host(
@@ -200,7 +189,11 @@ async fn start_host(
     let (clock, config) = (Arc::clone(clock), config.clone());
     Host::start(server, async move |context| {
         let context = Context { clock, ..context };
-        Ok(vec![northstar_metrics::build(config, context).await?])
+        let ingestion = northstar_ingestion::Config::default();
+        Ok(vec![
+            northstar_ingestion::build(ingestion, context.clone()).await?,
+            northstar_metrics::build(config, context).await?,
+        ])
     })
     .await
     .unwrap()
