@@ -164,12 +164,9 @@ pub async fn list_projects(connection: &mut PgConnection) -> Result<Vec<ProjectI
 
 /// The project of this name, made if it is not there.
 pub async fn ensure_project(connection: &mut PgConnection, name: &str) -> Result<ProjectId> {
-    sqlx::query!(
-        "INSERT INTO access.projects (name) VALUES ($1) ON CONFLICT DO NOTHING",
-        name,
-    )
-    .execute(&mut *connection)
-    .await?;
+    sqlx::query!("INSERT INTO access.projects (name) VALUES ($1) ON CONFLICT DO NOTHING", name,)
+        .execute(&mut *connection)
+        .await?;
     let id = sqlx::query_scalar!("SELECT project_id FROM access.projects WHERE name = $1", name)
         .fetch_one(connection)
         .await?;
