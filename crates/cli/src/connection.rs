@@ -60,11 +60,7 @@ impl Connection {
             .or(key_file)
             .or(file.map(|file| file.api_key))
             .ok_or_else(|| ConfigError::new("no API key: give --api-key or NORTHSTAR_API_KEY"))?;
-        let url = address
-            .parse()
-            .map_err(|_| ConfigError::new(format!("{address:?} is not an address like http://127.0.0.1:50051")))?;
-        Clients::connect(url, &api_key)
-            .map_err(|error| ConfigError::new(format!("{address}: {error}")))
+        Clients::connect(&address, &api_key).map_err(|error| ConfigError::new(error.to_string()))
     }
 }
 

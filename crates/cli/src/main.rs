@@ -80,17 +80,12 @@ Example:
 
 fn main() -> ExitCode {
     let northstar = Northstar::parse();
-    let telemetry = match telemetry(&northstar.command) {
-        Ok(telemetry) => telemetry,
-        Err(error) => return failure::report(&error),
-    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failure::report(&error.into()),
     };
     let result = runtime.block_on(run(northstar));
     runtime.shutdown_background();
-    drop(telemetry);
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure::report(&error),

@@ -89,6 +89,31 @@ pub enum InvalidCondition {
     TooDeep,
 }
 
+/// What a condition may look at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Vocabulary {
+    /// `event` and `properties`.
+    Event,
+    /// `attributes`, a map of strings.
+    Attributes,
+}
+
+impl Vocabulary {
+    fn variables(self) -> &'static [&'static str] {
+        match self {
+            Self::Event => &["event", "properties"],
+            Self::Attributes => &["attributes"],
+        }
+    }
+
+    fn hint(self) -> &'static str {
+        match self {
+            Self::Event => "use `event` or `properties`",
+            Self::Attributes => "use `attributes`",
+        }
+    }
+}
+
 /// Logic is walked here and comparisons by the interpreter, so that what an
 /// event lacks decides one comparison and not the whole condition.
 #[derive(Debug)]
@@ -155,6 +180,11 @@ impl Condition {
     /// [`InvalidCondition`] says what is wrong and, for a construct that is not
     /// supported, what to write instead.
     pub fn parse(source: &str) -> Result<Self, InvalidCondition> {
+        Self::parse_in(source, Vocabulary::Event)
+    }
+
+    /// The same over other variables.
+    pub(crate) fn parse_in(source: &str, vocabulary: Vocabulary) -> Result<Self, InvalidCondition> {
         if source.len() > MAX_CONDITION_BYTES {
             return Err(InvalidCondition::TooLong(source.len()));
         }
@@ -168,7 +198,7 @@ impl Condition {
                 let program = ENVIRONMENT
                     .compile(source)
                     .map_err(|errors| InvalidCondition::Syntax(one_line(&errors.to_string())))?;
-                check(program.expression(), MAX_DEPTH)?;
+                check(program.expression(), vocabulary, MAX_DEPTH)?;
                 Ok(Node::compile(program.expression()))
             })?
         };
@@ -183,11 +213,16 @@ impl Condition {
     /// Whether the event meets the condition. Never fails: what cannot be
     /// compared does not match.
     pub fn matches(&self, event: &EventFacts<'_>) -> bool {
+        self.holds_for(event)
+    }
+
+    /// Whether what the resolver knows meets the condition.
+    pub(crate) fn holds_for(&self, facts: &dyn VariableResolver) -> bool {
         if matches!(*self.root, Node::Always) {
             return true;
         }
         let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
-        context.set_variable_resolver(event);
+        context.set_variable_resolver(facts);
         self.root.holds(&context)
     }
 }
@@ -308,7 +343,11 @@ fn is_event(expression: &IdedExpr) -> bool {
 }
 
 /// Refuses what is outside the vocabulary, and trees deeper than `depth`.
-fn check(expression: &IdedExpr, depth: usize) -> Result<(), InvalidCondition> {
+fn check(
+    expression: &IdedExpr,
+    vocabulary: Vocabulary,
+    depth: usize,
+) -> Result<(), InvalidCondition> {
     let Some(depth) = depth.checked_sub(1) else {
         return Err(InvalidCondition::TooDeep);
     };
@@ -316,11 +355,9 @@ fn check(expression: &IdedExpr, depth: usize) -> Result<(), InvalidCondition> {
         |construct: String, hint| Err(InvalidCondition::Unsupported { construct, hint });
     match &expression.expr {
         Expr::Literal(_) => Ok(()),
-        Expr::Ident(name) if name == "event" || name == "properties" => Ok(()),
-        Expr::Ident(name) => {
-            unsupported(format!("the variable `{name}`"), "use `event` or `properties`")
-        }
-        Expr::Select(select) if is_event(&select.operand) => {
+        Expr::Ident(name) if vocabulary.variables().contains(&name.as_str()) => Ok(()),
+        Expr::Ident(name) => unsupported(format!("the variable `{name}`"), vocabulary.hint()),
+        Expr::Select(select) if vocabulary == Vocabulary::Event && is_event(&select.operand) => {
             if EVENT_FIELDS.contains(&select.field.as_str()) {
                 Ok(())
             } else {
@@ -331,9 +368,11 @@ fn check(expression: &IdedExpr, depth: usize) -> Result<(), InvalidCondition> {
                 )
             }
         }
-        Expr::Select(select) => check(&select.operand, depth),
-        Expr::List(list) => list.elements.iter().try_for_each(|element| check(element, depth)),
-        Expr::Call(call) => check_call(call, depth),
+        Expr::Select(select) => check(&select.operand, vocabulary, depth),
+        Expr::List(list) => {
+            list.elements.iter().try_for_each(|element| check(element, vocabulary, depth))
+        }
+        Expr::Call(call) => check_call(call, vocabulary, depth),
         Expr::Comprehension(_) => unsupported(
             "a macro over a list".to_owned(),
             "test membership with `in` or size with `size()`",
@@ -345,7 +384,11 @@ fn check(expression: &IdedExpr, depth: usize) -> Result<(), InvalidCondition> {
     }
 }
 
-fn check_call(call: &CallExpr, depth: usize) -> Result<(), InvalidCondition> {
+fn check_call(
+    call: &CallExpr,
+    vocabulary: Vocabulary,
+    depth: usize,
+) -> Result<(), InvalidCondition> {
     let name = call.func_name.as_str();
     if !FUNCTIONS.contains(&name) {
         return Err(InvalidCondition::Unsupported {
@@ -366,7 +409,7 @@ fn check_call(call: &CallExpr, depth: usize) -> Result<(), InvalidCondition> {
         .as_deref()
         .into_iter()
         .chain(&call.args)
-        .try_for_each(|argument| check(argument, depth))
+        .try_for_each(|argument| check(argument, vocabulary, depth))
 }
 
 /// A pattern must be a literal, and valid, because a broken one would only show

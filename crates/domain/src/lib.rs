@@ -2,6 +2,8 @@
 //! nobody: no I/O, no async, no wire format.
 
 mod api_key;
+pub mod assignment;
+pub mod automation;
 pub mod canonical_json;
 pub mod catalog;
 mod clock;
@@ -9,7 +11,9 @@ pub mod contract;
 pub mod decision;
 pub mod duration;
 pub mod event;
+pub mod experiment;
 pub mod expression;
+pub mod holdout;
 mod id;
 pub mod identity;
 pub mod kpi;
@@ -17,7 +21,10 @@ pub mod metric;
 mod name;
 pub mod pillar;
 pub mod policy;
+pub mod retry;
 mod role;
+pub mod run;
+pub mod segment;
 pub mod time_correction;
 pub mod timestamp;
 mod violation;

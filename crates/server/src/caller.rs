@@ -23,7 +23,6 @@ pub struct Caller {
 ///
 /// # Errors
 /// UNAUTHENTICATED when the request came around the auth layer.
-#[expect(clippy::result_large_err, reason = "tonic's handlers return Status")]
 pub fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
     request
         .extensions()

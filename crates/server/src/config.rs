@@ -22,6 +22,7 @@ const DATA_DIR: &str = "northstar-data";
 
 /// What every process needs to know.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
 pub struct Config {
     /// Address of the gRPC listener. Beyond loopback it needs a suite key or an
     /// API key to exist.
@@ -170,5 +171,26 @@ impl Config {
     /// The deadline of unary calls that come without one.
     pub fn default_deadline(&self) -> Duration {
         Duration::from_secs(self.default_deadline_seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, FromArgMatches as _};
+
+    use super::*;
+
+    #[test]
+    fn the_default_is_what_an_empty_command_line_gives() {
+        let command = Config::augment_args(clap::Command::new("test"))
+            .mut_args(|argument| argument.env(None::<&str>));
+        let parsed = Config::from_arg_matches(&command.get_matches_from(["test"])).unwrap();
+        assert_eq!(format!("{parsed:?}"), format!("{:?}", Config::default()));
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let config = Config::for_tests("postgres://user:hush@host/db", "hush", "unused".into());
+        assert!(!format!("{config:?}").contains("hush"));
     }
 }

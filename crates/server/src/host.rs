@@ -109,13 +109,12 @@ impl Host {
         self.serving.await.context("the host panicked")?
     }
 
-    /// Serves until SIGTERM or SIGINT, then stops. A second signal ends the
-    /// wait for what is in flight.
+    /// Serves until a signal comes, then stops. A second signal ends the wait
+    /// for what is in flight.
     ///
     /// # Errors
     /// When serving fails, or a second signal comes.
-    pub async fn run(mut self) -> anyhow::Result<()> {
-        let mut signals = Signals::listen().context("cannot listen for signals")?;
+    pub async fn run(mut self, mut signals: Signals) -> anyhow::Result<()> {
         tokio::select! {
             outcome = &mut self.serving => return outcome.context("the host panicked")?,
             signal = signals.next() => tracing::info!(signal, "stopping"),

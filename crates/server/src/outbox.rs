@@ -15,9 +15,9 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 /// Source of every event the suite tells of itself.
-const SOURCE: &str = "northstar";
+pub const SOURCE: &str = "northstar";
 /// Events per transaction and call.
-const BATCH: i64 = 500;
+const BATCH: i64 = 1_000;
 /// Between two looks at an empty outbox, and between two tries.
 const PAUSE: Duration = Duration::from_millis(250);
 const MOST_PAUSE: Duration = Duration::from_secs(15);
@@ -143,6 +143,7 @@ fn event(message: &NewMessage) -> Event {
         message_id: message.message_id.clone(),
         name: message.name.clone(),
         user_id: message.user_id.clone(),
+        anonymous_id: message.anonymous_id.clone(),
         occurred_time: Some(prost_types::Timestamp {
             seconds: message.occurred_at.timestamp(),
             nanos: message.occurred_at.timestamp_subsec_nanos().cast_signed(),
@@ -187,6 +188,7 @@ mod tests {
             message_id: "decision/1/requested".to_owned(),
             name: "northstar.decision.requested".to_owned(),
             user_id: "principal:ada".to_owned(),
+            anonymous_id: String::new(),
             occurred_at: chrono::DateTime::from_timestamp(1_790_000_000, 123_000).expect("a time"),
             properties: json!({"cycle": 9_007_199_254_740_993_i64, "share": 0.5, "none": null}),
         };

@@ -4,10 +4,11 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
 
-use crate::{Config, Context, Host, InvalidConfig, Service, telemetry};
+use crate::{Config, Context, Host, InvalidConfig, Service, Signals, telemetry};
 
 /// Exit code of a process whose configuration cannot be used (`EX_USAGE` of
 /// BSD's `sysexits.h`).
@@ -91,8 +92,16 @@ where
     C: Args,
     F: Future<Output = anyhow::Result<Service>>,
 {
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
     let build = async |context| Ok(vec![build(command.service, context).await?]);
-    Host::start(command.server, build).await?.run().await
+    let host = tokio::select! {
+        host = Host::start(command.server, build) => host?,
+        signal = signals.next() => {
+            tracing::info!(signal, "stopped before it was started");
+            return Ok(());
+        }
+    };
+    host.run(signals).await
 }
 
 fn parse<C: Args>(

@@ -117,7 +117,7 @@ impl From<Failure> for Status {
         if !failure.violations.is_empty() {
             details.set_bad_request(failure.violations);
         }
-        let retry_after = failure.retry_after.or(match code(failure.reason) {
+        let retry_after = failure.retry_after.or_else(|| match code(failure.reason) {
             Code::ResourceExhausted | Code::Unavailable => Some(Duration::from_secs(1)),
             _ => None,
         });

@@ -65,6 +65,7 @@ CREATE TABLE approvals.outbox (
     message_id text NOT NULL,
     name text NOT NULL,
     user_id text NOT NULL,
+    anonymous_id text NOT NULL DEFAULT '',
     occurred_at timestamptz NOT NULL,
     properties jsonb NOT NULL,
     -- Why the log would not take it; such a row is not sent again.

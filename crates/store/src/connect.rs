@@ -10,6 +10,7 @@ use crate::{Error, MIGRATOR, Result};
 
 /// How to reach Postgres.
 #[derive(Clone, clap::Args)]
+#[group(skip)]
 pub struct Config {
     /// Connection URL of the database, for example
     /// `postgres://northstar@localhost/northstar`.

@@ -5,8 +5,10 @@
 pub mod access;
 pub mod approvals;
 pub mod audit;
+pub mod automations;
 mod connect;
 mod error;
+pub mod experiments;
 pub mod idempotency;
 pub mod ingestion;
 pub mod metrics;

@@ -15,6 +15,10 @@ use crate::Result;
 pub enum Outbox {
     /// `approvals.outbox`.
     Approvals,
+    /// `experiments.outbox`.
+    Experiments,
+    /// `automations.outbox`.
+    Automations,
 }
 
 /// An event to be sent.
@@ -27,8 +31,10 @@ pub struct NewMessage {
     pub message_id: String,
     /// Event name.
     pub name: String,
-    /// User id of the event.
+    /// User id of the event; empty when only an anonymous id is known.
     pub user_id: String,
+    /// Anonymous id of the event; empty when there is none.
+    pub anonymous_id: String,
     /// When it happened.
     pub occurred_at: DateTime<Utc>,
     /// Its properties: an object.
@@ -50,6 +56,7 @@ struct Row {
     message_id: String,
     name: String,
     user_id: String,
+    anonymous_id: String,
     occurred_at: DateTime<Utc>,
     properties: serde_json::Value,
 }
@@ -63,6 +70,7 @@ impl From<Row> for Message {
                 message_id: row.message_id,
                 name: row.name,
                 user_id: row.user_id,
+                anonymous_id: row.anonymous_id,
                 occurred_at: row.occurred_at,
                 properties: row.properties,
             },
@@ -81,12 +89,14 @@ macro_rules! outbox {
                 sqlx::query!(
                     "INSERT INTO "
                         + $table
-                        + " (project_id, message_id, name, user_id, occurred_at, properties)
-                         VALUES ($1, $2, $3, $4, $5, $6)",
+                        + " (project_id, message_id, name, user_id, anonymous_id, occurred_at,
+                            properties)
+                         VALUES ($1, $2, $3, $4, $5, $6, $7)",
                     new.project.0,
                     new.message_id,
                     new.name,
                     new.user_id,
+                    new.anonymous_id,
                     new.occurred_at,
                     new.properties,
                 )
@@ -101,8 +111,11 @@ macro_rules! outbox {
             ) -> Result<Vec<Message>> {
                 let rows = sqlx::query_as!(
                     Row,
-                    "SELECT outbox_id, project_id, message_id, name, user_id, occurred_at, properties
-                     FROM " + $table + " WHERE refusal IS NULL
+                    "SELECT outbox_id, project_id, message_id, name, user_id, anonymous_id,
+                            occurred_at, properties
+                     FROM "
+                        + $table
+                        + " WHERE refusal IS NULL
                      ORDER BY outbox_id LIMIT $1 FOR UPDATE SKIP LOCKED",
                     limit,
                 )
@@ -137,12 +150,16 @@ macro_rules! outbox {
 }
 
 outbox!(approvals, "approvals.outbox");
+outbox!(experiments, "experiments.outbox");
+outbox!(automations, "automations.outbox");
 
 impl Outbox {
     /// Writes an event, in the transaction of the change it tells of.
     pub async fn put(self, connection: &mut PgConnection, new: &NewMessage) -> Result<()> {
         match self {
             Self::Approvals => approvals::put(connection, new).await,
+            Self::Experiments => experiments::put(connection, new).await,
+            Self::Automations => automations::put(connection, new).await,
         }
     }
 
@@ -155,6 +172,8 @@ impl Outbox {
     ) -> Result<Vec<Message>> {
         match self {
             Self::Approvals => approvals::lock_next(connection, limit).await,
+            Self::Experiments => experiments::lock_next(connection, limit).await,
+            Self::Automations => automations::lock_next(connection, limit).await,
         }
     }
 
@@ -162,6 +181,8 @@ impl Outbox {
     pub async fn remove(self, connection: &mut PgConnection, ids: &[i64]) -> Result<()> {
         match self {
             Self::Approvals => approvals::remove(connection, ids).await,
+            Self::Experiments => experiments::remove(connection, ids).await,
+            Self::Automations => automations::remove(connection, ids).await,
         }
     }
 
@@ -170,6 +191,8 @@ impl Outbox {
     pub async fn refuse(self, connection: &mut PgConnection, id: i64, refusal: &str) -> Result<()> {
         match self {
             Self::Approvals => approvals::refuse(connection, id, refusal).await,
+            Self::Experiments => experiments::refuse(connection, id, refusal).await,
+            Self::Automations => automations::refuse(connection, id, refusal).await,
         }
     }
 }

@@ -57,6 +57,7 @@ fn message(
         message_id,
         name: format!("northstar.decision.{what}"),
         user_id: format!("principal:{actor}"),
+        anonymous_id: String::new(),
         occurred_at,
         properties,
     }

@@ -71,8 +71,8 @@ impl Subscription {
             // Before reading, so that a commit in between is not missed.
             let mut written = std::pin::pin!(writer.written().notified());
             written.as_mut().enable();
-            let events = self.read().await?;
-            let idle = events.is_empty();
+            let (events, end) = self.read().await?;
+            let idle = end == self.position;
             let mut response = pb::SubscribeResponse::default();
             let mut bytes = 0;
             for event in events {
@@ -84,6 +84,7 @@ impl Subscription {
                     (told, told_at, bytes) = (self.position, Instant::now(), 0);
                 }
             }
+            self.position = end;
             let progress_due = self.position > told && told_at.elapsed() >= PROGRESS_INTERVAL;
             if !response.events.is_empty() || progress_due {
                 send(responses, &mut response, self.position).await;
@@ -95,14 +96,18 @@ impl Subscription {
         }
     }
 
-    async fn read(&self) -> Result<Vec<LoggedEvent>, Error> {
+    /// The next events, and the position up to which these are all.
+    async fn read(&self) -> Result<(Vec<LoggedEvent>, i64), Error> {
         let mut connection = self.pool.acquire().await.map_err(northstar_store::Error::from)?;
         // An idle subscription costs one look at one row.
         let head = heads::read(&mut connection, self.project).await?;
         if head.position <= self.position {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), self.position));
         }
-        Ok(read_after(&mut connection, self.project, self.position, READ_EVENTS).await?)
+        let end = head.position.min(self.position + READ_EVENTS);
+        let limit = end - self.position;
+        let events = read_after(&mut connection, self.project, self.position, limit).await?;
+        Ok((events, end))
     }
 
     /// The event for the wire, if the consumer wants it.

@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
-use northstar_domain::ProjectId;
 use northstar_domain::event::{Fault, Reason};
 use northstar_domain::identity::LinkFact;
+use northstar_domain::{ProjectId, QuarantineId};
 use northstar_proto::ingestion::v1 as pb;
 use northstar_store::ingestion::heads::Head;
 use northstar_store::ingestion::identity::{Link, LinkFacts};
@@ -85,8 +85,12 @@ pub(crate) async fn write(
 
     let mut quarantined = HashMap::new();
     for (project, bodies) in &plan.quarantine {
-        let events: Vec<_> =
-            bodies.values().map(|body| new_quarantined(batches[body.batch], body)).collect();
+        // Ids in the order of arrival, rows in the order of their keys.
+        let mut arrived: Vec<_> = bodies.values().collect();
+        arrived.sort_unstable_by_key(|body| (body.batch, body.item));
+        let mut events: Vec<_> =
+            arrived.iter().map(|body| new_quarantined(batches[body.batch], body)).collect();
+        events.sort_unstable_by_key(|event| event.key);
         let new = quarantine::insert(connection, *project, &events).await?;
         for body in bodies.values() {
             let is_new = new.contains(&body.key);
@@ -144,8 +148,10 @@ fn positions(batches: &[&Batch], plan: &Plan, heads: &BTreeMap<ProjectId, Head>)
 
 fn new_quarantined(batch: &Batch, body: &ToQuarantine) -> NewQuarantined {
     let received_at = batch.received_at;
+    let id = QuarantineId::generate();
     match (&batch.items[body.item], &body.fault) {
         (Item::Keep { record, .. }, _) => NewQuarantined {
+            id,
             key: body.key,
             content: Content::Raw(record.raw.clone()),
             reason: record.reason.clone(),
@@ -159,6 +165,7 @@ fn new_quarantined(batch: &Batch, body: &ToQuarantine) -> NewQuarantined {
                 None => ("", "", ""),
             };
             NewQuarantined {
+                id,
                 key: body.key,
                 content: Content::Event(batch.events[body.item].encode_to_vec()),
                 reason: reason.to_owned(),

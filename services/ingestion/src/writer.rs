@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use northstar_store::ingestion::heads;
+use northstar_store::ingestion::{commit_durably, heads, prefer_indexes};
 use northstar_store::{PgPool, Result};
 use sqlx::Acquire as _;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -191,8 +191,8 @@ impl Task {
             }
         };
         let mut transaction = connection.begin().await?;
-        // An acknowledged event is a durable event, whatever the server's default.
-        sqlx::query!("SET LOCAL synchronous_commit TO on").execute(&mut *transaction).await?;
+        commit_durably(&mut transaction).await?;
+        prefer_indexes(&mut transaction).await?;
         match write(&mut transaction, batches, &self.known_links, partition_end).await? {
             Attempt::NeedsPartition(position) => {
                 transaction.rollback().await?;

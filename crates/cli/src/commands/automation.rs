@@ -1,6 +1,7 @@
 //! `northstar automation`: from draft to retirement, and what it did.
 
 use northstar_proto::automations::v1 as pb;
+use northstar_proto::automations::v1::automations_service_client::AutomationsServiceClient;
 use northstar_proto::experiments::v1::Estimate as PbEstimate;
 use serde::Serialize;
 
@@ -275,7 +276,7 @@ fn show_lift(lift: pb::MeasureLiftResponse, json: bool) -> anyhow::Result<()> {
 }
 
 async fn runs(
-    automations: &mut northstar_client::AutomationsClient,
+    automations: &mut AutomationsServiceClient<northstar_client::Connection>,
     automation: String,
     state: Option<RunState>,
     limit: i32,

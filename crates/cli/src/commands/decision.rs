@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use northstar_proto::approvals::v1 as pb;
+use northstar_proto::approvals::v1::approvals_service_client::ApprovalsServiceClient;
 use serde::Serialize;
 
 use crate::connection::Connection;
@@ -228,7 +229,7 @@ pub async fn run(command: Decision, connection: &Connection) -> anyhow::Result<(
     Ok(())
 }
 
-type Approvals = northstar_client::ApprovalsClient;
+type Approvals = ApprovalsServiceClient<northstar_client::Connection>;
 
 async fn fetch(approvals: &mut Approvals, id: &str) -> anyhow::Result<pb::DecisionRequest> {
     let request = pb::GetDecisionRequestRequest { decision_request_id: id.to_owned() };

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use northstar_domain::Role;
+use northstar_server::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::connection::{ContextFile, write_private};
@@ -43,11 +44,21 @@ pub struct Up {
     #[arg(long)]
     ready_json: bool,
     #[command(flatten)]
+    telemetry: telemetry::Config,
+    #[command(flatten)]
     automations: northstar_automations::Config,
 }
 
 /// Runs the command until SIGINT or SIGTERM.
 pub async fn run(command: Up) -> anyhow::Result<()> {
+    let telemetry = telemetry::init("northstar", &command.telemetry)?;
+    let served = serve(command).await;
+    // Last, after everything that may still have something to tell.
+    telemetry.flush().await;
+    served
+}
+
+async fn serve(command: Up) -> anyhow::Result<()> {
     let data_dir = match command.data_dir {
         Some(folder) => folder,
         None => default_data_dir()?,

@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use northstar_domain::Role;
+use northstar_server::telemetry;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::ContextFile;
@@ -60,6 +61,9 @@ pub struct Demo {
 
 /// Runs the command.
 pub async fn run(command: Demo) -> anyhow::Result<()> {
+    // The story is told in sentences; only what goes wrong is logged beside it.
+    let quiet = telemetry::Config { log_filter: "error".to_owned(), ..suite::defaults() };
+    let _telemetry = telemetry::init("northstar-demo", &quiet)?;
     let stage = Stage::new();
     stage.step("starting PostgreSQL and the services");
     let folder = tempfile::Builder::new().prefix("northstar-demo-").tempdir()?;

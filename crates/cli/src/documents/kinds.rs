@@ -2,6 +2,7 @@
 //! services' own `convert` modules translate, so that a document means what the
 //! service means.
 
+use chrono::Utc;
 use northstar_client::Clients;
 use northstar_domain::Violation;
 use northstar_proto::{approvals, automations, experiments, ingestion, metrics};
@@ -24,7 +25,7 @@ pub enum Spec {
     /// See [`Kind::Policy`].
     Policy(northstar_domain::policy::PolicySpec),
     /// See [`Kind::Automation`].
-    Automation(northstar_domain::automation::AutomationSpec),
+    Automation(northstar_domain::automation::Spec),
     /// See [`Kind::Experiment`].
     Experiment(northstar_domain::experiment::ExperimentSpec),
 }
@@ -69,8 +70,11 @@ impl Spec {
             Self::Metric(spec) => spec.violations(),
             Self::Kpi(spec) => spec.violations(),
             Self::Policy(spec) => spec.violations().as_slice().to_vec(),
-            Self::Automation(spec) => spec.violations(),
-            Self::Experiment(spec) => spec.violations(),
+            Self::Automation(spec) => {
+                let checked = northstar_domain::automation::Definition::check(name, spec.clone(), Utc::now());
+                return checked.err().map(|found| found.as_slice().to_vec()).unwrap_or_default();
+            }
+            Self::Experiment(spec) => spec.violations().as_slice().to_vec(),
         };
         if let Err(error) = name.parse::<northstar_domain::ResourceName>() {
             found.insert(0, Violation::new("metadata.name", error.to_string()));
@@ -277,6 +281,33 @@ calls! {
         Ok(policy.map_err(|found| unreadable(found.as_slice().to_vec()))?.spec)
     },
     state |_| String::new(),
+}
+calls! {
+    automation: Automation(northstar_domain::automation::Spec) at automations,
+    apply_automation ApplyAutomationRequest, get_automation GetAutomationRequest,
+    list_automations ListAutomationsRequest automations,
+    to |name, spec| Ok(northstar_automations::convert::spec_to_proto(name, spec)),
+    from |message| Ok(northstar_automations::convert::spec_from_proto(message).0),
+    state |message| lower(message.state().as_str_name(), "AUTOMATION_STATE_"),
+}
+calls! {
+    experiment: Experiment(northstar_domain::experiment::ExperimentSpec) at experiments,
+    apply_experiment ApplyExperimentRequest, get_experiment GetExperimentRequest,
+    list_experiments ListExperimentsRequest experiments,
+    to |name, spec| {
+        let draft = northstar_domain::experiment::Experiment::draft(name.parse()?, spec.clone());
+        Ok(northstar_experiments::convert::experiment_to_proto(&draft, String::new()))
+    },
+    from |message| {
+        let read = northstar_experiments::convert::experiment_from_proto(message);
+        Ok(read.map_err(|found| unreadable(found.as_slice().to_vec()))?.1)
+    },
+    state |message| lower(message.state().as_str_name(), "EXPERIMENT_STATE_"),
+}
+
+/// The value of an enum as people read it.
+fn lower(name: &str, prefix: &str) -> String {
+    name.trim_start_matches(prefix).to_ascii_lowercase()
 }
 
 /// The service sent a definition that this program cannot read: it is newer.

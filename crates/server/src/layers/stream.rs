@@ -35,9 +35,9 @@ impl Streamed {
         let Self { body, span, context: request, .. } = self;
         let poll = || span.in_scope(|| http_body::Body::poll_frame(Pin::new(body), context));
         let polled = catch_unwind(AssertUnwindSafe(|| request.clone().sync_scope(poll)));
-        polled.unwrap_or_else(|panic| {
+        polled.unwrap_or_else(|_| {
             let id = self.context.request_id.as_ref().and_then(|id| id.to_str().ok());
-            let failure = self.span.in_scope(|| panicked(&*panic, id.unwrap_or_default()));
+            let failure = self.span.in_scope(|| panicked(id.unwrap_or_default()));
             self.end(failure)
         })
     }
@@ -76,5 +76,67 @@ impl http_body::Body for Streamed {
 
     fn is_end_stream(&self) -> bool {
         self.ended || self.body.is_end_stream()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use http_body_util::BodyExt as _;
+    use northstar_proto::errors::v1::ErrorReason;
+    use tonic::Code;
+    use tonic_types::StatusExt as _;
+
+    use super::*;
+    use crate::status::failure;
+
+    /// Gives its pieces, then panics or waits for ever.
+    struct Pieces {
+        left: VecDeque<&'static str>,
+        panics: bool,
+    }
+
+    impl http_body::Body for Pieces {
+        type Data = Bytes;
+        type Error = axum::Error;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Polled {
+            let this = self.get_mut();
+            let request = RequestContext::current().expect("no request context");
+            assert_eq!(request.project, Some(7));
+            match this.left.pop_front() {
+                Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece.into())))),
+                None if this.panics => panic!("as asked"),
+                None => Poll::Pending,
+            }
+        }
+    }
+
+    /// What was sent, and the status in the trailers.
+    async fn outcome(panics: bool, ending: Option<Ending>) -> (Bytes, Status) {
+        let body = Body::new(Pieces { left: ["a", "b"].into(), panics });
+        let context = RequestContext { project: Some(7), ..RequestContext::default() };
+        let streamed = Streamed { body, span: Span::none(), context, ending, ended: false };
+        let collected = streamed.collect().await.unwrap();
+        let trailers = collected.trailers().cloned().unwrap();
+        (collected.to_bytes(), Status::from_header_map(&trailers).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_panics_ends_with_its_own_status() {
+        let (sent, status) = outcome(true, None).await;
+        assert_eq!(sent, "ab");
+        assert_eq!(status.code(), Code::Internal);
+        let reason = status.get_error_details().error_info().unwrap().reason.clone();
+        assert_eq!(reason, "ERROR_REASON_INTERNAL");
+    }
+
+    #[tokio::test]
+    async fn a_stream_sends_what_it_has_before_it_is_ended() {
+        let ending = async { failure(ErrorReason::DeadlineExceeded, "too late") };
+        let (sent, status) = outcome(false, Some(Box::pin(ending))).await;
+        assert_eq!(sent, "ab");
+        assert_eq!(status.code(), Code::DeadlineExceeded);
     }
 }

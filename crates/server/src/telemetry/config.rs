@@ -6,6 +6,7 @@ use url::Url;
 
 /// What to tell, and whom.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
 pub struct Config {
     /// How log lines look.
     #[arg(long, env = "NORTHSTAR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]

@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 use northstar_domain::ProjectId;
 use northstar_domain::event::Event;
 use northstar_domain::time_correction::TimeCorrection;
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 
-use super::{SourceId, copy};
+use super::{SourceId, copy, prefer_indexes};
 use crate::{Error, Result};
 
 /// An event on its way into the log, all but its position.
@@ -140,13 +140,16 @@ pub struct LoggedEvent {
 }
 
 /// Reads at most `limit` events after a position, in order. Since positions
-/// become visible in order, whatever this returns leaves nothing behind.
+/// become visible in order, whatever this returns leaves nothing behind; since
+/// they have no gaps, it reads no more than it returns.
 pub async fn read_after(
     connection: &mut PgConnection,
     project: ProjectId,
     after: i64,
     limit: i64,
 ) -> Result<Vec<LoggedEvent>> {
+    let mut transaction = connection.begin().await?;
+    prefer_indexes(&mut transaction).await?;
     let rows = sqlx::query!(
         r#"SELECT position, s.name AS source, message_id, e.name,
                coalesce(user_id, '') AS "user_id!",
@@ -155,14 +158,15 @@ pub async fn read_after(
                occurred_at, sent_at, received_at, effective_at, correction, sequence,
                properties::text AS "properties!"
            FROM ingestion.events e JOIN ingestion.sources s USING (project_id, source_id)
-           WHERE project_id = $1 AND position > $2
-           ORDER BY position LIMIT $3"#,
+           WHERE project_id = $1 AND position > $2 AND position <= $2 + $3
+           ORDER BY position"#,
         project.0,
         after,
         limit,
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *transaction)
     .await?;
+    transaction.commit().await?;
     rows.into_iter()
         .map(|row| {
             Ok(LoggedEvent {

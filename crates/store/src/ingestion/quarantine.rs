@@ -34,6 +34,8 @@ pub struct BodyKey {
 /// An event on its way into quarantine.
 #[derive(Clone, Debug)]
 pub struct NewQuarantined {
+    /// Its id. Pages are in the order of the ids.
+    pub id: QuarantineId,
     /// What tells it from others.
     pub key: BodyKey,
     /// The event or record.
@@ -87,7 +89,7 @@ pub async fn insert(
     let column = |content: fn(&Content) -> Option<&[u8]>| -> Vec<Option<Vec<u8>>> {
         events.iter().map(|event| content(&event.content).map(<[u8]>::to_vec)).collect()
     };
-    let ids: Vec<Uuid> = events.iter().map(|_| QuarantineId::generate().0).collect();
+    let ids: Vec<Uuid> = events.iter().map(|event| event.id.0).collect();
     let sources: Vec<i32> = events.iter().map(|event| event.key.source.0).collect();
     let messages: Vec<Uuid> = events.iter().map(|event| event.key.message_hash).collect();
     let bodies: Vec<Uuid> = events.iter().map(|event| event.key.body_hash).collect();

@@ -43,10 +43,10 @@ pub fn contract_from_proto(
         json_schema,
     };
     violations.extend(spec.violations(&contract.name));
-    if violations.is_empty() {
-        if let Err(problem) = Validator::compile(&spec.json_schema) {
-            violations.push(Violation::new("json_schema", problem));
-        }
+    if violations.is_empty()
+        && let Err(problem) = Validator::compile(&spec.json_schema)
+    {
+        violations.push(Violation::new("json_schema", problem));
     }
     if violations.is_empty() { Ok((contract.name.clone(), spec)) } else { Err(violations) }
 }
@@ -102,8 +102,7 @@ mod tests {
             ..pb::Contract::default()
         };
         assert_eq!(fields(&contract), ["name", "owner"]);
-        let named =
-            pb::Contract { name: "a".to_owned(), owner: "b".to_owned(), ..contract.clone() };
+        let named = pb::Contract { name: "a".to_owned(), owner: "b".to_owned(), ..contract };
         assert_eq!(fields(&named), ["json_schema"]);
         let remote = r#"{"$ref":"https://example.com/schema.json"}"#.to_owned();
         assert_eq!(fields(&pb::Contract { json_schema: remote, ..named }), ["json_schema"]);
