@@ -41,6 +41,10 @@ pub enum Error {
     /// The read model failed: a defect, or a disk that is full or broken.
     #[error("the read model failed")]
     Engine(#[source] engine::Error),
+    /// The log could not be read to its end. The reader's own error says why; this
+    /// one is only seen when there is none.
+    #[error("reading the log was interrupted")]
+    Interrupted,
     /// A task of this process ended before its work was done.
     #[error("a task ended before its work was done")]
     Task(#[from] tokio::task::JoinError),
@@ -87,7 +91,9 @@ impl From<Error> for Failure {
                     None => mismatch,
                 }
             }
-            Error::Store(_) | Error::Engine(_) | Error::Task(_) => internal(error),
+            Error::Store(_) | Error::Engine(_) | Error::Interrupted | Error::Task(_) => {
+                internal(error)
+            }
         }
     }
 }

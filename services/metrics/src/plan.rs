@@ -30,8 +30,22 @@ pub(crate) fn filter(text: &str) -> Result<Option<Filter>, engine::FilterError> 
     if text.trim().is_empty() { Ok(None) } else { Filter::parse(text).map(Some) }
 }
 
-/// An event selector for the engine.
+/// An event selector of a metric for the engine. One without name picks what
+/// subjects did, not what the suite wrote about them: a subject that was exposed
+/// or nudged has not come back.
 pub(crate) fn selector(selector: &EventSelector) -> Result<engine::EventSelector> {
+    if !selector.name.is_empty() {
+        return exact_selector(selector);
+    }
+    let of_subjects = match selector.filter.trim() {
+        "" => r#"event.source != "northstar""#.to_owned(),
+        filter => format!(r#"event.source != "northstar" && ({filter})"#),
+    };
+    exact_selector(&EventSelector { filter: of_subjects, ..EventSelector::default() })
+}
+
+/// An event selector for the engine, to the letter.
+pub(crate) fn exact_selector(selector: &EventSelector) -> Result<engine::EventSelector> {
     let names = Some(selector.name.clone()).filter(|name| !name.is_empty());
     Ok(engine::EventSelector {
         names: names.into_iter().collect(),

@@ -21,6 +21,10 @@ use crate::{Error, Result};
 /// Most dimensions of a breakdown.
 const MAX_BREAKDOWNS: usize = 4;
 
+/// Most rows of an answer: what fits into a message with room to spare, and more
+/// than people read.
+const MAX_ROWS: usize = 50_000;
+
 /// A question that makes sense.
 struct Question {
     window: Window,
@@ -52,6 +56,7 @@ pub(crate) async fn query_metric(
     let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
     let (snapshot, asked) = (view.snapshot, query.clone());
     let answer = spawn_blocking(move || snapshot.query(&asked)).await??;
+    check_size(&answer)?;
     let answered = Answered {
         metrics: &metrics,
         metric_version: version,
@@ -180,6 +185,19 @@ async fn find_into(
         .ok_or_else(|| Error::NotFound { kind: "Metric", name: name.to_owned() })?;
     metrics.insert(stored.name.clone(), stored.document.clone());
     Ok(stored)
+}
+
+fn check_size(answer: &Answer) -> Result<()> {
+    if answer.rows.len() <= MAX_ROWS {
+        return Ok(());
+    }
+    let field = if answer.rows[0].dimensions.is_empty() { "grain" } else { "breakdowns" };
+    let problem = format!(
+        "gives {} rows, more than {MAX_ROWS}: choose a coarser grain, fewer dimensions, a shorter \
+         range or a filter",
+        answer.rows.len()
+    );
+    Err(Error::field(field, problem))
 }
 
 fn rows(answer: &Answer, breakdowns: &[String], definition: &Definition) -> Vec<pb::MetricRow> {

@@ -58,10 +58,10 @@ pub(crate) async fn get_scorecard(
     // All questions are asked of the same view, on one thread beside the async
     // ones; the engine spreads each over the cores.
     let kpis = spawn_blocking(move || {
-        judged.iter().map(|judged| value(&view, &metrics, &sources, judged)).collect()
+        let values = judged.iter().map(|judged| value(&view, &metrics, &sources, judged));
+        values.collect::<Result<Vec<_>>>()
     })
-    .await?;
-    let kpis: Vec<pb::KpiValue> = Result::<Vec<_>>::from_iter::<Vec<_>>(kpis)?;
+    .await??;
     Ok(pb::GetScorecardResponse { kpis, evaluation_time: Some(to_timestamp(evaluation_time)) })
 }
 

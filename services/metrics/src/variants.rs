@@ -4,7 +4,7 @@
 use chrono::TimeDelta;
 use northstar_domain::metric::{Definition, DistinctOf, EventSelector, property_path};
 use northstar_domain::{InvalidExpression, Problems, ProjectId, Violation};
-use northstar_engine::{Filter, Outcome, VariantQuery, VariantStats};
+use northstar_engine::{Outcome, VariantQuery, VariantStats};
 use northstar_proto::metrics::v1 as pb;
 use tokio::task::spawn_blocking;
 
@@ -60,7 +60,7 @@ pub(crate) async fn query_variant_statistics(
     let (metrics, version) = find(&service.pool, project, &request.metric).await?;
     let per_subject = per_subject(&metrics, &request.metric)?;
     let query = VariantQuery {
-        exposure: plan::selector(&exposure)?,
+        exposure: plan::exact_selector(&exposure)?,
         variant_property,
         from_micros: plan::instant(window.start),
         to_micros: plan::instant(window.end),
@@ -177,10 +177,8 @@ fn values(event: &EventSelector, property: &str) -> Result<Outcome> {
     } else {
         format!("({}) && {is_number}", event.filter)
     };
-    let selected = EventSelector { name: event.name.clone(), filter: String::new() };
-    let filter = Filter::parse(&filter)
-        .map_err(|error| Error::Engine(northstar_engine::Error::Filter(error)))?;
-    Ok(Outcome::Count { event: plan::selector(&selected)?.filtered(filter) })
+    let counted = EventSelector { name: event.name.clone(), filter };
+    Ok(Outcome::Count { event: plan::selector(&counted)? })
 }
 
 fn statistics(stats: &VariantStats) -> pb::VariantStatistics {

@@ -1,3 +1,5 @@
 //! The store over a real Postgres.
 
+#![expect(clippy::unwrap_used, reason = "what a helper of the tests cannot do fails the test")]
+
 mod privileges;

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::spawn_blocking;
 
 use super::{Datasets, Loaded, View};
-use crate::Result;
+use crate::{Error, Result};
 
 /// Events handed over at once, and how often before the reader waits: enough to
 /// keep both sides busy, little enough not to count.
@@ -63,18 +63,10 @@ impl Datasets {
         let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
         let taking_in = spawn_blocking(move || take_in(loaded, receiver, missing));
         let read = read(&mut connection, project, watermark, head.position, sender).await;
-        let view = taking_in.await??;
+        let view = taking_in.await?;
         read?;
-        view.ok_or_else(|| unreachable_end(project))
+        view
     }
-}
-
-/// The reader succeeded but its end did not arrive. It cannot happen: the other
-/// side only stops early with an error of its own.
-fn unreachable_end(project: ProjectId) -> crate::Error {
-    crate::Error::Engine(northstar_engine::Error::Manifest(format!(
-        "the log of project {project} ended early"
-    )))
 }
 
 /// Reads the log in chunks. A receiver that is gone has failed and says why.
@@ -110,56 +102,65 @@ async fn read(
 }
 
 /// Takes in what the reader hands over, then the links, and makes the view.
-/// `None` when the reader did not come to its end; what was taken in until then
-/// stays and need not be read again.
 fn take_in(
     mut guard: OwnedMutexGuard<Option<Loaded>>,
-    mut parts: Receiver<Part>,
+    parts: Receiver<Part>,
     missing: Missing,
-) -> Result<Option<View>> {
-    let Missing { project, head, links, sources } = missing;
-    let Some(loaded) = guard.as_mut() else { return Ok(None) };
-    loop {
-        match parts.blocking_recv() {
-            None => return Ok(None),
-            Some(Part::Events(events)) => append(loaded, project, &events, &sources)?,
-            Some(Part::End) => break,
-        }
-    }
-    for Link { anonymous_id, user_id } in &links {
-        loaded.dataset.link(anonymous_id, user_id);
-    }
-    loaded.identity_version = loaded.identity_version.max(head.identity_version);
-    // A log that holds nothing yet has no position to advance to.
-    if head.position > 0 {
-        loaded.dataset.advance(head.position);
-    }
-    Ok(Some(View { snapshot: loaded.dataset.snapshot()?, head }))
+) -> Result<View> {
+    // A panic leaves the slot empty: the data set is made again from its files.
+    let Some(mut loaded) = guard.take() else { return Err(Error::Interrupted) };
+    let view = loaded.take_in(parts, missing);
+    *guard = Some(loaded);
+    view
 }
 
-fn append(
-    loaded: &mut Loaded,
-    project: ProjectId,
-    events: &[Event],
-    sources: &HashMap<i32, String>,
-) -> Result<()> {
-    let properties: Vec<Value> =
-        events.iter().map(|event| read_properties(project, event)).collect();
-    let records = events.iter().zip(&properties).map(|(event, properties)| EventRecord {
-        position: event.position,
-        name: &event.name,
-        source: sources.get(&event.source).map_or("", String::as_str),
-        actor: Actor {
-            user_id: event.user_id.as_deref(),
-            anonymous_id: event.anonymous_id.as_deref(),
-        },
-        account_id: event.account_id.as_deref(),
-        effective_micros: event.effective_at.timestamp_micros(),
-        sequence: event.sequence,
-        properties,
-    });
-    loaded.dataset.append(records)?;
-    Ok(())
+impl Loaded {
+    /// Fails when the reader did not come to its end. What was taken in until
+    /// then stays and need not be read again.
+    fn take_in(&mut self, mut parts: Receiver<Part>, missing: Missing) -> Result<View> {
+        let Missing { project, head, links, sources } = missing;
+        loop {
+            match parts.blocking_recv() {
+                None => return Err(Error::Interrupted),
+                Some(Part::Events(events)) => self.append(project, &events, &sources)?,
+                Some(Part::End) => break,
+            }
+        }
+        for Link { anonymous_id, user_id } in &links {
+            self.dataset.link(anonymous_id, user_id);
+        }
+        self.identity_version = self.identity_version.max(head.identity_version);
+        // A log that holds nothing yet has no position to advance to.
+        if head.position > 0 {
+            self.dataset.advance(head.position);
+        }
+        Ok(View { snapshot: self.dataset.snapshot()?, head })
+    }
+
+    fn append(
+        &mut self,
+        project: ProjectId,
+        events: &[Event],
+        sources: &HashMap<i32, String>,
+    ) -> Result<()> {
+        let properties: Vec<Value> =
+            events.iter().map(|event| read_properties(project, event)).collect();
+        let records = events.iter().zip(&properties).map(|(event, properties)| EventRecord {
+            position: event.position,
+            name: &event.name,
+            source: sources.get(&event.source).map_or("", String::as_str),
+            actor: Actor {
+                user_id: event.user_id.as_deref(),
+                anonymous_id: event.anonymous_id.as_deref(),
+            },
+            account_id: event.account_id.as_deref(),
+            effective_micros: event.effective_at.timestamp_micros(),
+            sequence: event.sequence,
+            properties,
+        });
+        self.dataset.append(records)?;
+        Ok(())
+    }
 }
 
 /// The properties of an event. One event that another program wrote wrongly must

@@ -6,8 +6,8 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::suite::{
-    Event, Suite, blamed_fields, count, event, mean, question, ratio, reason, selector, sum,
-    timestamp, unique,
+    Event, Suite, blamed_fields, count, event, ingest_from, mean, question, ratio, reason,
+    selector, sum, timestamp, unique,
 };
 
 async fn shop() -> Suite {
@@ -81,6 +81,18 @@ async fn every_kind_of_metric_has_its_value() {
     assert_eq!(steps, [("Signed Up", 3), ("Paid", 1)]);
     let answer = suite.query(question("time-to-pay", FROM, TO)).await.unwrap();
     assert_eq!(answer.rows[0].time_summary.as_ref().unwrap().subjects, 2);
+}
+
+/// What the suite writes about a subject is not what the subject did.
+#[tokio::test]
+async fn any_event_is_any_but_those_of_the_suite() {
+    let suite = shop().await;
+    suite.metric("anything", count("")).await;
+    suite.metric("exposures", count("northstar.experiment.exposure")).await;
+    let exposure = event("northstar.experiment.exposure", "ada", "2026-03-04T09:00:00Z");
+    ingest_from(&suite.producer, "northstar", vec![exposure.into_proto()]).await;
+    assert_eq!(suite.total("anything", FROM, TO).await, Some(6.0));
+    assert_eq!(suite.total("exposures", FROM, TO).await, Some(1.0));
 }
 
 #[tokio::test]

@@ -170,7 +170,11 @@ async fn person(database: &TestDatabase, clock: &MockClock, role: Role) -> Strin
 
 /// Sends events and returns how many are in the log once the answer is there.
 pub async fn ingest(producer: &Clients, events: Vec<log::Event>) -> i64 {
-    let request = log::IngestEventsRequest { source: "web".to_owned(), events };
+    ingest_from(producer, "web", events).await
+}
+
+pub async fn ingest_from(producer: &Clients, source: &str, events: Vec<log::Event>) -> i64 {
+    let request = log::IngestEventsRequest { source: source.to_owned(), events };
     let response = producer.ingestion().ingest_events(request).await.unwrap().into_inner();
     for result in &response.results {
         assert_eq!(result.outcome(), log::EventOutcome::Accepted, "{result:?}");
