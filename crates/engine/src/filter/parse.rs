@@ -272,7 +272,7 @@ impl Compiler<'_> {
         construct: impl Into<String>,
         hint: &'static str,
     ) -> FilterError {
-        let (start, end) = self.span(node).unwrap_or((0, self.source.chars().count()));
+        let (start, end) = self.span(node).unwrap_or_else(|| (0, self.source.chars().count()));
         let fragment: String =
             self.source.chars().skip(start).take(end.saturating_sub(start)).collect();
         FilterError::Unsupported {
