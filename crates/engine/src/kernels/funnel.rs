@@ -21,8 +21,7 @@ pub(super) fn run<B: Bits>(context: &Context<'_>, spec: &FunnelSpec) -> Leaf {
     let funnel = Funnel { context, spec, locator: &locator, steps: spec.steps.len() };
     let index = context.snapshot.index();
     let single = spec.anchor == Anchor::FirstTouch
-        && (spec.entry != Entry::PerBucket || context.buckets.len() == 1)
-        && !any_order(spec.ties);
+        && (spec.entry != Entry::PerBucket || context.buckets.len() == 1);
     let pieces = tasks::run(context.threads, index.chunks.clone(), |subjects| {
         let mut cells = locator.cells::<StepState>();
         let mut room = Room { waiting: vec![Vec::new(); spec.steps.len() + 1], ..Room::default() };
@@ -31,9 +30,7 @@ pub(super) fn run<B: Bits>(context: &Context<'_>, spec: &FunnelSpec) -> Leaf {
             if parts.is_empty() {
                 continue;
             }
-            if single {
-                funnel.single(&scans, parts, &mut room, &mut cells);
-            } else {
+            if !single || !funnel.single(&scans, parts, &mut room, &mut cells) {
                 funnel.attempts(&scans, parts, &mut room, &mut cells);
             }
         }
@@ -77,7 +74,7 @@ enum Start {
 }
 
 impl Funnel<'_> {
-    /// One attempt per subject.
+    /// One attempt per subject; false, with nothing counted, when events of one instant would have to be reordered.
     #[inline(always)]
     fn single<B: Bits>(
         &self,
@@ -85,21 +82,28 @@ impl Funnel<'_> {
         parts: &[Part],
         room: &mut Room,
         cells: &mut Cells<StepState>,
-    ) {
+    ) -> bool {
         let Room { scratch, times, .. } = room;
         times.clear();
         let mut attempt = SingleAttempt {
             funnel: self,
             first_ever: self.spec.entry == Entry::FirstEver,
             strictly_later: self.spec.ties == Ties::StrictlyLater,
+            any_order: any_order(self.spec.ties),
+            tied: false,
+            last: None,
             deadline: i64::MAX,
             cell: 0,
             times,
         };
         scan::walk(scans, parts, scratch, &mut attempt);
+        if attempt.tied {
+            return false;
+        }
         if !attempt.times.is_empty() {
             self.count(cells.at(attempt.cell), attempt.times);
         }
+        true
     }
 
     /// Any number of attempts per subject.
@@ -309,6 +313,10 @@ struct SingleAttempt<'a> {
     funnel: &'a Funnel<'a>,
     first_ever: bool,
     strictly_later: bool,
+    any_order: bool,
+    /// Whether two events of one instant may change places.
+    tied: bool,
+    last: Option<i64>,
     deadline: i64,
     cell: u64,
     times: &'a mut Vec<i64>,
@@ -319,6 +327,10 @@ impl Visitor for SingleAttempt<'_> {
     fn see(&mut self, event: Event) -> ControlFlow<()> {
         let context = self.funnel.context;
         let reached = self.times.len();
+        if self.any_order && self.last.replace(event.time) == Some(event.time) {
+            self.tied = true;
+            return ControlFlow::Break(());
+        }
         if event.bits & (1 << reached) == 0 {
             return ControlFlow::Continue(());
         }

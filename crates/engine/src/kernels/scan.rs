@@ -22,6 +22,11 @@ pub(crate) trait Bits: Copy + Default + Send + Sync + Into<u32> + 'static {
     /// Selectors it can hold.
     const WIDTH: usize;
     fn from_bits(bits: u32) -> Self;
+
+    /// The first row at or after `from` that matches anything.
+    fn next(rows: &[Self], from: usize) -> Option<usize> {
+        rows.get(from..)?.iter().position(|bits| (*bits).into() != 0).map(|at| from + at)
+    }
 }
 
 impl Bits for u8 {
@@ -30,6 +35,24 @@ impl Bits for u8 {
     #[inline(always)]
     fn from_bits(bits: u32) -> Self {
         bits as Self
+    }
+
+    /// Eight rows at a time: most questions are about few of the events.
+    #[inline(always)]
+    fn next(rows: &[Self], from: usize) -> Option<usize> {
+        let rest = rows.get(from..)?;
+        if *rest.first()? != 0 {
+            return Some(from);
+        }
+        let (words, tail) = rest.as_chunks::<8>();
+        for (number, word) in words.iter().enumerate() {
+            let word = u64::from_le_bytes(*word);
+            if word != 0 {
+                return Some(from + number * 8 + word.trailing_zeros() as usize / 8);
+            }
+        }
+        let at = tail.iter().position(|bits| *bits != 0)?;
+        Some(from + words.len() * 8 + at)
     }
 }
 
@@ -138,10 +161,20 @@ fn match_rows<B: Bits>(
     by_name: &[u32],
     filters: &[(u32, Predicate<'_>)],
 ) {
-    let by_name: Vec<B> = by_name.iter().map(|bits| B::from_bits(*bits)).collect();
-    names.for_each(first..first + rows.len(), |row, code| {
-        rows[row - first] = by_name[code as usize]
-    });
+    let end = first + rows.len();
+    match names {
+        Codes::One(codes) => {
+            // All 256 codes have an entry, so that no look-up needs a check.
+            let table: [B; 256] =
+                std::array::from_fn(|code| B::from_bits(by_name.get(code).copied().unwrap_or(0)));
+            rows.iter_mut()
+                .zip(&codes[first..end])
+                .for_each(|(row, code)| *row = table[usize::from(*code)]);
+        }
+        _ => names.for_each(first..end, |row, code| {
+            rows[row - first] = B::from_bits(by_name[code as usize])
+        }),
+    }
     let mut passes = [0u8; BLOCK];
     for (number, block) in rows.chunks_mut(BLOCK).enumerate() {
         let start = first + number * BLOCK;
@@ -246,16 +279,12 @@ fn walk_part<B: Bits>(
             }
         }
         Matches::Rows(matches) => {
-            for ((row, time), bits) in (part.start..).zip(times).zip(&matches[rows]) {
-                let bits: u32 = (*bits).into();
-                if bits != 0 {
-                    visitor.see(Event {
-                        run: part.run,
-                        row,
-                        time: i64::from_le_bytes(*time),
-                        bits,
-                    })?;
-                }
+            let matches = &matches[rows];
+            let mut from = 0;
+            while let Some(at) = B::next(matches, from) {
+                let (row, time) = (part.start + at as u32, i64::from_le_bytes(times[at]));
+                visitor.see(Event { run: part.run, row, time, bits: matches[at].into() })?;
+                from = at + 1;
             }
         }
     }
@@ -320,10 +349,11 @@ pub(crate) fn walk_rows<B: Bits>(
             rows.zip(times).for_each(|(row, time)| visitor.see(row, i64::from_le_bytes(*time)));
         }
         Matches::Rows(matches) => {
-            for ((row, time), bits) in rows.clone().zip(times).zip(&matches[rows]) {
-                if (*bits).into() != 0 {
-                    visitor.see(row, i64::from_le_bytes(*time));
-                }
+            let (start, matches) = (rows.start, &matches[rows]);
+            let mut from = 0;
+            while let Some(at) = B::next(matches, from) {
+                visitor.see(start + at, i64::from_le_bytes(times[at]));
+                from = at + 1;
             }
         }
     }
