@@ -1,1 +1,122 @@
-fn main() {}
+//! The `northstar` command: the whole suite in one process, and everything a
+//! person or a script needs.
+//!
+//! Exit codes: 0 ok, 1 failure, 2 usage, 64 configuration.
+
+mod analyze;
+mod commands;
+mod connection;
+mod database;
+mod demo;
+mod documents;
+mod failure;
+mod import;
+mod output;
+mod suite;
+mod tabular;
+mod time;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser};
+
+use commands::{
+    audit, automation, decision, definitions, events, experiment, key, migrate, query, scorecard,
+    up,
+};
+use connection::Connection;
+
+/// From events to decisions: KPIs, automations with holdouts, experiments
+/// without peeking, and people who decide.
+#[derive(Parser)]
+#[command(name = "northstar", version, max_term_width = 100)]
+#[command(after_help = "\
+Start here:
+  northstar demo     watch the whole job on a simulated company
+  northstar up       start the suite; other commands then find it by themselves
+
+Exit codes: 0 ok, 1 failure, 2 usage, 64 configuration.")]
+struct Northstar {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    Demo(demo::Demo),
+    Up(up::Up),
+    Migrate(migrate::Migrate),
+    Apply(definitions::Apply),
+    Diff(definitions::Diff),
+    Validate(definitions::Validate),
+    Get(definitions::Get),
+    Export(definitions::Export),
+    Import(import::Import),
+    Query(query::Query),
+    Scorecard(scorecard::Scorecard),
+    Sources(events::Sources),
+    Quarantine(events::Quarantine),
+    #[command(subcommand)]
+    Automation(automation::Automation),
+    #[command(subcommand)]
+    Experiment(experiment::Experiment),
+    #[command(subcommand)]
+    Decision(decision::Decision),
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Print a completion script for a shell.
+    #[command(after_help = "\
+Example:
+  northstar completion bash > /etc/bash_completion.d/northstar")]
+    Completion {
+        /// bash, zsh, fish, elvish or powershell.
+        shell: clap_complete::Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    let northstar = Northstar::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failure::report(&error.into()),
+    };
+    let result = runtime.block_on(run(northstar));
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::report(&error),
+    }
+}
+
+async fn run(northstar: Northstar) -> anyhow::Result<()> {
+    let connection = &northstar.connection;
+    match northstar.command {
+        Command::Demo(command) => Box::pin(demo::run(command)).await,
+        Command::Up(command) => Box::pin(up::run(command)).await,
+        Command::Migrate(command) => migrate::run(command).await,
+        Command::Apply(command) => definitions::apply(command, connection).await,
+        Command::Diff(command) => definitions::diff(command, connection).await,
+        Command::Validate(command) => definitions::validate(&command),
+        Command::Get(command) => definitions::get(command, connection).await,
+        Command::Export(command) => definitions::export(command, connection).await,
+        Command::Import(command) => Box::pin(import::run(command, connection)).await,
+        Command::Query(command) => query::run(command, connection).await,
+        Command::Scorecard(command) => scorecard::run(command, connection).await,
+        Command::Sources(command) => events::sources(command, connection).await,
+        Command::Quarantine(command) => events::quarantine(command, connection).await,
+        Command::Automation(command) => automation::run(command, connection).await,
+        Command::Experiment(command) => experiment::run(command, connection).await,
+        Command::Decision(command) => decision::run(command, connection).await,
+        Command::Audit(command) => audit::run(command, connection).await,
+        Command::Key(command) => key::run(command, connection).await,
+        Command::Completion { shell } => {
+            let mut command = Northstar::command();
+            clap_complete::generate(shell, &mut command, "northstar", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}

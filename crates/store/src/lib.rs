@@ -1,1 +1,23 @@
-//! Every SQL statement, every migration, one module per context.
+//! Every SQL statement and every migration, one module per context. Functions
+//! take `&mut PgConnection`, so that a handler composes them in its
+//! transaction; look-ups return `Option`.
+
+pub mod access;
+pub mod approvals;
+pub mod audit;
+pub mod automations;
+mod connect;
+mod error;
+pub mod experiments;
+pub mod idempotency;
+pub mod ingestion;
+pub mod metrics;
+pub mod outbox;
+pub mod page;
+
+pub use connect::{Config, Service, connect, migrate, schema_is_current};
+pub use error::{Error, Result};
+pub use sqlx::{PgConnection, PgPool};
+
+/// The one linear migration history.
+pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");

@@ -1,1 +1,10 @@
-//! What the tests share: a Postgres cluster per run, a migrated database per test, a clock in hand.
+#![doc = include_str!("../README.md")]
+
+mod clock;
+mod cluster;
+mod database;
+mod otlp;
+
+pub use self::clock::MockClock;
+pub use self::database::TestDatabase;
+pub use self::otlp::{OtlpReceiver, ReceivedSpan};

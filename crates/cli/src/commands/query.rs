@@ -1,0 +1,239 @@
+//! `northstar query`: a metric over time, as table, chart or JSON.
+
+use std::collections::BTreeMap;
+
+use chrono_tz::Tz;
+use northstar_proto::metrics::v1 as pb;
+use serde::Serialize;
+
+use crate::connection::Connection;
+use crate::{output, time};
+
+/// Ask for a metric.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  northstar query weekly-active-users --from 2026-01-05 --to 2026-03-02 --grain week
+  northstar query revenue --from 2026-01-01 --to 2026-04-01 --grain month --by plan,country
+  northstar query sign-ups --from 2026-01-01 --to 2026-02-01 --grain day \\
+      --where \"properties.channel == 'paid'\" --zone Europe/Berlin --json")]
+pub struct Query {
+    /// Name of the metric.
+    metric: String,
+    /// Start, inclusive: a date (midnight in the zone) or an RFC 3339 time.
+    #[arg(long)]
+    from: String,
+    /// End, exclusive.
+    #[arg(long)]
+    to: String,
+    /// Length of a bucket.
+    #[arg(long, value_enum, default_value = "total")]
+    grain: Grain,
+    /// Dimensions to break down by, for example plan,country.
+    #[arg(long, value_delimiter = ',')]
+    by: Vec<String>,
+    /// CEL condition, for example "properties.plan == 'pro'".
+    #[arg(long = "where", value_name = "CEL", default_value = "")]
+    filter: String,
+    /// IANA zone of the buckets.
+    #[arg(long, default_value = "UTC")]
+    zone: Tz,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Grain {
+    Hour,
+    Day,
+    Week,
+    Month,
+    Total,
+}
+
+/// The answer as JSON.
+#[derive(Serialize)]
+struct Answer {
+    metric: String,
+    rows: Vec<Row>,
+    provenance: Option<Provenance>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    time: Option<String>,
+    dimensions: BTreeMap<String, String>,
+    value: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    numerator: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    denominator: Option<f64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<Step>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_summary: Option<TimeSummary>,
+}
+
+#[derive(Serialize)]
+struct Step {
+    event: String,
+    subjects: i64,
+    conversion: Option<f64>,
+    median_seconds: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct TimeSummary {
+    subjects: i64,
+    mean_seconds: f64,
+    p50_seconds: f64,
+    p90_seconds: f64,
+    p95_seconds: f64,
+}
+
+/// Where a number comes from, as JSON.
+#[derive(Serialize)]
+pub struct Provenance {
+    metric_version: i64,
+    identity_map_version: i64,
+    contract_versions: BTreeMap<String, String>,
+    time_zone: String,
+    from: Option<String>,
+    to: Option<String>,
+    filter: String,
+    log_position: i64,
+    freshness: String,
+    excluded_quarantined_events: i64,
+    scanned_events: i64,
+    digest: String,
+}
+
+impl From<pb::Provenance> for Provenance {
+    fn from(from: pb::Provenance) -> Self {
+        Self {
+            freshness: from
+                .freshness()
+                .as_str_name()
+                .trim_start_matches("FRESHNESS_")
+                .to_ascii_lowercase(),
+            metric_version: from.metric_version,
+            identity_map_version: from.identity_map_version,
+            contract_versions: from.contract_versions,
+            time_zone: from.time_zone,
+            from: time::text(from.start_time.as_ref()),
+            to: time::text(from.end_time.as_ref()),
+            filter: from.filter,
+            log_position: from.log_position,
+            excluded_quarantined_events: from.excluded_quarantined_events,
+            scanned_events: from.scanned_events,
+            digest: from.digest,
+        }
+    }
+}
+
+/// Runs the command.
+pub async fn run(query: Query, connection: &Connection) -> anyhow::Result<()> {
+    let request = pb::QueryMetricRequest {
+        metric: query.metric.clone(),
+        start_time: Some(time::timestamp(time::parse(&query.from, query.zone)?)),
+        end_time: Some(time::timestamp(time::parse(&query.to, query.zone)?)),
+        grain: match query.grain {
+            Grain::Hour => pb::Grain::Hour,
+            Grain::Day => pb::Grain::Day,
+            Grain::Week => pb::Grain::Week,
+            Grain::Month => pb::Grain::Month,
+            Grain::Total => pb::Grain::Total,
+        }
+        .into(),
+        breakdowns: query.by.clone(),
+        filter: query.filter.clone(),
+        time_zone: query.zone.to_string(),
+    };
+    let response = connection.clients()?.metrics().query_metric(request).await?.into_inner();
+    if query.json { output::json(&answer(response)) } else { print(&query, &response) }
+}
+
+fn answer(response: pb::QueryMetricResponse) -> Answer {
+    let rows = response.rows.into_iter().map(|row| Row {
+        time: time::text(row.bucket_time.as_ref()),
+        dimensions: row.dimensions,
+        value: row.value,
+        numerator: row.numerator,
+        denominator: row.denominator,
+        steps: row
+            .steps
+            .into_iter()
+            .map(|step| Step {
+                event: step.event,
+                subjects: step.subjects,
+                conversion: step.conversion,
+                median_seconds: step.median_seconds,
+            })
+            .collect(),
+        time_summary: row.time_summary.map(|summary| TimeSummary {
+            subjects: summary.subjects,
+            mean_seconds: summary.mean_seconds,
+            p50_seconds: summary.p50_seconds,
+            p90_seconds: summary.p90_seconds,
+            p95_seconds: summary.p95_seconds,
+        }),
+    });
+    Answer {
+        metric: response.metric,
+        rows: rows.collect(),
+        provenance: response.provenance.map(Provenance::from),
+    }
+}
+
+fn print(query: &Query, response: &pb::QueryMetricResponse) -> anyhow::Result<()> {
+    let largest = response.rows.iter().filter_map(|row| row.value).fold(0.0_f64, f64::max);
+    let mut header = vec!["time"];
+    header.extend(query.by.iter().map(String::as_str));
+    header.extend(["value", ""]);
+    let rows = response.rows.iter().map(|row| {
+        let time = row.bucket_time.as_ref().map_or_else(
+            || "total".to_owned(),
+            |start| time::local_text(start, query.zone),
+        );
+        let dimensions = query
+            .by
+            .iter()
+            .map(|name| row.dimensions.get(name).cloned().unwrap_or_else(|| "–".to_owned()));
+        let bar = match row.value {
+            Some(value) if largest > 0.0 && value > 0.0 => {
+                "█".repeat(((value / largest) * 24.0).round() as usize)
+            }
+            _ => String::new(),
+        };
+        std::iter::once(time)
+            .chain(dimensions)
+            .chain([output::optional(row.value), bar])
+            .collect::<Vec<_>>()
+    });
+    output::line(output::table(&header, rows))?;
+    for row in &response.rows {
+        if !row.steps.is_empty() {
+            let steps: Vec<_> = row
+                .steps
+                .iter()
+                .map(|step| format!("{} {}", step.event, output::number(step.subjects as f64)))
+                .collect();
+            output::line(format!("funnel: {}", steps.join(" → ")))?;
+        }
+    }
+    if query.by.is_empty() && response.rows.len() > 2 {
+        let values: Vec<_> = response.rows.iter().map(|row| row.value).collect();
+        output::line(output::sparkline(&values))?;
+    }
+    if let Some(provenance) = &response.provenance {
+        output::line(format!(
+            "log position {}, {} events scanned, {} quarantined left out, digest {}",
+            provenance.log_position,
+            output::number(provenance.scanned_events as f64),
+            provenance.excluded_quarantined_events,
+            provenance.digest.get(..12).unwrap_or_default(),
+        ))?;
+    }
+    Ok(())
+}

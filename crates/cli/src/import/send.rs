@@ -1,0 +1,228 @@
+//! Sends batches over one stream with a window of unanswered ones; after a lost
+//! connection, sends what was not answered again. Duplicates are harmless.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use northstar_client::Clients;
+use northstar_proto::ingestion::v1 as pb;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
+
+use super::progress::Progress;
+use super::rows::{Batch, Read};
+use super::{BadRow, Summary};
+
+/// Unanswered batches.
+const WINDOW: usize = 8;
+/// Tries to reach the suite again before giving up.
+const ATTEMPTS: u32 = 8;
+
+struct Pending {
+    sequence: i64,
+    events: Vec<pb::Event>,
+}
+
+/// Everything that is known about an import under way.
+struct Import<'a> {
+    clients: &'a Clients,
+    source: &'a str,
+    progress: &'a Progress,
+    summary: Summary,
+    pending: VecDeque<Pending>,
+    next_sequence: i64,
+    failures: u32,
+}
+
+/// Sends every batch and adds up what became of the rows.
+///
+/// # Errors
+/// When the file cannot be read on, or the suite stays away; what was answered
+/// is in the log.
+pub async fn send_all(
+    clients: &Clients,
+    source: &str,
+    mut batches: mpsc::Receiver<Read>,
+    progress: &Progress,
+) -> anyhow::Result<Summary> {
+    let mut import = Import {
+        clients,
+        source,
+        progress,
+        summary: Summary::default(),
+        pending: VecDeque::new(),
+        next_sequence: 1,
+        failures: 0,
+    };
+    let mut ended = false;
+    while !ended || !import.pending.is_empty() {
+        match import.stream(&mut batches, &mut ended).await? {
+            Ok(()) => {}
+            Err(status) => import.wait_after(status).await?,
+        }
+    }
+    Ok(import.summary)
+}
+
+impl Import<'_> {
+    /// One stream, until everything is answered or it breaks.
+    async fn stream(
+        &mut self,
+        batches: &mut mpsc::Receiver<Read>,
+        ended: &mut bool,
+    ) -> anyhow::Result<Result<(), tonic::Status>> {
+        let (requests, outgoing) = mpsc::channel(2 * WINDOW);
+        for pending in &self.pending {
+            requests.send(self.request(pending)).await.context("the stream ended at once")?;
+        }
+        let opened =
+            self.clients.ingestion().stream_events(ReceiverStream::new(outgoing)).await;
+        let mut answers = match opened {
+            Ok(response) => response.into_inner(),
+            Err(status) => return Ok(Err(status)),
+        };
+        loop {
+            if *ended && self.pending.is_empty() {
+                return Ok(Ok(()));
+            }
+            let room = !*ended && self.pending.len() < WINDOW;
+            tokio::select! {
+                batch = batches.recv(), if room => match batch {
+                    None => *ended = true,
+                    Some(batch) => {
+                        let batch = batch?;
+                        self.summary.read += (batch.events.len() + batch.malformed.len()) as u64;
+                        let events = self.quarantine(batch).await?;
+                        if !events.is_empty() {
+                            self.push(events);
+                            let request = self.pending.back().map(|last| self.request(last));
+                            if let Some(request) = request {
+                                // A broken stream shows in its answers.
+                                let _ = requests.send(request).await;
+                            }
+                        }
+                    }
+                },
+                answer = answers.message(), if !self.pending.is_empty() => match answer {
+                    Ok(Some(answer)) => {
+                        self.failures = 0;
+                        if let Some(again) = self.tally(answer) {
+                            let _ = requests.send(again).await;
+                        }
+                    }
+                    Ok(None) => return Ok(Err(tonic::Status::unavailable("the stream ended"))),
+                    Err(status) => return Ok(Err(status)),
+                },
+            }
+        }
+    }
+
+    fn push(&mut self, events: Vec<pb::Event>) {
+        self.pending.push_back(Pending { sequence: self.next_sequence, events });
+        self.next_sequence += 1;
+    }
+
+    fn request(&self, pending: &Pending) -> pb::StreamEventsRequest {
+        pb::StreamEventsRequest {
+            sequence: pending.sequence,
+            source: self.source.to_owned(),
+            events: pending.events.clone(),
+        }
+    }
+
+    /// Adds an answer up; events to be sent again become a new batch.
+    fn tally(&mut self, answer: pb::StreamEventsResponse) -> Option<pb::StreamEventsRequest> {
+        let place =
+            self.pending.iter().position(|pending| pending.sequence == answer.sequence)?;
+        let answered = self.pending.remove(place)?;
+        let mut again = Vec::new();
+        for (event, result) in answered.events.into_iter().zip(answer.results) {
+            if result.outcome() == pb::EventOutcome::Retry {
+                again.push(event);
+                continue;
+            }
+            self.progress.rows(1);
+            self.count(event.sequence, &result);
+        }
+        if again.is_empty() {
+            return None;
+        }
+        self.push(again);
+        self.pending.back().map(|last| self.request(last))
+    }
+
+    fn count(&mut self, line: i64, result: &pb::EventResult) {
+        match result.outcome() {
+            pb::EventOutcome::Accepted => self.summary.accepted += 1,
+            pb::EventOutcome::Duplicate => self.summary.duplicate += 1,
+            pb::EventOutcome::Quarantined => {
+                self.summary.quarantined += 1;
+                self.report(line, result);
+            }
+            pb::EventOutcome::Rejected
+            | pb::EventOutcome::Retry
+            | pb::EventOutcome::Unspecified => {
+                self.summary.rejected += 1;
+                self.report(line, result);
+            }
+        }
+    }
+
+    fn report(&mut self, line: i64, result: &pb::EventResult) {
+        self.summary.report(BadRow {
+            line: u64::try_from(line).unwrap_or_default(),
+            reason: result.reason.clone(),
+            field: result.field.clone(),
+            message: result.message.clone(),
+        });
+    }
+
+    /// Hands rows that are no events to quarantine, and gives the events back.
+    async fn quarantine(&mut self, batch: Batch) -> anyhow::Result<Vec<pb::Event>> {
+        for bad in batch.bad {
+            self.summary.report(bad);
+        }
+        if batch.malformed.is_empty() {
+            return Ok(batch.events);
+        }
+        let request = pb::QuarantineRecordsRequest {
+            source: self.source.to_owned(),
+            records: batch.malformed,
+        };
+        let answer = loop {
+            match self.clients.ingestion().quarantine_records(request.clone()).await {
+                Ok(answer) => break answer.into_inner(),
+                Err(status) => self.wait_after(status).await?,
+            }
+        };
+        self.failures = 0;
+        self.progress.rows(answer.results.len() as u64);
+        for result in &answer.results {
+            match result.outcome() {
+                pb::EventOutcome::Quarantined => self.summary.quarantined += 1,
+                pb::EventOutcome::Duplicate => self.summary.duplicate += 1,
+                _ => self.summary.rejected += 1,
+            }
+        }
+        Ok(batch.events)
+    }
+
+    /// Waits before the next try, or gives up.
+    async fn wait_after(&mut self, status: tonic::Status) -> anyhow::Result<()> {
+        self.failures += 1;
+        let passing = matches!(
+            status.code(),
+            Code::Unavailable | Code::ResourceExhausted | Code::Aborted | Code::Unknown
+        );
+        if !passing || self.failures >= ATTEMPTS {
+            return Err(status).context(format!(
+                "the import stopped after {} rows; run it again to finish it",
+                self.summary.read
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(100 << self.failures.min(6))).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,6 @@
+//! The `northstar` binary, run as a person or a script would run it.
+
+mod analyze;
+mod datasets;
+mod import;
+mod suite;

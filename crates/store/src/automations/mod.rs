@@ -1,0 +1,18 @@
+//! Automations: what they are, how far their triggers are handled, and their
+//! runs.
+
+mod automation;
+mod run;
+mod trigger;
+mod worker;
+
+pub use automation::{
+    Activation, Stored, activate, insert, list, list_past_sunset, load, load_activation,
+    load_for_update, save_state, update_definition,
+};
+pub use run::{Counts, Run, RunFilter, count_by_state, has_unsent_events, list_runs, redrive};
+pub use trigger::{
+    Active, Follower, NewRun, Progress, acquire, advance, insert_runs, list_active, load_progress,
+    release, renew, still_acts,
+};
+pub use worker::{LeasedRun, SettledRun, lease, renew_lease, settle};

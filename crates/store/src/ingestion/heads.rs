@@ -1,0 +1,69 @@
+//! How far each project's log and identity map reach.
+
+use northstar_domain::ProjectId;
+use sqlx::PgConnection;
+
+use crate::Result;
+
+/// The end of a project's log.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Head {
+    /// Highest position; 0 when the log is empty.
+    pub position: i64,
+    /// Version of the identity map: grows by one with every link.
+    pub identity_version: i64,
+}
+
+/// Moves the head by `events` and returns the new one; the transaction owns the
+/// positions up to it. The row stays locked until the transaction ends, which
+/// is what makes positions visible in order and without gaps. Lock the heads of
+/// several projects in ascending order.
+pub async fn advance(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    events: i64,
+) -> Result<Head> {
+    let head = sqlx::query_as!(
+        Head,
+        "INSERT INTO ingestion.log_heads AS head (project_id, position, identity_version)
+         VALUES ($1, $2, 0)
+         ON CONFLICT (project_id) DO UPDATE SET position = head.position + excluded.position
+         RETURNING position, identity_version",
+        project.0,
+        events,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(head)
+}
+
+/// The committed head.
+pub async fn read(connection: &mut PgConnection, project: ProjectId) -> Result<Head> {
+    let head = sqlx::query_as!(
+        Head,
+        "SELECT position, identity_version FROM ingestion.log_heads WHERE project_id = $1",
+        project.0,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(head.unwrap_or_default())
+}
+
+/// The highest position of any project.
+pub async fn highest(connection: &mut PgConnection) -> Result<i64> {
+    let highest = sqlx::query_scalar!("SELECT max(position) FROM ingestion.log_heads")
+        .fetch_one(connection)
+        .await?;
+    Ok(highest.unwrap_or(0))
+}
+
+/// Makes sure that the log has the partition that holds a position, and returns
+/// the last position of that partition. Call it outside of the transactions
+/// that write events: attaching a partition waits for none of them, but keeps
+/// its lock until the end.
+pub async fn ensure_partition(connection: &mut PgConnection, position: i64) -> Result<i64> {
+    let last = sqlx::query_scalar!(r#"SELECT ingestion.ensure_partition($1) AS "last!""#, position)
+        .fetch_one(connection)
+        .await?;
+    Ok(last)
+}

@@ -1,0 +1,35 @@
+//! The log, its keys, sources, identity, contracts, quarantine and cursors.
+
+pub mod contracts;
+mod copy;
+pub mod cursors;
+pub mod heads;
+pub mod identity;
+pub mod keys;
+pub mod log;
+pub mod quarantine;
+pub mod sources;
+
+use sqlx::PgConnection;
+
+use crate::Result;
+
+/// Reads by index for the rest of the transaction, whatever the statistics say.
+/// The tables of the log grow from nothing to millions of rows between two runs
+/// of ANALYZE, and a plan made while one was empty would read all of it.
+pub async fn prefer_indexes(connection: &mut PgConnection) -> Result<()> {
+    sqlx::query!("SELECT set_config('enable_seqscan', 'off', true)").fetch_one(connection).await?;
+    Ok(())
+}
+
+/// Makes the commit of the transaction durable, whatever the server's default.
+pub async fn commit_durably(connection: &mut PgConnection) -> Result<()> {
+    sqlx::query!("SELECT set_config('synchronous_commit', 'on', true)")
+        .fetch_one(connection)
+        .await?;
+    Ok(())
+}
+
+/// A source's number; unique within the database.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct SourceId(pub i32);

@@ -1,0 +1,3 @@
+//! The store over a real Postgres.
+
+mod privileges;

@@ -1,0 +1,5 @@
+//! The approvals process.
+
+fn main() -> std::process::ExitCode {
+    northstar_server::main("northstar-approvals", northstar_approvals::build)
+}

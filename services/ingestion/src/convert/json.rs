@@ -1,0 +1,208 @@
+//! Properties: values on the wire, JSON text in the log.
+
+use std::collections::BTreeMap;
+
+use northstar_domain::event::{Fault, MAX_PROPERTIES_BYTES, MAX_PROPERTIES_DEPTH, Reason};
+use northstar_proto::ingestion::v1 as pb;
+use pb::value::Kind;
+use serde_json::Value as Json;
+
+/// Appends properties as JSON text: keys sorted, integers without and doubles
+/// with a point or an exponent. Equal properties are equal texts.
+pub(crate) fn write_properties(
+    out: &mut Vec<u8>,
+    properties: &BTreeMap<String, pb::Value>,
+) -> Result<(), Fault> {
+    let start = out.len();
+    write_object(out, properties, MAX_PROPERTIES_DEPTH).map_err(|fault| {
+        let mut path = String::from("properties");
+        for step in fault.path.iter().rev() {
+            path.push_str(step);
+        }
+        Fault::new(fault.reason, path, fault.message)
+    })?;
+    let written = out.len() - start;
+    if written > MAX_PROPERTIES_BYTES {
+        return Err(Fault::new(
+            Reason::PropertiesTooLarge,
+            "properties",
+            format!("{written} bytes as JSON; at most {MAX_PROPERTIES_BYTES} are allowed"),
+        ));
+    }
+    Ok(())
+}
+
+/// A fault on its way up; the path is built from its end.
+struct Inner {
+    reason: Reason,
+    message: &'static str,
+    path: Vec<String>,
+}
+
+impl Inner {
+    fn new(reason: Reason, message: &'static str) -> Self {
+        Self { reason, message, path: Vec::new() }
+    }
+
+    fn below(mut self, step: String) -> Self {
+        self.path.push(step);
+        self
+    }
+}
+
+fn write_object(
+    out: &mut Vec<u8>,
+    fields: &BTreeMap<String, pb::Value>,
+    depth: usize,
+) -> Result<(), Inner> {
+    out.push(b'{');
+    for (index, (name, value)) in fields.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write_text(out, name)
+            .and_then(|()| {
+                out.push(b':');
+                write_value(out, value, depth)
+            })
+            .map_err(|fault| fault.below(format!(".{name}")))?;
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+fn write_value(out: &mut Vec<u8>, value: &pb::Value, depth: usize) -> Result<(), Inner> {
+    let deeper = || {
+        depth
+            .checked_sub(1)
+            .ok_or_else(|| Inner::new(Reason::PropertiesTooDeep, "nested more than 16 levels deep"))
+    };
+    match &value.kind {
+        None => out.extend_from_slice(b"null"),
+        Some(Kind::StringValue(text)) => write_text(out, text)?,
+        Some(Kind::IntValue(integer)) => write_number(out, integer),
+        Some(Kind::DoubleValue(double)) if double.is_finite() => write_number(out, double),
+        Some(Kind::DoubleValue(_)) => {
+            return Err(Inner::new(
+                Reason::InvalidNumber,
+                "NaN and infinities are no JSON numbers",
+            ));
+        }
+        Some(Kind::BoolValue(true)) => out.extend_from_slice(b"true"),
+        Some(Kind::BoolValue(false)) => out.extend_from_slice(b"false"),
+        Some(Kind::ListValue(list)) => {
+            let depth = deeper()?;
+            out.push(b'[');
+            for (index, value) in list.values.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                write_value(out, value, depth)
+                    .map_err(|fault| fault.below(format!("[{index}]")))?;
+            }
+            out.push(b']');
+        }
+        Some(Kind::StructValue(object)) => write_object(out, &object.fields, deeper()?)?,
+    }
+    Ok(())
+}
+
+fn write_number(out: &mut Vec<u8>, number: &impl serde::Serialize) {
+    serde_json::to_writer(out, number).expect("a finite number is JSON and a vector grows");
+}
+
+fn write_text(out: &mut Vec<u8>, text: &str) -> Result<(), Inner> {
+    if text.as_bytes().contains(&0) {
+        return Err(Inner::new(Reason::NulCharacter, "contains the character U+0000"));
+    }
+    serde_json::to_writer(out, text).expect("a text is JSON and a vector grows");
+    Ok(())
+}
+
+/// Properties from the log as values on the wire.
+pub(crate) fn properties_to_proto(
+    properties: serde_json::Map<String, Json>,
+) -> BTreeMap<String, pb::Value> {
+    properties.into_iter().map(|(name, value)| (name, value_to_proto(value))).collect()
+}
+
+fn value_to_proto(value: Json) -> pb::Value {
+    let kind = match value {
+        Json::Null => None,
+        Json::Bool(value) => Some(Kind::BoolValue(value)),
+        Json::Number(number) => Some(match number.as_i64() {
+            Some(integer) => Kind::IntValue(integer),
+            None => Kind::DoubleValue(number.as_f64().unwrap_or_default()),
+        }),
+        Json::String(text) => Some(Kind::StringValue(text)),
+        Json::Array(values) => Some(Kind::ListValue(pb::ListValue {
+            values: values.into_iter().map(value_to_proto).collect(),
+        })),
+        Json::Object(fields) => {
+            Some(Kind::StructValue(pb::StructValue { fields: properties_to_proto(fields) }))
+        }
+    };
+    pb::Value { kind }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(kind: Kind) -> pb::Value {
+        pb::Value { kind: Some(kind) }
+    }
+
+    fn written(properties: &BTreeMap<String, pb::Value>) -> Result<String, Fault> {
+        let mut out = Vec::new();
+        write_properties(&mut out, properties)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn properties_read_back_exactly_as_they_were_sent() {
+        let nested = pb::StructValue {
+            fields: BTreeMap::from([("a\"\n".to_owned(), value(Kind::BoolValue(false)))]),
+        };
+        let properties = BTreeMap::from([
+            ("big".to_owned(), value(Kind::IntValue(i64::MAX))),
+            ("double".to_owned(), value(Kind::DoubleValue(2.0))),
+            ("tiny".to_owned(), value(Kind::DoubleValue(5e-324))),
+            ("third".to_owned(), value(Kind::DoubleValue(0.1 + 0.2))),
+            ("minus zero".to_owned(), value(Kind::DoubleValue(-0.0))),
+            ("null".to_owned(), pb::Value { kind: None }),
+            ("nested".to_owned(), value(Kind::StructValue(nested))),
+            (
+                "list".to_owned(),
+                value(Kind::ListValue(pb::ListValue {
+                    values: vec![value(Kind::StringValue("ü".to_owned())), pb::Value::default()],
+                })),
+            ),
+        ]);
+        let text = written(&properties).unwrap();
+        assert!(text.contains(r#""double":2.0"#), "{text}");
+        let Json::Object(read) = serde_json::from_str(&text).unwrap() else { panic!("{text}") };
+        let read = properties_to_proto(read);
+        assert_eq!(read, properties);
+        assert_eq!(written(&read).unwrap(), text);
+    }
+
+    #[test]
+    fn what_is_no_json_is_refused_with_its_path() {
+        let list = |inner| value(Kind::ListValue(pb::ListValue { values: vec![inner] }));
+        let fault = |name: &str, value| {
+            let fault = written(&BTreeMap::from([(name.to_owned(), value)])).unwrap_err();
+            (fault.reason, fault.field.into_owned())
+        };
+        assert_eq!(
+            fault("price", list(value(Kind::DoubleValue(f64::NAN)))),
+            (Reason::InvalidNumber, "properties.price[0]".to_owned())
+        );
+        assert_eq!(fault("a", value(Kind::StringValue("\0".to_owned()))).0, Reason::NulCharacter);
+        assert_eq!(fault("\0", value(Kind::BoolValue(true))).0, Reason::NulCharacter);
+        let deep = (0..17).fold(value(Kind::BoolValue(true)), |inner, _| list(inner));
+        assert_eq!(fault("a", deep).0, Reason::PropertiesTooDeep);
+        let large = value(Kind::StringValue("x".repeat(MAX_PROPERTIES_BYTES)));
+        assert_eq!(fault("a", large).0, Reason::PropertiesTooLarge);
+    }
+}

@@ -1,0 +1,46 @@
+//! What Postgres lets each service do with the tables of ingestion.
+
+use northstar_store::Service;
+use sqlx::{AssertSqlSafe, PgPool};
+
+use crate::suite::{Suite, event};
+
+/// The SQLSTATE of a statement, if it fails.
+async fn sqlstate(pool: &PgPool, statement: &str) -> Option<String> {
+    let result = sqlx::query(AssertSqlSafe(statement.to_owned())).execute(pool).await;
+    result.err().map(|error| error.as_database_error().unwrap().code().unwrap().into_owned())
+}
+
+#[tokio::test]
+async fn metrics_reads_the_log_and_nobody_changes_it() {
+    let suite = Suite::start().await;
+    suite.ingest("web", vec![event("a")]).await;
+    let pool = async |service| northstar_store::connect(suite.database_url(), 1, service).await;
+    let refused = Some("42501".to_owned());
+
+    let metrics = pool(Service::Metrics).await.unwrap();
+    for readable in
+        ["events", "identity_links", "log_heads", "sources", "source_counts", "quarantine_counts"]
+    {
+        let select = format!("SELECT * FROM ingestion.{readable}");
+        assert_eq!(sqlstate(&metrics, &select).await, None, "{readable}");
+    }
+    for private in ["event_keys", "quarantine", "cursors", "contracts"] {
+        let select = format!("SELECT * FROM ingestion.{private}");
+        assert_eq!(sqlstate(&metrics, &select).await, refused, "{private}");
+    }
+    for service in [Service::Experiments, Service::Approvals, Service::Automations] {
+        let other = pool(service).await.unwrap();
+        assert_eq!(sqlstate(&other, "SELECT * FROM ingestion.events").await, refused);
+    }
+    let own = pool(Service::Ingestion).await.unwrap();
+    for change in [
+        "UPDATE ingestion.events SET name = 'x'",
+        "DELETE FROM ingestion.events",
+        "DELETE FROM ingestion.events_000000",
+        "UPDATE ingestion.event_keys SET position = 0",
+        "DELETE FROM ingestion.event_keys",
+    ] {
+        assert_eq!(sqlstate(&own, change).await, refused, "{change}");
+    }
+}

@@ -1,0 +1,60 @@
+//! The read model of each project: an engine data set that has taken in every
+//! event committed before it is asked.
+//!
+//! A view first reads how far the log has come and then takes in what is
+//! missing. An event that was acknowledged before the question was asked is
+//! committed, so it is at or below that position, and every smaller position is
+//! committed too; so the view covers it.
+
+mod compact;
+mod folder;
+mod load;
+mod refresh;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use northstar_domain::{Clock, ProjectId};
+use northstar_engine::{Dataset, Snapshot};
+use northstar_store::PgPool;
+use northstar_store::metrics::log::Head;
+
+pub(crate) use folder::Folder;
+
+/// The read models of all projects.
+pub(crate) struct Datasets {
+    pool: PgPool,
+    folder: Folder,
+    clock: Arc<dyn Clock>,
+    projects: Mutex<HashMap<ProjectId, Slot>>,
+}
+
+/// One project's data set. Whoever holds the lock refreshes, the others wait and
+/// find little left to do.
+type Slot = Arc<tokio::sync::Mutex<Option<Loaded>>>;
+
+struct Loaded {
+    dataset: Dataset,
+    /// Version of the identity map that the data set knows.
+    identity_version: i64,
+}
+
+/// A consistent view of a project's log.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    /// What the engine answers from.
+    pub(crate) snapshot: Snapshot,
+    /// How much of the log it covers.
+    pub(crate) head: Head,
+}
+
+impl Datasets {
+    pub(crate) fn new(pool: PgPool, folder: Folder, clock: Arc<dyn Clock>) -> Self {
+        Self { pool, folder, clock, projects: Mutex::default() }
+    }
+
+    fn slot(&self, project: ProjectId) -> Slot {
+        let mut projects = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(projects.entry(project).or_default())
+    }
+}

@@ -1,0 +1,179 @@
+//! Taking in what the log has and the data set has not.
+
+use std::collections::HashMap;
+use std::pin::pin;
+
+use futures::StreamExt as _;
+use northstar_domain::ProjectId;
+use northstar_engine::{Actor, EventRecord};
+use northstar_store::metrics::log::{self, Event, Head, Link};
+use northstar_store::{Error as StoreError, PgConnection};
+use serde_json::Value;
+use tokio::sync::OwnedMutexGuard;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::task::spawn_blocking;
+
+use super::{Datasets, Loaded, View};
+use crate::Result;
+
+/// Events handed over at once, and how often before the reader waits: enough to
+/// keep both sides busy, little enough not to count.
+const CHUNK_EVENTS: usize = 2_048;
+const CHUNKS_IN_FLIGHT: usize = 4;
+
+/// What the reader of the log hands over.
+enum Part {
+    Events(Vec<Event>),
+    /// Everything was read; without it the reader failed or was given up.
+    End,
+}
+
+/// What is to be taken in beside the events.
+struct Missing {
+    project: ProjectId,
+    head: Head,
+    links: Vec<Link>,
+    sources: HashMap<i32, String>,
+}
+
+impl Datasets {
+    /// A view that covers everything committed before this call.
+    pub(crate) async fn view(&self, project: ProjectId) -> Result<View> {
+        let mut loaded = self.slot(project).lock_owned().await;
+        let mut connection = self.pool.acquire().await.map_err(StoreError::from)?;
+        // After the lock: whoever waited for it need not read the log twice.
+        let head = log::head(&mut connection, project).await?;
+        if loaded.is_none() {
+            *loaded = Some(self.load(&mut connection, project).await?);
+        }
+        let (watermark, identity_version) = loaded
+            .as_ref()
+            .map_or((0, 0), |loaded| (loaded.dataset.watermark().max(0), loaded.identity_version));
+        let (mut links, mut sources) = (Vec::new(), HashMap::new());
+        if identity_version < head.identity_version {
+            let (after, up_to) = (identity_version, head.identity_version);
+            links = log::links(&mut connection, project, after, up_to).await?;
+        }
+        if watermark < head.position {
+            sources = log::sources(&mut connection, project).await?;
+        }
+        let missing = Missing { project, head, links, sources };
+        let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
+        let taking_in = spawn_blocking(move || take_in(loaded, receiver, missing));
+        let read = read(&mut connection, project, watermark, head.position, sender).await;
+        let view = taking_in.await??;
+        read?;
+        view.ok_or_else(|| unreachable_end(project))
+    }
+}
+
+/// The reader succeeded but its end did not arrive. It cannot happen: the other
+/// side only stops early with an error of its own.
+fn unreachable_end(project: ProjectId) -> crate::Error {
+    crate::Error::Engine(northstar_engine::Error::Manifest(format!(
+        "the log of project {project} ended early"
+    )))
+}
+
+/// Reads the log in chunks. A receiver that is gone has failed and says why.
+async fn read(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    after: i64,
+    up_to: i64,
+    sender: Sender<Part>,
+) -> Result<(), StoreError> {
+    if after < up_to {
+        let events = log::events(connection, project, after, up_to);
+        let mut chunks = pin!(events.ready_chunks(CHUNK_EVENTS));
+        let mut collected = Vec::with_capacity(CHUNK_EVENTS);
+        while let Some(chunk) = chunks.next().await {
+            for event in chunk {
+                collected.push(event?);
+            }
+            if collected.len() >= CHUNK_EVENTS {
+                let full = std::mem::replace(&mut collected, Vec::with_capacity(CHUNK_EVENTS));
+                if sender.send(Part::Events(full)).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        if sender.send(Part::Events(collected)).await.is_err() {
+            return Ok(());
+        }
+    }
+    // Nobody is left to be told only when the other side failed.
+    let _ = sender.send(Part::End).await;
+    Ok(())
+}
+
+/// Takes in what the reader hands over, then the links, and makes the view.
+/// `None` when the reader did not come to its end; what was taken in until then
+/// stays and need not be read again.
+fn take_in(
+    mut guard: OwnedMutexGuard<Option<Loaded>>,
+    mut parts: Receiver<Part>,
+    missing: Missing,
+) -> Result<Option<View>> {
+    let Missing { project, head, links, sources } = missing;
+    let Some(loaded) = guard.as_mut() else { return Ok(None) };
+    loop {
+        match parts.blocking_recv() {
+            None => return Ok(None),
+            Some(Part::Events(events)) => append(loaded, project, &events, &sources)?,
+            Some(Part::End) => break,
+        }
+    }
+    for Link { anonymous_id, user_id } in &links {
+        loaded.dataset.link(anonymous_id, user_id);
+    }
+    loaded.identity_version = loaded.identity_version.max(head.identity_version);
+    // A log that holds nothing yet has no position to advance to.
+    if head.position > 0 {
+        loaded.dataset.advance(head.position);
+    }
+    Ok(Some(View { snapshot: loaded.dataset.snapshot()?, head }))
+}
+
+fn append(
+    loaded: &mut Loaded,
+    project: ProjectId,
+    events: &[Event],
+    sources: &HashMap<i32, String>,
+) -> Result<()> {
+    let properties: Vec<Value> =
+        events.iter().map(|event| read_properties(project, event)).collect();
+    let records = events.iter().zip(&properties).map(|(event, properties)| EventRecord {
+        position: event.position,
+        name: &event.name,
+        source: sources.get(&event.source).map_or("", String::as_str),
+        actor: Actor {
+            user_id: event.user_id.as_deref(),
+            anonymous_id: event.anonymous_id.as_deref(),
+        },
+        account_id: event.account_id.as_deref(),
+        effective_micros: event.effective_at.timestamp_micros(),
+        sequence: event.sequence,
+        properties,
+    });
+    loaded.dataset.append(records)?;
+    Ok(())
+}
+
+/// The properties of an event. One event that another program wrote wrongly must
+/// not stop every number of the project, so it counts without its properties.
+fn read_properties(project: ProjectId, event: &Event) -> Value {
+    match serde_json::from_str(&event.properties) {
+        Ok(properties @ Value::Object(_)) => properties,
+        read => {
+            let problem = read.err().map_or_else(|| "not an object".to_owned(), |e| e.to_string());
+            tracing::error!(
+                project.id = project.0,
+                event.position = event.position,
+                problem,
+                "event counted without its properties, which cannot be read"
+            );
+            Value::Object(serde_json::Map::new())
+        }
+    }
+}

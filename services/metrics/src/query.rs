@@ -1,0 +1,235 @@
+//! QueryMetric: one metric over a range of time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono_tz::Tz;
+use northstar_domain::kpi::{Window, not_a_zone, read_zone};
+use northstar_domain::metric::{Definition, Metric};
+use northstar_domain::{InvalidExpression, Problems, ProjectId, Violation};
+use northstar_engine::{Answer, Detail, Dimension, Filter, Grain, Query, Row};
+use northstar_proto::metrics::v1 as pb;
+use northstar_store::metrics::definition;
+use northstar_store::{Error as StoreError, PgConnection, PgPool};
+use tokio::task::spawn_blocking;
+
+use crate::convert::{from_timestamp, to_timestamp};
+use crate::plan::{self, Metrics};
+use crate::provenance::{Answered, Sources, digest, provenance};
+use crate::service::Metrics as Service;
+use crate::{Error, Result};
+
+/// Most dimensions of a breakdown.
+const MAX_BREAKDOWNS: usize = 4;
+
+/// A question that makes sense.
+struct Question {
+    window: Window,
+    zone: Tz,
+    grain: Grain,
+    breakdowns: Vec<Dimension>,
+    filter: Option<Filter>,
+}
+
+/// Answers a question.
+pub(crate) async fn query_metric(
+    service: &Service,
+    project: ProjectId,
+    request: pb::QueryMetricRequest,
+) -> Result<pb::QueryMetricResponse> {
+    let question = read(&request)?;
+    let (metrics, version) = find(&service.pool, project, &request.metric).await?;
+    let query = Query {
+        metric: plan::spec(&metrics, &request.metric)?,
+        from_micros: plan::instant(question.window.start),
+        to_micros: plan::instant(question.window.end),
+        zone: question.zone,
+        grain: question.grain,
+        breakdowns: question.breakdowns,
+        filter: question.filter,
+        as_of_micros: None,
+    };
+    let view = service.datasets.view(project).await?;
+    let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
+    let (snapshot, asked) = (view.snapshot, query.clone());
+    let answer = spawn_blocking(move || snapshot.query(&asked)).await??;
+    let answered = Answered {
+        metrics: &metrics,
+        metric_version: version,
+        window: question.window,
+        time_zone: question.zone.name(),
+        filter: &request.filter,
+        head: view.head,
+        scanned_events: answer.events_scanned,
+        digest: digest(&metrics, version, &query, view.head, &answer.rows)?,
+    };
+    Ok(pb::QueryMetricResponse {
+        provenance: Some(provenance(&sources, answered)),
+        rows: rows(&answer, &request.breakdowns, plan::definition(&metrics, &request.metric)?),
+        metric: request.metric,
+    })
+}
+
+/// Reads a request, or says everything that is wrong with it.
+fn read(request: &pb::QueryMetricRequest) -> Result<Question> {
+    let mut problems = Problems::default();
+    let window = read_window(&mut problems, request.start_time, request.end_time);
+    let zone = read_zone(&request.time_zone);
+    if zone.is_none() {
+        problems.fields.push(Violation::new("time_zone", not_a_zone(&request.time_zone)));
+    }
+    let grain = match pb::Grain::try_from(request.grain) {
+        Ok(pb::Grain::Hour) => Some(Grain::Hour),
+        Ok(pb::Grain::Day) => Some(Grain::Day),
+        Ok(pb::Grain::Week) => Some(Grain::Week),
+        Ok(pb::Grain::Month) => Some(Grain::Month),
+        Ok(pb::Grain::Total | pb::Grain::Unspecified) => Some(Grain::Total),
+        Err(_) => {
+            problems.fields.push(Violation::new("grain", "is not a known grain"));
+            None
+        }
+    };
+    let breakdowns = read_breakdowns(&mut problems, &request.breakdowns);
+    let filter = read_filter(&mut problems, "filter", &request.filter);
+    match (window, zone, grain) {
+        (Some(window), Some(zone), Some(grain)) if problems.is_empty() => {
+            Ok(Question { window, zone, grain, breakdowns, filter })
+        }
+        _ => Err(Error::Refused(problems)),
+    }
+}
+
+/// Reads a required range; notes what is wrong with it.
+pub(crate) fn read_window(
+    problems: &mut Problems,
+    start: Option<prost_types::Timestamp>,
+    end: Option<prost_types::Timestamp>,
+) -> Option<Window> {
+    let mut read = |field: &str, time: Option<prost_types::Timestamp>| {
+        let problem = match &time {
+            None => "is required",
+            Some(time) => match from_timestamp(time) {
+                Some(time) => return Some(time),
+                None => "is not a time: seconds or nanos are out of range",
+            },
+        };
+        problems.fields.push(Violation::new(field, problem));
+        None
+    };
+    let (start, end) = (read("start_time", start), read("end_time", end));
+    let window = Window { start: start?, end: end? };
+    if window.start >= window.end {
+        problems.fields.push(Violation::new("end_time", "must be later than start_time"));
+        return None;
+    }
+    Some(window)
+}
+
+/// Reads an optional filter; notes one that does not compile.
+fn read_filter(problems: &mut Problems, field: &str, text: &str) -> Option<Filter> {
+    plan::filter(text).unwrap_or_else(|error| {
+        problems.expressions.push(InvalidExpression {
+            field: field.to_owned(),
+            expression: text.to_owned(),
+            problem: error.to_string(),
+        });
+        None
+    })
+}
+
+fn read_breakdowns(problems: &mut Problems, breakdowns: &[String]) -> Vec<Dimension> {
+    if breakdowns.len() > MAX_BREAKDOWNS {
+        let problem = format!("at most {MAX_BREAKDOWNS} are allowed, not {}", breakdowns.len());
+        problems.fields.push(Violation::new("breakdowns", problem));
+    }
+    let mut names = BTreeSet::new();
+    for (index, name) in breakdowns.iter().enumerate() {
+        let problem = if name.is_empty() || name == "properties." {
+            "names no dimension: use \"properties.x\", \"event.name\", \"event.source\" or \
+             \"event.account_id\""
+        } else if !names.insert(name) {
+            "is asked for twice"
+        } else {
+            continue;
+        };
+        problems.fields.push(Violation::new(format!("breakdowns[{index}]"), problem));
+    }
+    breakdowns.iter().map(|name| plan::dimension(name)).collect()
+}
+
+/// Finds a metric and, for a ratio, its parts; and the metric's version.
+pub(crate) async fn find(pool: &PgPool, project: ProjectId, name: &str) -> Result<(Metrics, i64)> {
+    let mut connection = pool.acquire().await.map_err(StoreError::from)?;
+    let mut metrics = Metrics::new();
+    let metric = find_into(&mut metrics, &mut connection, project, name).await?;
+    let parts: Vec<String> =
+        metric.document.parts().into_iter().map(|(_, part)| part.to_owned()).collect();
+    for part in parts {
+        find_into(&mut metrics, &mut connection, project, &part).await?;
+    }
+    Ok((metrics, metric.version))
+}
+
+async fn find_into(
+    metrics: &mut Metrics,
+    connection: &mut PgConnection,
+    project: ProjectId,
+    name: &str,
+) -> Result<definition::Stored<Metric>> {
+    let stored = definition::find::<Metric>(connection, project, name)
+        .await?
+        .ok_or_else(|| Error::NotFound { kind: "Metric", name: name.to_owned() })?;
+    metrics.insert(stored.name.clone(), stored.document.clone());
+    Ok(stored)
+}
+
+fn rows(answer: &Answer, breakdowns: &[String], definition: &Definition) -> Vec<pb::MetricRow> {
+    answer.rows.iter().map(|row| row_to_proto(row, breakdowns, definition)).collect()
+}
+
+fn row_to_proto(row: &Row, breakdowns: &[String], definition: &Definition) -> pb::MetricRow {
+    let dimensions: BTreeMap<String, String> = breakdowns
+        .iter()
+        .zip(&row.dimensions)
+        .filter_map(|(name, value)| Some((name.clone(), value.clone()?)))
+        .collect();
+    let mut converted = pb::MetricRow {
+        bucket_time: row
+            .bucket_start
+            .and_then(chrono::DateTime::from_timestamp_micros)
+            .map(to_timestamp),
+        dimensions,
+        value: row.value,
+        numerator: row.numerator,
+        denominator: row.denominator,
+        ..pb::MetricRow::default()
+    };
+    match (&row.detail, definition) {
+        (Detail::Funnel(reached), Definition::Funnel { steps, .. }) => {
+            converted.steps = steps
+                .iter()
+                .zip(reached)
+                .map(|(step, reached)| pb::FunnelStep {
+                    event: step.name.clone(),
+                    subjects: reached.count.cast_signed(),
+                    conversion: reached.from_previous,
+                    median_seconds: reached.median_seconds,
+                })
+                .collect();
+        }
+        (Detail::Durations(times), _) => {
+            if let (Some(mean), Some(p50), Some(p90), Some(p95)) =
+                (times.mean, times.p50, times.p90, times.p95)
+            {
+                converted.time_summary = Some(pb::TimeSummary {
+                    subjects: times.n.cast_signed(),
+                    mean_seconds: mean,
+                    p50_seconds: p50,
+                    p90_seconds: p90,
+                    p95_seconds: p95,
+                });
+            }
+        }
+        (Detail::None | Detail::Funnel(_) | Detail::Retention(_), _) => {}
+    }
+    converted
+}

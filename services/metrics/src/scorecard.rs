@@ -1,0 +1,205 @@
+//! GetScorecard: every KPI against baseline and target, from one view of the
+//! log.
+
+use chrono::{DateTime, Utc};
+use northstar_domain::ProjectId;
+use northstar_domain::kpi::{
+    self, Charter, Direction, Guardrail, GuardrailStanding, Kpi, Window, evaluation_window,
+};
+use northstar_domain::metric::Metric;
+use northstar_engine::{Answer, Grain, Query};
+use northstar_proto::metrics::v1 as pb;
+use northstar_store::Error as StoreError;
+use northstar_store::metrics::definition::{self, Stored};
+use tokio::task::spawn_blocking;
+
+use crate::convert::kpi::{status_to_proto, to_proto};
+use crate::convert::{from_timestamp, to_timestamp};
+use crate::dataset::View;
+use crate::plan::{self, Metrics};
+use crate::provenance::{Answered, Sources, digest, provenance};
+use crate::service::Metrics as Service;
+use crate::{Error, Result};
+
+/// A KPI with its rules and the stretch it is judged over.
+struct Judged {
+    stored: Stored<Kpi>,
+    charter: Charter,
+    window: Window,
+}
+
+/// Answers the question.
+pub(crate) async fn get_scorecard(
+    service: &Service,
+    project: ProjectId,
+    request: pb::GetScorecardRequest,
+) -> Result<pb::GetScorecardResponse> {
+    let evaluation_time = match &request.evaluation_time {
+        None => service.clock.now(),
+        Some(time) => from_timestamp(time).ok_or_else(|| {
+            Error::field("evaluation_time", "is not a time: seconds or nanos are out of range")
+        })?,
+    };
+    let (kpis, metrics) = load(service, project).await?;
+    let mut judged = kpis
+        .into_iter()
+        .map(|stored| judge(stored, evaluation_time))
+        .collect::<Result<Vec<_>>>()?;
+    judged.sort_by(|a, b| {
+        let key = |judged: &Judged| {
+            let Stored { name, document, .. } = &judged.stored;
+            (document.pillar.clone(), judged.charter.layer, name.clone())
+        };
+        key(a).cmp(&key(b))
+    });
+
+    let view = service.datasets.view(project).await?;
+    let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
+    // All questions are asked of the same view, on one thread beside the async
+    // ones; the engine spreads each over the cores.
+    let kpis = spawn_blocking(move || {
+        judged.iter().map(|judged| value(&view, &metrics, &sources, judged)).collect()
+    })
+    .await?;
+    let kpis: Vec<pb::KpiValue> = Result::<Vec<_>>::from_iter::<Vec<_>>(kpis)?;
+    Ok(pb::GetScorecardResponse { kpis, evaluation_time: Some(to_timestamp(evaluation_time)) })
+}
+
+/// Metrics with their versions.
+type Versions = std::collections::BTreeMap<northstar_domain::ResourceName, Stored<Metric>>;
+
+async fn load(service: &Service, project: ProjectId) -> Result<(Vec<Stored<Kpi>>, Versions)> {
+    let mut connection = service.pool.acquire().await.map_err(StoreError::from)?;
+    let kpis = definition::all::<Kpi>(&mut connection, project).await?;
+    let metrics = definition::all::<Metric>(&mut connection, project).await?;
+    Ok((kpis, metrics.into_iter().map(|stored| (stored.name.clone(), stored)).collect()))
+}
+
+fn judge(stored: Stored<Kpi>, evaluation_time: DateTime<Utc>) -> Result<Judged> {
+    let charter = stored.document.charter().map_err(|violations| StoreError::Corrupt {
+        table: "metrics.definitions",
+        column: "document",
+        row: format!("kpi {}", stored.name),
+        value: violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+    })?;
+    let window = evaluation_window(evaluation_time, charter.window_days, charter.zone)
+        .map_err(|error| Error::field("evaluation_time", error.to_string()))?;
+    Ok(Judged { stored, charter, window })
+}
+
+fn value(
+    view: &View,
+    versions: &Versions,
+    sources: &Sources,
+    judged: &Judged,
+) -> Result<pb::KpiValue> {
+    let Judged { stored, charter, window } = judged;
+    let kpi = &stored.document;
+    let (metrics, version) = needed(versions, &kpi.metric)?;
+    let (query, answer) = ask(view, &metrics, &kpi.metric, *window, charter)?;
+    let value = total(&answer);
+    let guardrails = kpi
+        .guardrails
+        .iter()
+        .map(|guardrail| guardrail_value(view, versions, guardrail, judged))
+        .collect::<Result<Vec<_>>>()?;
+    let standings: Vec<_> = guardrails
+        .iter()
+        .map(|guardrail| GuardrailStanding {
+            metric: &guardrail.metric,
+            breached: guardrail.breached,
+        })
+        .collect();
+    let status = kpi::status(value, charter);
+    let next_step =
+        kpi::next_step(status, &standings, sources.freshness, value, &kpi.owner, charter);
+    let answered = Answered {
+        metrics: &metrics,
+        metric_version: version,
+        window: *window,
+        time_zone: charter.zone.name(),
+        filter: "",
+        head: view.head,
+        scanned_events: answer.events_scanned,
+        digest: digest(&metrics, version, &query, view.head, &answer.rows)?,
+    };
+    Ok(pb::KpiValue {
+        kpi: Some(to_proto(stored.name.as_str(), &stored.etag, kpi)),
+        value,
+        status: status_to_proto(status).into(),
+        next_step,
+        provenance: Some(provenance(sources, answered)),
+        guardrails,
+    })
+}
+
+/// A guardrail over the KPI's window and over its baseline's. Counts and sums
+/// grow with the length of a window, so their baseline is scaled to the KPI's.
+fn guardrail_value(
+    view: &View,
+    versions: &Versions,
+    guardrail: &Guardrail,
+    judged: &Judged,
+) -> Result<pb::GuardrailValue> {
+    let Judged { charter, window, .. } = judged;
+    let (metrics, _) = needed(versions, &guardrail.metric)?;
+    let (_, now) = ask(view, &metrics, &guardrail.metric, *window, charter)?;
+    let baseline_window = charter.baseline_window;
+    let (_, before) = ask(view, &metrics, &guardrail.metric, baseline_window, charter)?;
+    let additive = plan::definition(&metrics, &guardrail.metric)?.is_additive();
+    let scale = if additive {
+        window.length().as_seconds_f64() / baseline_window.length().as_seconds_f64()
+    } else {
+        1.0
+    };
+    let value = total(&now);
+    let baseline = total(&before).map(|value| value * scale);
+    let direction = guardrail.direction.unwrap_or(Direction::Increase);
+    Ok(pb::GuardrailValue {
+        metric: guardrail.metric.clone(),
+        value,
+        baseline,
+        breached: kpi::breached(value, baseline, direction, guardrail.margin),
+    })
+}
+
+/// The definitions that a metric needs, and its version.
+fn needed(versions: &Versions, name: &str) -> Result<(Metrics, i64)> {
+    let find = |name: &str| {
+        versions.get(name).ok_or_else(|| Error::NotFound { kind: "Metric", name: name.to_owned() })
+    };
+    let metric = find(name)?;
+    let parts = metric.document.parts().into_iter().map(|(_, part)| find(part));
+    let all = std::iter::once(Ok(metric)).chain(parts);
+    let metrics = all
+        .map(|stored| stored.map(|stored| (stored.name.clone(), stored.document.clone())))
+        .collect::<Result<Metrics>>()?;
+    Ok((metrics, metric.version))
+}
+
+/// Computes a metric over a window as it stood at the end of the window, so that
+/// a window long ago had no more time to ripen than the present one.
+fn ask(
+    view: &View,
+    metrics: &Metrics,
+    name: &str,
+    window: Window,
+    charter: &Charter,
+) -> Result<(Query, Answer)> {
+    let query = Query {
+        metric: plan::spec(metrics, name)?,
+        from_micros: plan::instant(window.start),
+        to_micros: plan::instant(window.end),
+        zone: charter.zone,
+        grain: Grain::Total,
+        breakdowns: Vec::new(),
+        filter: None,
+        as_of_micros: Some(plan::instant(window.end)),
+    };
+    let answer = view.snapshot.query(&query)?;
+    Ok((query, answer))
+}
+
+fn total(answer: &Answer) -> Option<f64> {
+    answer.rows.first().and_then(|row| row.value)
+}

@@ -1,0 +1,200 @@
+//! QueryVariantStatistics: a metric as a number per subject after its first
+//! exposure, summed up by variant.
+
+use chrono::TimeDelta;
+use northstar_domain::metric::{Definition, DistinctOf, EventSelector, property_path};
+use northstar_domain::{InvalidExpression, Problems, ProjectId, Violation};
+use northstar_engine::{Filter, Outcome, VariantQuery, VariantStats};
+use northstar_proto::metrics::v1 as pb;
+use tokio::task::spawn_blocking;
+
+use crate::convert::metric::selector_from_proto;
+use crate::convert::read_duration;
+use crate::plan::{self, Metrics, compile_filter};
+use crate::provenance::{Answered, Sources, digest, provenance};
+use crate::query::{find, read_window};
+use crate::service::Metrics as Service;
+use crate::{Error, Result};
+
+/// Longest time before exposure over which a covariate is measured, in days.
+const MAX_COVARIATE_DAYS: i32 = 366;
+
+/// A metric, per subject.
+struct PerSubject {
+    outcome: Outcome,
+    /// Below the line of a ratio or a mean.
+    denominator: Option<Outcome>,
+    /// Whether the outcome is 0 or 1.
+    proportion: bool,
+}
+
+/// Answers a question.
+pub(crate) async fn query_variant_statistics(
+    service: &Service,
+    project: ProjectId,
+    request: pb::QueryVariantStatisticsRequest,
+) -> Result<pb::QueryVariantStatisticsResponse> {
+    let mut problems = Problems::default();
+    let window = read_window(&mut problems, request.start_time, request.end_time);
+    let exposure = selector_from_proto(request.exposure);
+    check_exposure(&mut problems, &exposure);
+    let variant_property = property_path(&request.variant_property).to_owned();
+    if variant_property.is_empty() {
+        let problem = "is required: the property of the exposure that names the variant";
+        problems.fields.push(Violation::new("variant_property", problem));
+    }
+    let outcome_window =
+        read_duration(&mut problems.fields, "outcome_window", request.outcome_window);
+    if outcome_window.is_some_and(|window| window <= TimeDelta::zero()) {
+        let problem = "must be longer than nothing; leave it unset for unlimited";
+        problems.fields.push(Violation::new("outcome_window", problem));
+    }
+    if !(0..=MAX_COVARIATE_DAYS).contains(&request.covariate_days) {
+        let problem = format!("must lie between 0 and {MAX_COVARIATE_DAYS}");
+        problems.fields.push(Violation::new("covariate_days", problem));
+    }
+    let Some(window) = window.filter(|_| problems.is_empty()) else {
+        return Err(Error::Refused(problems));
+    };
+
+    let (metrics, version) = find(&service.pool, project, &request.metric).await?;
+    let per_subject = per_subject(&metrics, &request.metric)?;
+    let query = VariantQuery {
+        exposure: plan::selector(&exposure)?,
+        variant_property,
+        from_micros: plan::instant(window.start),
+        to_micros: plan::instant(window.end),
+        window_micros: outcome_window.map(plan::micros),
+        as_of_micros: None,
+        require_full_window: false,
+        outcome: per_subject.outcome,
+        denominator: per_subject.denominator,
+        pre_micros: plan::micros(TimeDelta::days(request.covariate_days.into())),
+    };
+    let view = service.datasets.view(project).await?;
+    let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
+    let (snapshot, asked) = (view.snapshot, query.clone());
+    let answer = spawn_blocking(move || snapshot.variant_stats(&asked)).await??;
+    let answered = Answered {
+        metrics: &metrics,
+        metric_version: version,
+        window,
+        time_zone: "UTC",
+        filter: &exposure.filter,
+        head: view.head,
+        scanned_events: answer.events_scanned,
+        digest: digest(&metrics, version, &query, view.head, &answer.variants)?,
+    };
+    Ok(pb::QueryVariantStatisticsResponse {
+        variants: answer.variants.iter().map(statistics).collect(),
+        multiple_exposure_subjects: answer.multiple_exposures.cast_signed(),
+        proportion: per_subject.proportion,
+        provenance: Some(provenance(&sources, answered)),
+    })
+}
+
+fn check_exposure(problems: &mut Problems, exposure: &EventSelector) {
+    if exposure.name.is_empty() && exposure.filter.is_empty() {
+        let problem = "is required: the event that exposes a subject";
+        problems.fields.push(Violation::new("exposure.event", problem));
+    }
+    if !exposure.filter.trim().is_empty()
+        && let Err(problem) = compile_filter(&exposure.filter)
+    {
+        problems.expressions.push(InvalidExpression {
+            field: "exposure.filter".to_owned(),
+            expression: exposure.filter.clone(),
+            problem,
+        });
+    }
+}
+
+/// A metric as a number per subject: counts and sums are amounts, unique is
+/// whether it happened at all, a mean is the sum over the number of values and a
+/// ratio one amount over another, so that both are ratios of means.
+fn per_subject(metrics: &Metrics, name: &str) -> Result<PerSubject> {
+    let amount = |outcome| PerSubject { outcome, denominator: None, proportion: false };
+    Ok(match plan::definition(metrics, name)? {
+        Definition::Count { .. } | Definition::Sum { .. } => amount(part(metrics, name)?),
+        Definition::Unique { .. } => {
+            PerSubject { proportion: true, ..amount(part(metrics, name)?) }
+        }
+        Definition::Mean { event, property } => PerSubject {
+            outcome: Outcome::Sum {
+                event: plan::selector(event)?,
+                property: property_path(property).to_owned(),
+            },
+            denominator: Some(values(event, property_path(property))?),
+            proportion: false,
+        },
+        Definition::Ratio { numerator, denominator } => PerSubject {
+            outcome: part(metrics, numerator)?,
+            denominator: Some(part(metrics, denominator)?),
+            proportion: false,
+        },
+        Definition::Funnel { .. }
+        | Definition::Retention { .. }
+        | Definition::TimeToEvent { .. } => return Err(unsupported(metrics, name)?),
+    })
+}
+
+/// A metric that is one number per subject.
+fn part(metrics: &Metrics, name: &str) -> Result<Outcome> {
+    Ok(match plan::definition(metrics, name)? {
+        Definition::Count { event } => Outcome::Count { event: plan::selector(event)? },
+        Definition::Unique { event, of: DistinctOf::Subject } => {
+            Outcome::Did { event: plan::selector(event)? }
+        }
+        Definition::Sum { event, property } => Outcome::Sum {
+            event: plan::selector(event)?,
+            property: property_path(property).to_owned(),
+        },
+        _ => return Err(unsupported(metrics, name)?),
+    })
+}
+
+fn unsupported(metrics: &Metrics, name: &str) -> Result<Error> {
+    let kind = plan::definition(metrics, name)?.kind();
+    Ok(Error::field(
+        "metric",
+        format!(
+            "{name} is a {kind} that is no number per subject: use a count, a sum, a mean, a \
+             unique of subjects or a ratio of those"
+        ),
+    ))
+}
+
+/// How many of a subject's events carry a number in this property. Booleans
+/// count as numbers, as they do in a mean.
+fn values(event: &EventSelector, property: &str) -> Result<Outcome> {
+    let member: String =
+        property.split('.').map(|key| format!("[{}]", serde_json::Value::from(key))).collect();
+    let operand = format!("properties{member}");
+    let lowest = f64::MIN;
+    let is_number = format!("({operand} >= {lowest:e} || {operand} == true || {operand} == false)");
+    let filter = if event.filter.trim().is_empty() {
+        is_number
+    } else {
+        format!("({}) && {is_number}", event.filter)
+    };
+    let selected = EventSelector { name: event.name.clone(), filter: String::new() };
+    let filter = Filter::parse(&filter)
+        .map_err(|error| Error::Engine(northstar_engine::Error::Filter(error)))?;
+    Ok(Outcome::Count { event: plan::selector(&selected)?.filtered(filter) })
+}
+
+fn statistics(stats: &VariantStats) -> pb::VariantStatistics {
+    let moments = &stats.moments;
+    pb::VariantStatistics {
+        variant: stats.variant.clone(),
+        subjects: moments.n.cast_signed(),
+        sum_y: moments.y,
+        sum_yy: moments.yy,
+        sum_d: moments.d,
+        sum_dd: moments.dd,
+        sum_yd: moments.yd,
+        sum_x: moments.x,
+        sum_xx: moments.xx,
+        sum_xy: moments.xy,
+    }
+}

@@ -1,0 +1,126 @@
+//! Segments on disk: written, used again after a restart, made again when lost.
+
+use std::path::PathBuf;
+
+use northstar_metrics::Config;
+use northstar_proto::metrics::v1 as pb;
+use serde_json::json;
+
+use crate::suite::{Event, Suite, count, event, question, sum, unique};
+
+/// Writes to a segment as soon as there is an event, and looks every second.
+fn eager() -> Config {
+    Config { metrics_compact_events: 1.try_into().unwrap(), metrics_follow_seconds: 1 }
+}
+
+fn purchases(from: usize, to: usize) -> Vec<Event> {
+    (from..to)
+        .map(|n| {
+            event("Paid", &format!("user-{}", n % 17), "2026-03-02T09:00:00Z").with(
+                json!({"amount": 0.1 * n as f64, "plan": if n % 3 == 0 { "pro" } else { "free" }}),
+            )
+        })
+        .collect()
+}
+
+fn segment_files(suite: &Suite) -> Vec<PathBuf> {
+    let folder = suite.folder.path().join("segments/1");
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+async fn manifest(suite: &Suite) -> Vec<(String, i64)> {
+    let rows = sqlx::query_as("SELECT file, last_position FROM metrics.segments ORDER BY file");
+    rows.fetch_all(suite.superuser()).await.unwrap()
+}
+
+/// Waits until the manifest covers a position.
+async fn persisted(suite: &Suite, position: i64) {
+    while manifest(suite).await.iter().all(|(_, last)| *last < position) {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+async fn answers(suite: &Suite) -> Vec<pb::QueryMetricResponse> {
+    let mut answers = Vec::new();
+    for metric in ["payments", "payers", "revenue"] {
+        let request = pb::QueryMetricRequest {
+            breakdowns: vec!["plan".to_owned()],
+            ..question(metric, "2026-03-01", "2026-04-01")
+        };
+        answers.push(suite.query(request).await.unwrap());
+    }
+    answers
+}
+
+/// What must not change: the numbers and the digest over them.
+fn essence(answers: &[pb::QueryMetricResponse]) -> Vec<(String, String)> {
+    answers
+        .iter()
+        .map(|answer| {
+            let values: Vec<_> = answer
+                .rows
+                .iter()
+                .map(|row| format!("{:?} {:.9}", row.dimensions, row.value.unwrap()))
+                .collect();
+            (values.join("; "), answer.provenance.as_ref().unwrap().digest.clone())
+        })
+        .collect()
+}
+
+async fn shop(config: Config) -> Suite {
+    let suite = Suite::start_with(config).await;
+    suite.metric("payments", count("Paid")).await;
+    suite.metric("payers", unique("Paid")).await;
+    suite.metric("revenue", sum("Paid", "amount")).await;
+    suite
+}
+
+#[tokio::test]
+async fn a_restart_on_segments_gives_the_same_answers() {
+    let mut suite = shop(eager()).await;
+    suite.ingest(purchases(0, 500)).await;
+    persisted(&suite, 500).await;
+    suite.ingest(purchases(500, 600)).await;
+    let before = answers(&suite).await;
+    persisted(&suite, 600).await;
+    assert_eq!(essence(&answers(&suite).await), essence(&before));
+    suite.restart().await;
+    assert_eq!(essence(&answers(&suite).await), essence(&before));
+    assert_eq!(segment_files(&suite).len(), manifest(&suite).await.len());
+}
+
+#[tokio::test]
+async fn a_corrupt_segment_is_made_again_from_the_log() {
+    let mut suite = shop(eager()).await;
+    suite.ingest(purchases(0, 500)).await;
+    persisted(&suite, 500).await;
+    let before = answers(&suite).await;
+    suite.stop().await;
+    let file = segment_files(&suite).pop().unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    std::fs::write(&file, bytes).unwrap();
+    suite.restart().await;
+    assert_eq!(essence(&answers(&suite).await), essence(&before));
+    persisted(&suite, 500).await;
+}
+
+#[tokio::test]
+async fn a_lost_segment_is_made_again_and_a_stray_file_is_deleted() {
+    let mut suite = shop(eager()).await;
+    suite.ingest(purchases(0, 500)).await;
+    persisted(&suite, 500).await;
+    let before = answers(&suite).await;
+    suite.stop().await;
+    let file = segment_files(&suite).pop().unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let stray = file.with_file_name("stray.seg");
+    std::fs::write(&stray, b"left by a crash").unwrap();
+    suite.restart().await;
+    assert_eq!(essence(&answers(&suite).await), essence(&before));
+    assert!(!stray.exists());
+}

@@ -1,0 +1,262 @@
+//! A running service, people with keys, a log to write to, a clock in hand.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use northstar_client::Clients;
+use northstar_domain::{ApiKeyId, ApiKeySecret, Clock as _, ProjectId, Role};
+use northstar_metrics::Config;
+use northstar_proto::ingestion::v1 as log;
+use northstar_proto::metrics::v1 as pb;
+use northstar_proto::metrics::v1::metric::Definition;
+use northstar_server::{Context, Host};
+use northstar_store::PgPool;
+use northstar_store::access::{ApiKey, insert_api_key};
+use northstar_testkit::{MockClock, TestDatabase};
+use prost_types::Timestamp;
+use tempfile::TempDir;
+use tonic::Status;
+use tonic_types::StatusExt as _;
+use uuid::Uuid;
+
+const SUITE_KEY: &str = "suite-key-of-the-tests";
+
+pub struct Suite {
+    pub clock: Arc<MockClock>,
+    pub analyst: Clients,
+    pub producer: Clients,
+    pub folder: TempDir,
+    config: Config,
+    secrets: [String; 2],
+    host: Option<Host>,
+    database: TestDatabase,
+}
+
+/// An event in few words.
+pub struct Event {
+    pub name: &'static str,
+    pub user: String,
+    pub anonymous: &'static str,
+    pub at: &'static str,
+    pub properties: serde_json::Value,
+}
+
+/// An event of a user.
+pub fn event(name: &'static str, user: &str, at: &'static str) -> Event {
+    let properties = serde_json::json!({});
+    Event { name, user: user.to_owned(), anonymous: "", at, properties }
+}
+
+impl Event {
+    pub fn into_proto(self) -> log::Event {
+        let serde_json::Value::Object(properties) = self.properties else {
+            panic!("properties are an object");
+        };
+        log::Event {
+            message_id: Uuid::now_v7().to_string(),
+            name: self.name.to_owned(),
+            user_id: self.user,
+            anonymous_id: self.anonymous.to_owned(),
+            occurred_time: Some(timestamp(self.at)),
+            properties: properties.into_iter().map(|(k, v)| (k, value(v))).collect(),
+            ..Default::default()
+        }
+    }
+
+    pub fn with(self, properties: serde_json::Value) -> Self {
+        Self { properties, ..self }
+    }
+}
+
+fn value(json: serde_json::Value) -> log::Value {
+    use log::value::Kind;
+    let kind = match json {
+        serde_json::Value::String(text) => Kind::StringValue(text),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(integer) => Kind::IntValue(integer),
+            None => Kind::DoubleValue(number.as_f64().unwrap()),
+        },
+        serde_json::Value::Bool(truth) => Kind::BoolValue(truth),
+        other => panic!("the tests do not need {other}"),
+    };
+    log::Value { kind: Some(kind) }
+}
+
+impl Suite {
+    pub async fn start() -> Self {
+        Self::start_with(Config::default()).await
+    }
+
+    pub async fn start_with(config: Config) -> Self {
+        let database = TestDatabase::create(&northstar_store::MIGRATOR).await;
+        let clock = Arc::new(MockClock::new(time("2026-03-31T12:00:00Z")));
+        let secrets = [
+            person(&database, &clock, Role::Analyst).await,
+            person(&database, &clock, Role::Ingest).await,
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let host = start_host(&database, &clock, &folder, &config).await;
+        let [analyst, producer] = [0, 1].map(|index: usize| host.clients(&secrets[index]).unwrap());
+        Self { clock, analyst, producer, folder, config, secrets, host: Some(host), database }
+    }
+
+    /// Stops the service and starts it again on the same folder and database.
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        let host = start_host(&self.database, &self.clock, &self.folder, &self.config).await;
+        self.analyst = host.clients(&self.secrets[0]).unwrap();
+        self.producer = host.clients(&self.secrets[1]).unwrap();
+        self.host = Some(host);
+    }
+
+    pub async fn stop(&mut self) {
+        if let Some(host) = self.host.take() {
+            host.stop().await.unwrap();
+        }
+    }
+
+    /// The database as its superuser: what no service may do.
+    pub fn superuser(&self) -> &PgPool {
+        self.database.pool()
+    }
+
+    pub async fn apply_metric(&self, metric: pb::Metric) -> Result<pb::Metric, Status> {
+        let request = pb::ApplyMetricRequest { metric: Some(metric), ..Default::default() };
+        let response = self.analyst.metrics().apply_metric(request).await?;
+        Ok(response.into_inner().metric.unwrap())
+    }
+
+    /// Applies a metric that must be sound.
+    pub async fn metric(&self, name: &str, definition: Definition) {
+        self.apply_metric(metric(name, definition)).await.unwrap();
+    }
+
+    pub async fn query(
+        &self,
+        request: pb::QueryMetricRequest,
+    ) -> Result<pb::QueryMetricResponse, Status> {
+        Ok(self.analyst.metrics().query_metric(request).await?.into_inner())
+    }
+
+    /// Sends events, in order, and waits until every one is acknowledged.
+    pub async fn ingest(&self, events: Vec<Event>) {
+        let events = events.into_iter().map(Event::into_proto).collect();
+        ingest(&self.producer, events).await;
+    }
+
+    /// The one value of a metric over a range.
+    pub async fn total(&self, name: &str, from: &str, to: &str) -> Option<f64> {
+        let answer = self.query(question(name, from, to)).await.unwrap();
+        assert_eq!(answer.rows.len(), 1);
+        answer.rows[0].value
+    }
+}
+
+/// Somebody with a new key, whose secret is returned.
+async fn person(database: &TestDatabase, clock: &MockClock, role: Role) -> String {
+    let secret = ApiKeySecret::generate(role, &mut rand::rng());
+    let key = ApiKey {
+        id: ApiKeyId::generate(),
+        project: Some(ProjectId(1)),
+        principal: role.to_string(),
+        role,
+        created_at: clock.now(),
+        revoked_at: None,
+    };
+    let mut connection = database.pool().acquire().await.unwrap();
+    insert_api_key(&mut connection, &key, &secret.sha256()).await.unwrap();
+    secret.reveal().to_owned()
+}
+
+/// Sends events and returns how many are in the log once the answer is there.
+pub async fn ingest(producer: &Clients, events: Vec<log::Event>) -> i64 {
+    let request = log::IngestEventsRequest { source: "web".to_owned(), events };
+    let response = producer.ingestion().ingest_events(request).await.unwrap().into_inner();
+    for result in &response.results {
+        assert_eq!(result.outcome(), log::EventOutcome::Accepted, "{result:?}");
+    }
+    response.results.len() as i64
+}
+
+async fn start_host(
+    database: &TestDatabase,
+    clock: &Arc<MockClock>,
+    folder: &TempDir,
+    config: &Config,
+) -> Host {
+    let server =
+        northstar_server::Config::for_tests(database.url(), SUITE_KEY, folder.path().into());
+    let (clock, config) = (Arc::clone(clock), config.clone());
+    Host::start(server, async move |context| {
+        let context = Context { clock, ..context };
+        let ingestion = northstar_ingestion::Config::default();
+        Ok(vec![
+            northstar_ingestion::build(ingestion, context.clone()).await?,
+            northstar_metrics::build(config, context).await?,
+        ])
+    })
+    .await
+    .unwrap()
+}
+
+pub fn metric(name: &str, definition: Definition) -> pb::Metric {
+    pb::Metric { name: name.to_owned(), definition: Some(definition), ..Default::default() }
+}
+
+pub fn selector(event: &str) -> pb::EventSelector {
+    pb::EventSelector { event: event.to_owned(), filter: String::new() }
+}
+
+pub fn count(event: &str) -> Definition {
+    Definition::Count(pb::CountMetric { event: Some(selector(event)) })
+}
+
+pub fn unique(event: &str) -> Definition {
+    Definition::Unique(pb::UniqueMetric { event: Some(selector(event)), of: String::new() })
+}
+
+pub fn sum(event: &str, property: &str) -> Definition {
+    let property = property.to_owned();
+    Definition::Sum(pb::SumMetric { event: Some(selector(event)), property })
+}
+
+pub fn mean(event: &str, property: &str) -> Definition {
+    let property = property.to_owned();
+    Definition::Mean(pb::MeanMetric { event: Some(selector(event)), property })
+}
+
+pub fn ratio(numerator: &str, denominator: &str) -> Definition {
+    let (numerator, denominator) = (numerator.to_owned(), denominator.to_owned());
+    Definition::Ratio(pb::RatioMetric { numerator, denominator })
+}
+
+pub fn question(metric: &str, from: &str, to: &str) -> pb::QueryMetricRequest {
+    pb::QueryMetricRequest {
+        metric: metric.to_owned(),
+        start_time: Some(timestamp(from)),
+        end_time: Some(timestamp(to)),
+        ..Default::default()
+    }
+}
+
+pub fn time(text: &str) -> DateTime<Utc> {
+    northstar_domain::timestamp::parse(text).unwrap()
+}
+
+pub fn timestamp(text: &str) -> Timestamp {
+    northstar_metrics::convert::to_timestamp(time(text))
+}
+
+/// The reason of a failed call, without its prefix.
+pub fn reason(status: &Status) -> String {
+    let details = status.get_error_details();
+    let reason = details.error_info().map(|info| info.reason.clone()).unwrap_or_default();
+    reason.trim_start_matches("ERROR_REASON_").to_owned()
+}
+
+/// The fields a refused request is blamed for.
+pub fn blamed_fields(status: &Status) -> Vec<String> {
+    let details = status.get_error_details();
+    let violations = details.bad_request().map(|bad| bad.field_violations.clone());
+    violations.unwrap_or_default().into_iter().map(|violation| violation.field).collect()
+}

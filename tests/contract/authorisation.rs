@@ -1,0 +1,182 @@
+//! Every RPC has an authorisation case, and every case is tried against the
+//! running suite: without a key, with every role that may not, with one that
+//! may.
+
+use std::collections::BTreeMap;
+
+use bytes::{Buf, BufMut};
+use northstar_domain::Role;
+use northstar_tests::Suite;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::{Code, Request, Status};
+
+use crate::descriptors::methods;
+
+/// The role each RPC needs, written down a second time on purpose: a change of
+/// the server's table must be meant.
+const CASES: &[(&str, Role)] = &[
+    ("approvals.v1.AccessService/CreateApiKey", Role::Admin),
+    ("approvals.v1.AccessService/ListApiKeys", Role::Admin),
+    ("approvals.v1.AccessService/RevokeApiKey", Role::Admin),
+    ("approvals.v1.ApprovalsService/AppendAuditEntry", Role::Operator),
+    ("approvals.v1.ApprovalsService/ApplyPolicy", Role::Admin),
+    ("approvals.v1.ApprovalsService/CreateDecisionRequest", Role::Analyst),
+    ("approvals.v1.ApprovalsService/GetDecisionRequest", Role::Viewer),
+    ("approvals.v1.ApprovalsService/GetPolicy", Role::Viewer),
+    ("approvals.v1.ApprovalsService/ListAuditEntries", Role::Viewer),
+    ("approvals.v1.ApprovalsService/ListDecisionRequests", Role::Viewer),
+    ("approvals.v1.ApprovalsService/ListPolicies", Role::Viewer),
+    ("approvals.v1.ApprovalsService/RecordVerdict", Role::Approver),
+    ("approvals.v1.ApprovalsService/VerifyAuditLog", Role::Viewer),
+    ("automations.v1.AutomationsService/ActivateAutomation", Role::Operator),
+    ("automations.v1.AutomationsService/ApplyAutomation", Role::Analyst),
+    ("automations.v1.AutomationsService/GetAutomation", Role::Viewer),
+    ("automations.v1.AutomationsService/ListAutomations", Role::Viewer),
+    ("automations.v1.AutomationsService/ListRuns", Role::Viewer),
+    ("automations.v1.AutomationsService/MeasureLift", Role::Viewer),
+    ("automations.v1.AutomationsService/PauseAutomation", Role::Operator),
+    ("automations.v1.AutomationsService/RedriveRuns", Role::Operator),
+    ("automations.v1.AutomationsService/RequestActivation", Role::Operator),
+    ("automations.v1.AutomationsService/RetireAutomation", Role::Operator),
+    ("experiments.v1.ExperimentsService/AnalyzeExperiment", Role::Viewer),
+    ("experiments.v1.ExperimentsService/ApplyExperiment", Role::Analyst),
+    ("experiments.v1.ExperimentsService/AssignVariants", Role::Operator),
+    ("experiments.v1.ExperimentsService/ConcludeExperiment", Role::Operator),
+    ("experiments.v1.ExperimentsService/GetExperiment", Role::Viewer),
+    ("experiments.v1.ExperimentsService/ListExperiments", Role::Viewer),
+    ("experiments.v1.ExperimentsService/RequestShipDecision", Role::Operator),
+    ("experiments.v1.ExperimentsService/StartExperiment", Role::Operator),
+    ("experiments.v1.ExperimentsService/StopExperiment", Role::Operator),
+    ("ingestion.v1.IngestionService/ApplyContract", Role::Analyst),
+    ("ingestion.v1.IngestionService/CommitCursor", Role::Analyst),
+    ("ingestion.v1.IngestionService/GetContract", Role::Viewer),
+    ("ingestion.v1.IngestionService/IngestEvents", Role::Ingest),
+    ("ingestion.v1.IngestionService/ListContracts", Role::Viewer),
+    ("ingestion.v1.IngestionService/ListQuarantinedEvents", Role::Analyst),
+    ("ingestion.v1.IngestionService/ListSources", Role::Viewer),
+    ("ingestion.v1.IngestionService/QuarantineRecords", Role::Ingest),
+    ("ingestion.v1.IngestionService/ResolveSubject", Role::Viewer),
+    ("ingestion.v1.IngestionService/StreamEvents", Role::Ingest),
+    ("ingestion.v1.IngestionService/Subscribe", Role::Analyst),
+    ("metrics.v1.MetricsService/ApplyKpi", Role::Analyst),
+    ("metrics.v1.MetricsService/ApplyMetric", Role::Analyst),
+    ("metrics.v1.MetricsService/ApplyPillar", Role::Analyst),
+    ("metrics.v1.MetricsService/GetKpi", Role::Viewer),
+    ("metrics.v1.MetricsService/GetMetric", Role::Viewer),
+    ("metrics.v1.MetricsService/GetPillar", Role::Viewer),
+    ("metrics.v1.MetricsService/GetScorecard", Role::Viewer),
+    ("metrics.v1.MetricsService/ListKpis", Role::Viewer),
+    ("metrics.v1.MetricsService/ListMetrics", Role::Viewer),
+    ("metrics.v1.MetricsService/ListPillars", Role::Viewer),
+    ("metrics.v1.MetricsService/QueryMetric", Role::Viewer),
+    ("metrics.v1.MetricsService/QueryVariantStatistics", Role::Viewer),
+];
+
+#[test]
+fn every_rpc_has_an_authorisation_case() {
+    let mut cases: Vec<_> =
+        CASES.iter().map(|(method, _)| format!("/northstar.{method}")).collect();
+    cases.sort();
+    assert_eq!(cases, methods());
+}
+
+#[tokio::test]
+async fn every_rpc_refuses_who_may_not_call_it() {
+    let suite = Suite::start().await;
+    let mut keys = BTreeMap::new();
+    for role in Role::ALL {
+        keys.insert(role, suite.key(role.as_str(), role).await);
+    }
+    let address = format!("http://{}", suite.host.grpc);
+    let channel = tonic::transport::Endpoint::from_shared(address)
+        .expect("an address")
+        .connect()
+        .await
+        .expect("the suite answers");
+
+    let mut wrong = Vec::new();
+    for (method, required) in CASES {
+        let path = format!("/northstar.{method}");
+        let mut expect = |who: &str, found: Code, right: bool| {
+            if !right {
+                wrong.push(format!("{path} answers {found:?} to {who}"));
+            }
+        };
+        let code = call(&channel, &path, None).await;
+        expect("nobody", code, code == Code::Unauthenticated);
+        let code = call(&channel, &path, Some("ns_admin_unknown")).await;
+        expect("an unknown key", code, code == Code::Unauthenticated);
+        for (role, key) in &keys {
+            let code = call(&channel, &path, Some(key)).await;
+            let refused = matches!(code, Code::PermissionDenied | Code::Unauthenticated);
+            expect(role.as_str(), code, refused != role.allows(*required));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    suite.stop().await;
+}
+
+/// Calls any method with an empty message, whatever its types: an empty message
+/// is valid protobuf for all of them.
+async fn call(channel: &tonic::transport::Channel, path: &str, key: Option<&str>) -> Code {
+    let mut client = tonic::client::Grpc::new(channel.clone());
+    client.ready().await.expect("the channel is ready");
+    let mut request = Request::new(tokio_stream::iter([Empty]));
+    request.set_timeout(std::time::Duration::from_millis(1_500));
+    if let Some(key) = key {
+        let value = format!("Bearer {key}").parse().expect("a key is ASCII");
+        request.metadata_mut().insert("authorization", value);
+    }
+    let path = path.parse().expect("a method path");
+    match client.streaming(request, path, EmptyCodec).await {
+        Err(status) => status.code(),
+        Ok(response) => {
+            let mut messages = response.into_inner();
+            match messages.message().await {
+                Ok(_) => Code::Ok,
+                Err(status) => status.code(),
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Empty;
+
+#[derive(Clone, Copy, Default)]
+struct EmptyCodec;
+
+impl Codec for EmptyCodec {
+    type Encode = Empty;
+    type Decode = Empty;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for EmptyCodec {
+    type Item = Empty;
+    type Error = Status;
+
+    fn encode(&mut self, _: Empty, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put_slice(&[]);
+        Ok(())
+    }
+}
+
+impl Decoder for EmptyCodec {
+    type Item = Empty;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Empty>, Status> {
+        buffer.advance(buffer.remaining());
+        Ok(Some(Empty))
+    }
+}
