@@ -36,7 +36,7 @@ pub(crate) struct Authenticator {
     pool: PgPool,
     suite_key: Option<Digest>,
     keys: Cache<Digest, Option<ApiKey>>,
-    projects: Cache<ProjectId, bool>,
+    projects: Cache<ProjectId, ()>,
 }
 
 impl Authenticator {
@@ -77,7 +77,7 @@ impl Authenticator {
                 access::find_api_key(&mut connection, &digest).await
             })
             .await
-            .map_err(|error| unavailable(&error))
+            .map_err(|error| not_looked_up(&error))
     }
 
     /// The project of the call: the key's, or for a suite key the one named.
@@ -102,18 +102,26 @@ impl Authenticator {
         }
     }
 
+    /// Only what exists is remembered, so that a new project works at once.
     async fn exists(&self, project: ProjectId) -> Result<bool, Failure> {
-        self.projects
-            .try_get_with(project, async {
-                let mut connection = self.pool.acquire().await?;
-                Ok(access::list_projects(&mut connection).await?.contains(&project))
-            })
-            .await
-            .map_err(|error: std::sync::Arc<northstar_store::Error>| unavailable(&error))
+        if self.projects.contains_key(&project) {
+            return Ok(true);
+        }
+        let found = async {
+            let mut connection = self.pool.acquire().await?;
+            Ok(access::list_projects(&mut connection).await?.contains(&project))
+        };
+        let found: bool =
+            found.await.map_err(|error: northstar_store::Error| not_looked_up(&error))?;
+        if found {
+            self.projects.insert(project, ()).await;
+        }
+        Ok(found)
     }
 }
 
-fn unavailable(error: &northstar_store::Error) -> Failure {
+/// Nothing was done, whatever went wrong, so the call may be tried again.
+fn not_looked_up(error: &northstar_store::Error) -> Failure {
     tracing::error!(error = error as &dyn std::error::Error, "api key look-up failed");
     failure(
         ErrorReason::DependencyUnavailable,

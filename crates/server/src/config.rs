@@ -173,3 +173,24 @@ impl Config {
         Duration::from_secs(self.default_deadline_seconds)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, FromArgMatches as _};
+
+    use super::*;
+
+    #[test]
+    fn the_default_is_what_an_empty_command_line_gives() {
+        let command = Config::augment_args(clap::Command::new("test"))
+            .mut_args(|argument| argument.env(None::<&str>));
+        let parsed = Config::from_arg_matches(&command.get_matches_from(["test"])).unwrap();
+        assert_eq!(format!("{parsed:?}"), format!("{:?}", Config::default()));
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let config = Config::for_tests("postgres://user:hush@host/db", "hush", "unused".into());
+        assert!(!format!("{config:?}").contains("hush"));
+    }
+}

@@ -1,5 +1,21 @@
 //! What every process shares: configuration, listener, layers, health,
 //! telemetry, shutdown, status.
+//!
+//! A service is built from a [`Context`] into a [`Service`]: gRPC services,
+//! workers, pools and latches. [`main`] runs one in a process of its own, a
+//! [`Host`] runs any number in this process. Health, reflection, `/metrics` and
+//! the layers around every call are added here, once:
+//!
+//! 1. a span under the caller's trace, a count and a duration;
+//! 2. a request id, the caller's or a new one;
+//! 3. a panic becomes INTERNAL;
+//! 4. too many calls at once become RESOURCE_EXHAUSTED with `RetryInfo`;
+//! 5. an API key becomes a [`Caller`], checked against [`access::TABLE`];
+//! 6. too large a message becomes INVALID_ARGUMENT;
+//! 7. too long a call becomes DEADLINE_EXCEEDED.
+//!
+//! Refusals carry `google.rpc.ErrorInfo`, as all of Northstar's do
+//! ([`status`]).
 
 pub mod access;
 mod auth;

@@ -23,18 +23,14 @@ pub(super) async fn catch(request: Request, next: Next) -> Response {
     // Postgres, where the transaction is rolled back.
     match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
-        Err(panic) => refuse(panicked(&*panic, &id)),
+        Err(_) => refuse(panicked(&id)),
     }
 }
 
-/// Logs the panic and makes the caller's answer.
-pub(super) fn panicked(panic: &(dyn std::any::Any + Send), request_id: &str) -> Failure {
-    let message = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message");
-    tracing::error!(panic.message = message, "handler panicked");
+/// The answer to a call whose handler panicked. What and where the panic hook
+/// has logged.
+pub(super) fn panicked(request_id: &str) -> Failure {
+    tracing::error!("handler panicked");
     failure(ErrorReason::Internal, "the call failed; the server's log says why")
         .metadata("request_id", request_id)
 }

@@ -35,9 +35,9 @@ impl Streamed {
         let Self { body, span, context: request, .. } = self;
         let poll = || span.in_scope(|| http_body::Body::poll_frame(Pin::new(body), context));
         let polled = catch_unwind(AssertUnwindSafe(|| request.clone().sync_scope(poll)));
-        polled.unwrap_or_else(|panic| {
+        polled.unwrap_or_else(|_| {
             let id = self.context.request_id.as_ref().and_then(|id| id.to_str().ok());
-            let failure = self.span.in_scope(|| panicked(&*panic, id.unwrap_or_default()));
+            let failure = self.span.in_scope(|| panicked(id.unwrap_or_default()));
             self.end(failure)
         })
     }

@@ -32,8 +32,8 @@ pub struct Telemetry {
     traces: SdkTracerProvider,
 }
 
-/// Sets up logs on the standard error, trace propagation, and the export of
-/// traces and metrics when a collector is configured. Once in a process, before
+/// Sets up logs on the standard error, panics among them, trace propagation, and
+/// the export of traces and metrics when a collector is configured. Once in a process, before
 /// anything is served; must be called within a Tokio runtime.
 ///
 /// `name` becomes the `service.name` of traces and metrics.
@@ -72,6 +72,11 @@ pub fn init(name: &'static str, config: &Config) -> anyhow::Result<Telemetry> {
         .with(lines(config.log_format).with_filter(filter))
         .try_init()
         .context("telemetry was set up twice")?;
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string);
+        let message = panic.payload_as_str().unwrap_or("no message");
+        tracing::error!(panic.message = message, panic.location = location, "panicked");
+    }));
     Ok(Telemetry { traces })
 }
 
