@@ -18,7 +18,9 @@ fn every_rpc_says_whether_a_retry_is_safe_or_reads() {
                     .any(|verb| method.name().starts_with(verb));
                 let says = ["retry", "idempotent", "a read", "ignored", "at least once"]
                     .iter()
-                    .any(|word| comment.split_whitespace().collect::<Vec<_>>().join(" ").contains(word));
+                    .any(|word| {
+                        comment.split_whitespace().collect::<Vec<_>>().join(" ").contains(word)
+                    });
                 if comment.trim().is_empty() || !(reads || says) {
                     silent.push(format!("{}.{}", service.name(), method.name()));
                 }

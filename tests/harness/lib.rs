@@ -36,11 +36,8 @@ impl Suite {
         let database = TestDatabase::create(&northstar_store::MIGRATOR).await;
         let segments = tempfile::tempdir().expect("a temporary folder");
         let suite_key = ApiKeySecret::generate(Role::Admin, &mut rand::rng());
-        let mut config = Config::for_tests(
-            database.url(),
-            suite_key.reveal(),
-            segments.path().to_owned(),
-        );
+        let mut config =
+            Config::for_tests(database.url(), suite_key.reveal(), segments.path().to_owned());
         change(&mut config);
         let host = Host::start(config, async |context| {
             Ok(vec![

@@ -42,8 +42,7 @@ impl Suite {
     pub async fn start(options: Options) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&options.data_dir)
             .with_context(|| format!("the data folder {}", options.data_dir.display()))?;
-        let database =
-            Database::open(options.database_url.as_deref(), &options.data_dir).await?;
+        let database = Database::open(options.database_url.as_deref(), &options.data_dir).await?;
         let mut config = Config::default();
         config.grpc_listen = options.grpc_listen;
         config.http_listen = options.http_listen;

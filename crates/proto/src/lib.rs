@@ -6,8 +6,7 @@ pub const ERROR_DOMAIN: &str = "northstar";
 
 /// All file descriptors, encoded as a `google.protobuf.FileDescriptorSet`, for
 /// reflection and for tests that walk the contracts.
-pub const FILE_DESCRIPTOR_SET: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 #[expect(
     missing_docs,
@@ -18,6 +17,4 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/all.rs"));
 }
 
-pub use generated::northstar::{
-    approvals, automations, errors, experiments, ingestion, metrics,
-};
+pub use generated::northstar::{approvals, automations, errors, experiments, ingestion, metrics};

@@ -319,9 +319,9 @@ async fn runs(
             "handled_position": page.handled_position,
         }));
     }
-    let rows = runs.into_iter().map(|run| {
-        [run.id, run.subject, run.state, run.attempts.to_string(), run.last_error]
-    });
+    let rows = runs
+        .into_iter()
+        .map(|run| [run.id, run.subject, run.state, run.attempts.to_string(), run.last_error]);
     output::line(output::table(&["run", "subject", "state", "attempts", "last error"], rows))?;
     let counts: Vec<_> =
         page.counts_by_state.iter().map(|(state, count)| format!("{count} {state}")).collect();

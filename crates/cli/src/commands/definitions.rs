@@ -193,8 +193,7 @@ pub async fn get(command: Get, connection: &Connection) -> anyhow::Result<()> {
     }
     let documents = documents::fetch_all(&clients, command.kind).await?;
     if command.json {
-        let all: Vec<_> =
-            documents.iter().map(Document::to_json).collect::<anyhow::Result<_>>()?;
+        let all: Vec<_> = documents.iter().map(Document::to_json).collect::<anyhow::Result<_>>()?;
         return output::json(&all);
     }
     let rows = documents

@@ -87,8 +87,14 @@ pub async fn sources(command: Sources, connection: &Connection) -> anyhow::Resul
     let rows = sources.into_iter().map(|source| {
         let mut row = vec![source.name];
         row.extend(
-            [source.received, source.accepted, source.duplicate, source.quarantined, source.rejected]
-                .map(|count| output::number(count as f64)),
+            [
+                source.received,
+                source.accepted,
+                source.duplicate,
+                source.quarantined,
+                source.rejected,
+            ]
+            .map(|count| output::number(count as f64)),
         );
         row
     });
@@ -130,9 +136,9 @@ pub async fn quarantine(command: Quarantine, connection: &Connection) -> anyhow:
             "counts": page.counts_by_reason,
         }));
     }
-    let rows = events.into_iter().map(|event| {
-        [event.source, event.event, event.reason, event.field, event.message]
-    });
+    let rows = events
+        .into_iter()
+        .map(|event| [event.source, event.event, event.reason, event.field, event.message]);
     output::line(output::table(&["source", "event", "reason", "field", "message"], rows))?;
     let counts: Vec<_> =
         page.counts_by_reason.iter().map(|(reason, count)| format!("{count} {reason}")).collect();

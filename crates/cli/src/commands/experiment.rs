@@ -265,9 +265,10 @@ pub async fn run(command: Experiment, connection: &Connection) -> anyhow::Result
 }
 
 fn print(analysis: &Analysis) -> anyhow::Result<()> {
-    let rows = analysis.variants.iter().map(|arm| {
-        [arm.name.clone(), output::number(arm.n as f64), output::optional(arm.mean)]
-    });
+    let rows = analysis
+        .variants
+        .iter()
+        .map(|arm| [arm.name.clone(), output::number(arm.n as f64), output::optional(arm.mean)]);
     output::line(output::table(&["variant", "subjects", "mean"], rows))?;
     let text = |estimate: &Option<Estimate>| {
         estimate.as_ref().map_or_else(|| "–".to_owned(), Estimate::text)

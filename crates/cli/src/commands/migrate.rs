@@ -30,7 +30,9 @@ pub async fn run(command: Migrate) -> anyhow::Result<()> {
             .map_err(|error| ConfigError::new(format!("{}: {error}", file.display())))?
             .trim()
             .to_owned(),
-        (None, None) => return Err(ConfigError::new("set DATABASE_URL to the database to migrate")),
+        (None, None) => {
+            return Err(ConfigError::new("set DATABASE_URL to the database to migrate"));
+        }
     };
     northstar_store::migrate(&url).await?;
     let version = northstar_store::MIGRATOR.iter().map(|migration| migration.version).max();

@@ -192,10 +192,10 @@ fn print(query: &Query, response: &pb::QueryMetricResponse) -> anyhow::Result<()
     header.extend(query.by.iter().map(String::as_str));
     header.extend(["value", ""]);
     let rows = response.rows.iter().map(|row| {
-        let time = row.bucket_time.as_ref().map_or_else(
-            || "total".to_owned(),
-            |start| time::local_text(start, query.zone),
-        );
+        let time = row
+            .bucket_time
+            .as_ref()
+            .map_or_else(|| "total".to_owned(), |start| time::local_text(start, query.zone));
         let dimensions = query
             .by
             .iter()

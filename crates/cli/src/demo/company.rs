@@ -232,7 +232,11 @@ impl Company {
 
         let activated = self.activates(person, nudged);
         if activated {
-            let wait = if somebody.stalled { 2 * DAY + dice.random_range(HOUR..3 * DAY) } else { dice.random_range(HOUR / 6..2 * DAY) };
+            let wait = if somebody.stalled {
+                2 * DAY + dice.random_range(HOUR..3 * DAY)
+            } else {
+                dice.random_range(HOUR / 6..2 * DAY)
+            };
             note(somebody.signup + wait, What::Activated);
         }
         let subscribed = self.subscribes(person, new_onboarding);

@@ -57,9 +57,7 @@ pub fn send(company: &Company, facts: &[Fact], part: &str) -> Vec<Sent> {
         }
         sent.push(Sent { source, arrives, event });
     }
-    sent.sort_by(|a, b| {
-        (a.arrives, &a.event.message_id).cmp(&(b.arrives, &b.event.message_id))
-    });
+    sent.sort_by(|a, b| (a.arrives, &a.event.message_id).cmp(&(b.arrives, &b.event.message_id)));
     sent
 }
 

@@ -118,10 +118,8 @@ async fn tell(
         }
     }
     let company = Company::new(command.seed);
-    let people = play::People {
-        operator: suite.clients(&operator)?,
-        approver: suite.clients(&approver)?,
-    };
+    let people =
+        play::People { operator: suite.clients(&operator)?, approver: suite.clients(&approver)? };
     let mut report = play::play(&company, &people, &receiver.nudged, stage).await?;
     report.seconds = stage.finish();
     if command.json {
@@ -130,8 +128,7 @@ async fn tell(
         report.print()?;
     }
     if !command.exit {
-        let context =
-            ContextFile { grpc: suite.grpc(), http: suite.http(), api_key: admin };
+        let context = ContextFile { grpc: suite.grpc(), http: suite.http(), api_key: admin };
         let path = context.write()?;
         output::note(format!(
             "\nstill serving; try, in another terminal:\n  \

@@ -193,10 +193,8 @@ async fn stream(clients: &Clients, events: Vec<Sent>, stage: &Stage) -> anyhow::
     while let Some(answer) = answers.message().await? {
         answered += 1;
         settled += answer.results.len();
-        let retry = answer
-            .results
-            .iter()
-            .find(|result| result.outcome() == ingestion::EventOutcome::Retry);
+        let retry =
+            answer.results.iter().find(|result| result.outcome() == ingestion::EventOutcome::Retry);
         if let Some(retry) = retry {
             bail!("an event could not be stored: {}", retry.message);
         }

@@ -64,11 +64,7 @@ pub async fn listen(secret: &[u8], stop: CancellationToken) -> anyhow::Result<Re
     Ok(Receiver { url, nudged })
 }
 
-async fn receive(
-    State(endpoint): State<Endpoint>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> StatusCode {
+async fn receive(State(endpoint): State<Endpoint>, headers: HeaderMap, body: Bytes) -> StatusCode {
     if !signed(&endpoint.secret, &headers, &body) {
         return StatusCode::UNAUTHORIZED;
     }

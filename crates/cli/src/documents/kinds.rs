@@ -71,7 +71,8 @@ impl Spec {
             Self::Kpi(spec) => spec.violations(),
             Self::Policy(spec) => spec.violations().as_slice().to_vec(),
             Self::Automation(spec) => {
-                let checked = northstar_domain::automation::Definition::check(name, spec.clone(), Utc::now());
+                let checked =
+                    northstar_domain::automation::Definition::check(name, spec.clone(), Utc::now());
                 return checked.err().map(|found| found.as_slice().to_vec()).unwrap_or_default();
             }
             Self::Experiment(spec) => spec.violations().as_slice().to_vec(),

@@ -63,13 +63,12 @@ impl FromStr for Kind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.as_str().eq_ignore_ascii_case(text))
-            .ok_or_else(|| {
+        Self::ALL.into_iter().find(|kind| kind.as_str().eq_ignore_ascii_case(text)).ok_or_else(
+            || {
                 let all: Vec<_> = Self::ALL.iter().map(|kind| kind.as_str()).collect();
                 format!("{text:?} is not a kind; use one of {}", all.join(", "))
-            })
+            },
+        )
     }
 }
 
@@ -187,11 +186,7 @@ impl Document {
 ///
 /// # Errors
 /// When the service refuses it; every field that is wrong is named.
-pub async fn apply(
-    clients: &Clients,
-    document: &Document,
-    mode: Mode,
-) -> anyhow::Result<Outcome> {
+pub async fn apply(clients: &Clients, document: &Document, mode: Mode) -> anyhow::Result<Outcome> {
     let violations = document.violations();
     if !violations.is_empty() {
         let texts: Vec<_> = violations.iter().map(|found| format!("\n  {found}")).collect();
@@ -211,11 +206,7 @@ pub async fn apply(
 ///
 /// # Errors
 /// When the service cannot be asked.
-pub async fn fetch(
-    clients: &Clients,
-    kind: Kind,
-    name: &str,
-) -> anyhow::Result<Option<Document>> {
+pub async fn fetch(clients: &Clients, kind: Kind, name: &str) -> anyhow::Result<Option<Document>> {
     match kinds::get(clients, kind, name).await {
         Ok(document) => Ok(Some(document)),
         Err(error) => match error.downcast_ref::<tonic::Status>() {

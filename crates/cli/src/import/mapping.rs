@@ -420,9 +420,7 @@ fn parse_time(text: &str, format: Option<&str>, zone: Tz) -> Option<DateTime<Utc
     let local = |naive: NaiveDateTime| {
         zone.from_local_datetime(&naive)
             .earliest()
-            .or_else(|| {
-                zone.from_local_datetime(&(naive + chrono::TimeDelta::hours(1))).earliest()
-            })
+            .or_else(|| zone.from_local_datetime(&(naive + chrono::TimeDelta::hours(1))).earliest())
             .map(|time| time.to_utc())
     };
     match format {

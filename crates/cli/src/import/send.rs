@@ -77,8 +77,7 @@ impl Import<'_> {
         for pending in &self.pending {
             requests.send(self.request(pending)).await.context("the stream ended at once")?;
         }
-        let opened =
-            self.clients.ingestion().stream_events(ReceiverStream::new(outgoing)).await;
+        let opened = self.clients.ingestion().stream_events(ReceiverStream::new(outgoing)).await;
         let mut answers = match opened {
             Ok(response) => response.into_inner(),
             Err(status) => return Ok(Err(status)),
@@ -134,8 +133,7 @@ impl Import<'_> {
 
     /// Adds an answer up; events to be sent again become a new batch.
     fn tally(&mut self, answer: pb::StreamEventsResponse) -> Option<pb::StreamEventsRequest> {
-        let place =
-            self.pending.iter().position(|pending| pending.sequence == answer.sequence)?;
+        let place = self.pending.iter().position(|pending| pending.sequence == answer.sequence)?;
         let answered = self.pending.remove(place)?;
         let mut again = Vec::new();
         for (event, result) in answered.events.into_iter().zip(answer.results) {

@@ -117,12 +117,15 @@ spec: {{definition: {{type: retention, start: '', return: '', day: 30, mode: on_
         let row = rows.iter().find(|row| row["time"].as_str().is_some_and(|t| t.starts_with(day)));
         assert_eq!(row.expect("a day")["value"].as_f64(), users.as_f64(), "{day}");
     }
-    for (metric, funnel) in [("checkout", "user_funnel"), ("checkout-in-a-week", "user_funnel_7d_window")] {
+    for (metric, funnel) in
+        [("checkout", "user_funnel"), ("checkout-in-a-week", "user_funnel_7d_window")]
+    {
         let row = &query(&suite, metric, from, to, "total")[0];
         let expected = &expected[funnel];
         close(&row["value"], &expected["overall_conversion"], funnel);
         let steps = row["steps"].as_array().expect("steps");
-        for (step, users) in steps.iter().zip(expected["users_ordered"].as_array().expect("users")) {
+        for (step, users) in steps.iter().zip(expected["users_ordered"].as_array().expect("users"))
+        {
             assert_eq!(&step["subjects"], users, "{funnel}");
         }
         let medians = expected["median_seconds_between_steps"].as_array().expect("medians");
@@ -181,10 +184,16 @@ spec:
     for (step, cases) in steps.iter().zip(expected["funnel"]["users_ordered"].as_array().unwrap()) {
         assert_eq!(&step["subjects"], cases);
     }
-    let summary = &query(&suite, "time-to-outcome", "2011-01-01", "2013-01-01", "total")[0]["time_summary"];
+    let summary =
+        &query(&suite, "time-to-outcome", "2011-01-01", "2013-01-01", "total")[0]["time_summary"];
     let hours = &expected["hours_submit_to_first_outcome"];
     assert_eq!(summary["subjects"], hours["n"]);
-    for (found, name) in [("mean_seconds", "mean"), ("p50_seconds", "p50"), ("p90_seconds", "p90"), ("p95_seconds", "p95")] {
+    for (found, name) in [
+        ("mean_seconds", "mean"),
+        ("p50_seconds", "p50"),
+        ("p90_seconds", "p90"),
+        ("p95_seconds", "p95"),
+    ] {
         let found = json!(summary[found].as_f64().expect(found) / 3600.0);
         close(&found, &hours[name], name);
     }
@@ -213,7 +222,8 @@ properties:
     // Rows without a customer name nobody: kept in quarantine, not dropped.
     assert_eq!(summary["read"], expected["rows"]);
     assert_eq!(summary["quarantined"], expected["missing_customer_id_rows"]);
-    let clean = "!properties.invoice.startsWith('C') && properties.quantity > 0 && properties.price > 0.0";
+    let clean =
+        "!properties.invoice.startsWith('C') && properties.quantity > 0 && properties.price > 0.0";
     suite.apply(
         "metrics.yaml",
         &format!(
@@ -236,7 +246,11 @@ spec: {{definition: {{type: unique, event: {{name: Invoice Line, filter: \"{clea
         if month > "2011-12" {
             continue;
         }
-        assert_eq!(row["value"].as_f64(), expected["monthly"][month]["active_customers"].as_f64(), "{month}");
+        assert_eq!(
+            row["value"].as_f64(),
+            expected["monthly"][month]["active_customers"].as_f64(),
+            "{month}"
+        );
     }
     for row in query(&suite, "revenue", from, to, "month") {
         let month = &row["time"].as_str().expect("a time")[..7];

@@ -16,8 +16,14 @@ fn events() -> String {
     for row in 0..ROWS {
         let (minute, second) = (row / 60 % 60, row % 60);
         let hour = row / 3600;
-        writeln!(csv, "u{},view,2026-01-0{}T{hour:02}:{minute:02}:{second:02}Z,{}", row % 500, 1 + row % 9, row)
-            .expect("a string grows");
+        writeln!(
+            csv,
+            "u{},view,2026-01-0{}T{hour:02}:{minute:02}:{second:02}Z,{}",
+            row % 500,
+            1 + row % 9,
+            row
+        )
+        .expect("a string grows");
     }
     csv
 }
@@ -46,8 +52,7 @@ fn a_killed_import_run_again_has_every_row_exactly_once() {
     let whole = {
         let mapping = suite.file("whole.yaml", &mapping("whole"));
         let started = Instant::now();
-        let summary =
-            suite.json(["import", text(&file), "--mapping", text(&mapping), "--json"]);
+        let summary = suite.json(["import", text(&file), "--mapping", text(&mapping), "--json"]);
         assert_eq!(summary["accepted"], json!(ROWS));
         started.elapsed()
     };
@@ -85,7 +90,14 @@ fn a_killed_import_run_again_has_every_row_exactly_once() {
 
         let filter = format!("event.source == '{source}'");
         let views = suite.json([
-            "query", "views", "--from", "2026-01-01", "--to", "2026-02-01", "--where", &filter,
+            "query",
+            "views",
+            "--from",
+            "2026-01-01",
+            "--to",
+            "2026-02-01",
+            "--where",
+            &filter,
             "--json",
         ]);
         assert_eq!(views["rows"][0]["value"], json!(ROWS as f64), "round {round}: {views}");
