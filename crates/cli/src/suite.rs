@@ -43,9 +43,11 @@ impl Suite {
         std::fs::create_dir_all(&options.data_dir)
             .with_context(|| format!("the data folder {}", options.data_dir.display()))?;
         let database = Database::open(options.database_url.as_deref(), &options.data_dir).await?;
-        let mut config = Config::default();
-        config.grpc_listen = options.grpc_listen;
-        config.http_listen = options.http_listen;
+        let mut config = Config {
+            grpc_listen: options.grpc_listen,
+            http_listen: options.http_listen,
+            ..Config::default()
+        };
         config.database.database_url = Some(database.url.clone());
         config.data_dir = options.data_dir.join("segments");
         // Services call each other with a key that lives as long as the process.

@@ -1,7 +1,8 @@
 //! The whole way on real event logs: file -> import -> metric -> answer, held
 //! against numbers computed independently (`expected.json` of each set).
 
-use std::path::PathBuf;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -15,14 +16,19 @@ fn dataset(name: &str) -> Option<(PathBuf, Value)> {
     );
     let folder = root.join(name);
     let Ok(expected) = std::fs::read_to_string(folder.join("expected.json")) else {
-        eprintln!("skipped: {} is not here; set NORTHSTAR_TEST_DATA", folder.display());
+        writeln!(
+            io::stderr(),
+            "skipped: {} is not here; set NORTHSTAR_TEST_DATA",
+            folder.display()
+        )
+        .expect("standard error is open");
         return None;
     };
     let expected: Value = serde_json::from_str(&expected).expect("expected.json is JSON");
     Some((folder, expected["expected"].clone()))
 }
 
-fn import(suite: &Suite, file: &PathBuf, mapping: &str) -> Value {
+fn import(suite: &Suite, file: &Path, mapping: &str) -> Value {
     let mapping = suite.file("mapping.yaml", mapping);
     suite.json(["import", text(file), "--mapping", text(&mapping), "--json"])
 }
