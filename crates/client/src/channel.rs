@@ -59,6 +59,14 @@ impl InvalidEndpoint {
     }
 }
 
+/// What one answer may have under way unread. A window that adapts would begin
+/// at 64 KiB for the whole connection, and a subscription that is not read for
+/// a moment would hold up every other answer, its own consumer's too.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// What all of them may have: so many subscriptions can stand still before
+/// others wait.
+const CONNECTION_WINDOW_BYTES: u32 = 128 << 20;
+
 /// Channels by address, so that services at one address share a connection.
 #[derive(Default)]
 pub(crate) struct Channels(HashMap<Url, Channel>);
@@ -85,8 +93,8 @@ fn open(url: &Url) -> Result<Channel, InvalidEndpoint> {
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
-        // Batches of events are large; let the window grow with the link.
-        .http2_adaptive_window(true);
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
     if url.scheme() == "https" {
         endpoint =
             endpoint.tls_config(ClientTlsConfig::new().with_enabled_roots()).map_err(invalid)?;

@@ -399,15 +399,15 @@ mod tests {
 
     #[test]
     fn buckets_of_every_zone_are_monotone_cover_and_map_back_to_their_day() {
-        // Every year of the modern rules, a window around each possible transition.
+        // The weeks in which most zones change their clocks.
         for zone in TZ_VARIANTS {
-            check_zone(zone, at("2024-02-10T12:34:56Z"), 120);
-            check_zone(zone, at("2025-08-20T01:02:03Z"), 100);
+            check_zone(zone, at("2024-03-05T12:34:56Z"), 60);
+            check_zone(zone, at("2025-09-20T01:02:03Z"), 50);
         }
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(600))]
+        #![proptest_config(ProptestConfig::with_cases(400))]
         #[test]
         fn buckets_hold_over_history(zone in 0..TZ_VARIANTS.len(), from in -2_200_000_000i64..2_100_000_000, days in 1i64..12) {
             check_zone(TZ_VARIANTS[zone], from * SECOND, days);

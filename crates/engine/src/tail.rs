@@ -59,10 +59,10 @@ impl Tail {
         let Value::Object(properties) = event.properties else {
             return Err(Error::PropertiesNotAnObject { position: event.position });
         };
-        let row = u32::try_from(self.actors.len())
-            .ok()
-            .filter(|row| *row < u32::MAX - 1)
-            .ok_or(Error::TooLarge { what: "number of events", limit: u64::from(u32::MAX - 1) })?;
+        let row =
+            u32::try_from(self.actors.len()).ok().filter(|row| *row < u32::MAX - 1).ok_or_else(
+                || Error::TooLarge { what: "number of events", limit: u64::from(u32::MAX - 1) },
+            )?;
         for (name, value) in properties {
             self.path.clear();
             self.path.push_str(name);

@@ -151,11 +151,31 @@ async fn expose(
                 }
             }
         }
-        let told: Vec<String> = part.iter().map(|exposure| exposure.user_id.clone()).collect();
-        let mut connection = service.pool.acquire().await.map_err(northstar_store::Error::from)?;
-        store::mark_recorded(&mut connection, caller.project, experiment, &told).await?;
+        note_told(service, caller, experiment, part).await;
     }
     Ok(())
+}
+
+/// Notes what the log has, so that it is not told again. Telling it again would
+/// do no harm, so a failure here fails nothing.
+async fn note_told(
+    service: &Experiments,
+    caller: &Caller,
+    experiment: &ResourceName,
+    told: &[Exposure],
+) {
+    let users: Vec<String> = told.iter().map(|exposure| exposure.user_id.clone()).collect();
+    let noted = async {
+        let mut connection = service.pool.acquire().await?;
+        store::mark_recorded(&mut connection, caller.project, experiment, &users).await
+    };
+    if let Err(error) = noted.await {
+        tracing::warn!(
+            experiment.name = %experiment,
+            error = &error as &dyn std::error::Error,
+            "cannot note which exposures the log has; they will be sent again",
+        );
+    }
 }
 
 fn event(experiment: &ResourceName, exposure: &Exposure, variant: &str) -> Event {

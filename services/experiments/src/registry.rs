@@ -1,7 +1,9 @@
 //! The registry: apply, get, list.
 
+use northstar_domain::Violations;
 use northstar_domain::experiment::{Experiment, ExperimentSpec};
 use northstar_proto::experiments::v1 as pb;
+use northstar_proto::metrics::v1::metric::Definition;
 use northstar_proto::metrics::v1::{GetMetricRequest, GetPillarRequest};
 use northstar_server::Caller;
 use northstar_server::idempotent::Mutation;
@@ -76,9 +78,10 @@ pub(crate) async fn apply(
 }
 
 /// Asks metrics for everything the definition names, and tells all that is
-/// missing.
+/// missing, or all that could never be analysed.
 async fn check_references(service: &Experiments, spec: &ExperimentSpec) -> Result<()> {
     let mut missing = Vec::new();
+    let mut violations = Violations::new();
     let pillar = GetPillarRequest { name: spec.pillar.clone() };
     match service.clients.metrics().get_pillar(pillar).await {
         Ok(_) => {}
@@ -87,23 +90,52 @@ async fn check_references(service: &Experiments, spec: &ExperimentSpec) -> Resul
         }
         Err(status) => return Err(Error::dependency("metrics")(status)),
     }
-    let mut metrics: Vec<&str> = vec![&spec.primary_metric];
-    for guardrail in &spec.guardrails {
-        if !metrics.contains(&guardrail.metric.as_str()) {
-            metrics.push(&guardrail.metric);
-        }
-    }
-    for name in metrics {
+    for (field, name) in metrics_of(spec) {
         let metric = GetMetricRequest { name: name.to_owned() };
         match service.clients.metrics().get_metric(metric).await {
-            Ok(_) => {}
+            Ok(answer) => {
+                let definition = answer.into_inner().metric.and_then(|metric| metric.definition);
+                if let Some(problem) = definition.and_then(|definition| unusable(&definition)) {
+                    violations.push(field, problem);
+                }
+            }
             Err(status) if status.code() == Code::NotFound => {
                 missing.push(Reference { kind: "Metric", name: name.to_owned() });
             }
             Err(status) => return Err(Error::dependency("metrics")(status)),
         }
     }
-    if missing.is_empty() { Ok(()) } else { Err(Error::MissingReferences(missing)) }
+    if missing.is_empty() {
+        return Ok(violations.or(())?);
+    }
+    Err(Error::MissingReferences(missing))
+}
+
+/// The metrics a definition names, each once, with the field that does.
+fn metrics_of(spec: &ExperimentSpec) -> Vec<(String, &str)> {
+    let mut metrics = vec![("experiment.primary_metric".to_owned(), spec.primary_metric.as_str())];
+    for (index, guardrail) in spec.guardrails.iter().enumerate() {
+        if metrics.iter().all(|(_, name)| *name != guardrail.metric) {
+            let field = format!("experiment.guardrails[{index}].metric");
+            metrics.push((field, &guardrail.metric));
+        }
+    }
+    metrics
+}
+
+/// Why a metric cannot decide an experiment: better told before the start than
+/// at the horizon.
+fn unusable(definition: &Definition) -> Option<&'static str> {
+    match definition {
+        Definition::Count(_)
+        | Definition::Unique(_)
+        | Definition::Sum(_)
+        | Definition::Mean(_)
+        | Definition::Ratio(_) => None,
+        Definition::Funnel(_) | Definition::Retention(_) | Definition::TimeToEvent(_) => {
+            Some("is no number per subject: use a count, a unique, a sum, a mean or a ratio")
+        }
+    }
 }
 
 pub(crate) async fn get(

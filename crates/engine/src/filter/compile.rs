@@ -129,6 +129,23 @@ impl<'a> Predicate<'a> {
         }
     }
 
+    /// Whether one row passes.
+    pub(crate) fn holds(&self, row: usize) -> bool {
+        match self {
+            Self::Always(value) => *value,
+            Self::All(parts) => parts.iter().all(|part| part.holds(row)),
+            Self::Not(part) => !part.holds(row),
+            Self::Table { codes, passes } => passes[codes.get(row) as usize],
+            Self::Numbers { codes, passes, numbers, test } => match codes.get(row) {
+                PropertyColumn::NUMBER => test.passes(Some(numbers.scalar(row))),
+                code => passes[code as usize],
+            },
+            Self::Rows { rows, passes_when_listed } => {
+                (rows.binary_search(&(row as u32)).is_ok()) == *passes_when_listed
+            }
+        }
+    }
+
     /// The rows of a block that pass, as 1 and 0.
     pub(crate) fn evaluate(&self, rows: Range<usize>, out: &mut [u8]) {
         match self {

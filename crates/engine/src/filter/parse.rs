@@ -272,9 +272,18 @@ impl Compiler<'_> {
         construct: impl Into<String>,
         hint: &'static str,
     ) -> FilterError {
-        let (start, end) = self.span(node).unwrap_or((0, self.source.chars().count()));
-        let fragment: String =
-            self.source.chars().skip(start).take(end.saturating_sub(start)).collect();
+        let characters: Vec<char> = self.source.chars().collect();
+        let (start, mut end) = self.span(node).unwrap_or((0, characters.len()));
+        // The parser's span of a call or a list ends before its closing bracket.
+        let open = |part: &[char]| {
+            let count =
+                |wanted: &str| part.iter().filter(|character| wanted.contains(**character)).count();
+            count("([") > count(")]")
+        };
+        while end < characters.len() && open(&characters[start..end]) {
+            end += 1;
+        }
+        let fragment: String = characters.get(start..end).unwrap_or_default().iter().collect();
         FilterError::Unsupported {
             filter: self.source.to_owned(),
             construct: construct.into(),
@@ -291,6 +300,7 @@ impl Compiler<'_> {
             Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).collect(),
             Expr::Select(select) => vec![&select.operand],
             Expr::List(list) => list.elements.iter().collect(),
+            Expr::Comprehension(macro_call) => vec![&macro_call.iter_range],
             _ => Vec::new(),
         };
         below
@@ -298,6 +308,21 @@ impl Compiler<'_> {
             .filter_map(|part| self.span(part))
             .chain(own)
             .reduce(|left, right| (left.0.min(right.0), left.1.max(right.1)))
+            .map(|(start, end)| match &node.expr {
+                // The parser's span of a selection ends with its dot.
+                Expr::Select(select)
+                    if self.source.chars().nth(end.saturating_sub(1)) == Some('.') =>
+                {
+                    (start, end + select.field.chars().count())
+                }
+                // And that of a call begins with its bracket.
+                Expr::Call(call) if self.source.chars().nth(start) == Some('(') => {
+                    let name = call.func_name.chars().count();
+                    let before: String = self.source.chars().take(start).collect();
+                    (if before.ends_with(&call.func_name) { start - name } else { start }, end)
+                }
+                _ => (start, end),
+            })
     }
 }
 

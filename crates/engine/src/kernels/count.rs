@@ -3,8 +3,9 @@
 use super::{
     Context,
     partial::{Leaf, State},
-    scan, selectors,
-    space::{BucketCursor, Locator},
+    scan::{self, RowVisitor},
+    selectors,
+    space::{BucketCursor, Cells, Locator},
     tasks,
 };
 use crate::query::EventSelector;
@@ -12,17 +13,34 @@ use crate::query::EventSelector;
 pub(super) fn run(context: &Context<'_>, event: &EventSelector) -> Leaf {
     let locator = Locator::new(context);
     let scans = scan::scan::<u8>(context, &selectors([event]));
-    let (from, until) = (context.query.from_micros, context.until);
     let pieces = tasks::run(context.threads, scan::row_pieces(&scans), |(run, rows)| {
-        let mut cells = locator.cells::<u64>();
-        let mut cursor = BucketCursor::new();
-        scan::walk_rows(&scans[run], rows, |row, time| {
-            if time >= from && time < until {
-                let bucket = cursor.locate(&context.buckets, time);
-                *cells.at(locator.cell(bucket, run as u32, row)) += 1;
-            }
-        });
-        cells.into_states(|count| (count > 0).then_some(State::Count(count)))
+        let mut counter = Counter {
+            context,
+            locator: &locator,
+            run: run as u32,
+            cells: locator.cells(),
+            cursor: BucketCursor::new(),
+        };
+        scan::walk_rows(&scans[run], rows, &mut counter);
+        counter.cells.into_states(|count| (count > 0).then_some(State::Count(count)))
     });
     Leaf::collect(locator.space, pieces)
+}
+
+struct Counter<'a> {
+    context: &'a Context<'a>,
+    locator: &'a Locator<'a>,
+    run: u32,
+    cells: Cells<u64>,
+    cursor: BucketCursor,
+}
+
+impl RowVisitor for Counter<'_> {
+    #[inline(always)]
+    fn see(&mut self, row: usize, time: i64) {
+        if time >= self.context.query.from_micros && time < self.context.until {
+            let bucket = self.cursor.locate(&self.context.buckets, time);
+            *self.cells.at(self.locator.cell(bucket, self.run, row)) += 1;
+        }
+    }
 }

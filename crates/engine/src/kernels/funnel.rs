@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use super::{
     Context, any_order,
     partial::{Leaf, State, StepState},
-    scan::{self, Bits, Event, RunScan, Scratch},
+    scan::{self, Bits, Event, RunScan, Scratch, Visitor},
     selectors,
     space::{BucketCursor, Cells, Locator},
     tasks,
@@ -21,8 +21,7 @@ pub(super) fn run<B: Bits>(context: &Context<'_>, spec: &FunnelSpec) -> Leaf {
     let funnel = Funnel { context, spec, locator: &locator, steps: spec.steps.len() };
     let index = context.snapshot.index();
     let single = spec.anchor == Anchor::FirstTouch
-        && (spec.entry != Entry::PerBucket || context.buckets.len() == 1)
-        && !any_order(spec.ties);
+        && (spec.entry != Entry::PerBucket || context.buckets.len() == 1);
     let pieces = tasks::run(context.threads, index.chunks.clone(), |subjects| {
         let mut cells = locator.cells::<StepState>();
         let mut room = Room { waiting: vec![Vec::new(); spec.steps.len() + 1], ..Room::default() };
@@ -31,9 +30,7 @@ pub(super) fn run<B: Bits>(context: &Context<'_>, spec: &FunnelSpec) -> Leaf {
             if parts.is_empty() {
                 continue;
             }
-            if single {
-                funnel.single(&scans, parts, &mut room, &mut cells);
-            } else {
+            if !single || !funnel.single(&scans, parts, &mut room, &mut cells) {
                 funnel.attempts(&scans, parts, &mut room, &mut cells);
             }
         }
@@ -77,7 +74,7 @@ enum Start {
 }
 
 impl Funnel<'_> {
-    /// One attempt per subject, in registers.
+    /// One attempt per subject; false, with nothing counted, when events of one instant would have to be reordered.
     #[inline(always)]
     fn single<B: Bits>(
         &self,
@@ -85,47 +82,28 @@ impl Funnel<'_> {
         parts: &[Part],
         room: &mut Room,
         cells: &mut Cells<StepState>,
-    ) {
+    ) -> bool {
         let Room { scratch, times, .. } = room;
-        let (from, until, as_of) =
-            (self.context.query.from_micros, self.context.until, self.context.as_of);
-        let first_ever = self.spec.entry == Entry::FirstEver;
-        let strictly_later = self.spec.ties == Ties::StrictlyLater;
-        let mut deadline = i64::MAX;
-        let mut cell = 0;
         times.clear();
-        scan::walk(scans, parts, scratch, |event| {
-            if event.time >= as_of || event.time > deadline {
-                return ControlFlow::Break(());
-            }
-            let reached = times.len();
-            if event.bits & (1 << reached) == 0 {
-                return ControlFlow::Continue(());
-            }
-            if reached == 0 {
-                if event.time < from || event.time >= until {
-                    return if first_ever {
-                        ControlFlow::Break(())
-                    } else {
-                        ControlFlow::Continue(())
-                    };
-                }
-                let bucket = self.context.buckets.locate(event.time);
-                cell = self.locator.cell(bucket, event.run, event.row as usize);
-                deadline = self.deadline(event.time);
-            } else if strictly_later && event.time <= times[reached - 1] {
-                return ControlFlow::Continue(());
-            }
-            times.push(event.time);
-            if times.len() == self.steps {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        });
-        if !times.is_empty() {
-            self.count(cells.at(cell), times);
+        let mut attempt = SingleAttempt {
+            funnel: self,
+            first_ever: self.spec.entry == Entry::FirstEver,
+            strictly_later: self.spec.ties == Ties::StrictlyLater,
+            any_order: any_order(self.spec.ties),
+            tied: false,
+            last: None,
+            deadline: i64::MAX,
+            cell: 0,
+            times,
+        };
+        scan::walk(scans, parts, scratch, &mut attempt);
+        if attempt.tied {
+            return false;
         }
+        if !attempt.times.is_empty() {
+            self.count(cells.at(attempt.cell), attempt.times);
+        }
+        true
     }
 
     /// Any number of attempts per subject.
@@ -141,24 +119,15 @@ impl Funnel<'_> {
         room.times.clear();
         room.waiting.iter_mut().for_each(Vec::clear);
         room.group.clear();
-        let (mut cursor, mut started) = (BucketCursor::new(), false);
-        let mut disqualified = false;
-        scan::walk(scans, parts, &mut scratch, |event| {
-            if event.time >= self.context.as_of {
-                return ControlFlow::Break(());
-            }
-            if any_order(self.spec.ties) {
-                if room.group.first().is_some_and(|first| first.time != event.time) {
-                    disqualified |= self.group(room, &mut cursor, &mut started);
-                    room.group.clear();
-                }
-                room.group.push(event);
-            } else {
-                self.advance(event, room);
-                disqualified |= self.start(event, room, &mut cursor, &mut started);
-            }
-            if disqualified { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
+        let mut attempts = Attempts {
+            funnel: self,
+            room,
+            cursor: BucketCursor::new(),
+            started: false,
+            disqualified: false,
+        };
+        scan::walk(scans, parts, &mut scratch, &mut attempts);
+        let Attempts { mut cursor, mut started, mut disqualified, .. } = attempts;
         if !disqualified && !room.group.is_empty() {
             disqualified = self.group(room, &mut cursor, &mut started);
         }
@@ -336,5 +305,87 @@ impl Funnel<'_> {
                 state.micros[step - 1].push(time - times[step - 1]);
             }
         }
+    }
+}
+
+/// The first attempt of a subject, and nothing else.
+struct SingleAttempt<'a> {
+    funnel: &'a Funnel<'a>,
+    first_ever: bool,
+    strictly_later: bool,
+    any_order: bool,
+    /// Whether two events of one instant may change places.
+    tied: bool,
+    last: Option<i64>,
+    deadline: i64,
+    cell: u64,
+    times: &'a mut Vec<i64>,
+}
+
+impl Visitor for SingleAttempt<'_> {
+    #[inline(always)]
+    fn see(&mut self, event: Event) -> ControlFlow<()> {
+        let context = self.funnel.context;
+        let reached = self.times.len();
+        if self.any_order && self.last.replace(event.time) == Some(event.time) {
+            self.tied = true;
+            return ControlFlow::Break(());
+        }
+        if event.bits & (1 << reached) == 0 {
+            return ControlFlow::Continue(());
+        }
+        if event.time >= context.as_of || event.time > self.deadline {
+            return ControlFlow::Break(());
+        }
+        if reached == 0 {
+            if event.time < context.query.from_micros || event.time >= context.until {
+                return if self.first_ever {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                };
+            }
+            let bucket = context.buckets.locate(event.time);
+            self.cell = self.funnel.locator.cell(bucket, event.run, event.row as usize);
+            self.deadline = self.funnel.deadline(event.time);
+        } else if self.strictly_later && event.time <= self.times[reached - 1] {
+            return ControlFlow::Continue(());
+        }
+        self.times.push(event.time);
+        if self.times.len() == self.funnel.steps {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+}
+
+/// All attempts of a subject.
+struct Attempts<'a> {
+    funnel: &'a Funnel<'a>,
+    room: &'a mut Room,
+    cursor: BucketCursor,
+    started: bool,
+    disqualified: bool,
+}
+
+impl Visitor for Attempts<'_> {
+    #[inline(always)]
+    fn see(&mut self, event: Event) -> ControlFlow<()> {
+        let Self { funnel, room, cursor, started, disqualified } = self;
+        if event.time >= funnel.context.as_of {
+            return ControlFlow::Break(());
+        }
+        if any_order(funnel.spec.ties) {
+            if room.group.first().is_some_and(|first| first.time != event.time) {
+                *disqualified |= funnel.group(room, cursor, started);
+                room.group.clear();
+            }
+            room.group.push(event);
+        } else {
+            funnel.advance(event, room);
+            *disqualified |= funnel.start(event, room, cursor, started);
+        }
+        if *disqualified { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use super::{
     Context,
     partial::{Leaf, RetentionState, State},
-    scan::{self, Scratch},
+    scan::{self, Event, Scratch, Visitor},
     selectors,
     space::{BucketCursor, Locator},
     tasks,
@@ -39,55 +39,16 @@ pub(super) fn run(context: &Context<'_>, spec: &RetentionSpec) -> Result<Leaf> {
         Maturity::PeriodEnded | Maturity::PeriodStarted => periods.number(last),
     };
     let scans = scan::scan::<u8>(context, &selectors([&spec.start, &spec.returning]));
-    let (from, until, as_of) = (context.query.from_micros, context.until, context.as_of);
     let index = context.snapshot.index();
     let pieces = tasks::run(context.threads, index.chunks.clone(), |subjects| {
         let mut cells = locator.cells::<RetentionState>();
         let mut scratch = Scratch::default();
-        // Cell, period and ordinal of each start; period and ordinal of the last return in each period.
-        let (mut starts, mut returns): (Vec<(u64, i32, u32)>, Vec<(i32, u32)>) =
-            (Vec::new(), Vec::new());
+        let mut history = History::new(context, spec, &locator, &periods);
         for subject in subjects {
-            starts.clear();
-            returns.clear();
-            let (mut bucket_cursor, mut period_cursor) = (BucketCursor::new(), BucketCursor::new());
-            let (mut ordinal, mut seen, mut last_bucket) = (0, false, usize::MAX);
-            scan::walk(&scans, index.parts(subject), &mut scratch, |event| {
-                if event.time >= as_of {
-                    return ControlFlow::Break(());
-                }
-                ordinal += 1;
-                if event.bits & START != 0 {
-                    let first = !std::mem::replace(&mut seen, true);
-                    if event.time >= from && event.time < until {
-                        let bucket = bucket_cursor.locate(&context.buckets, event.time);
-                        let counts = match spec.entry {
-                            Entry::PerBucket => bucket != last_bucket,
-                            Entry::FirstInRange | Entry::FirstEver => starts.is_empty(),
-                        };
-                        if counts {
-                            last_bucket = bucket;
-                            let period = periods.number(period_cursor.locate(&periods, event.time));
-                            starts.push((
-                                locator.cell(bucket, event.run, event.row as usize),
-                                period,
-                                ordinal,
-                            ));
-                        }
-                    } else if first && spec.entry == Entry::FirstEver {
-                        return ControlFlow::Break(());
-                    }
-                }
-                if event.bits & RETURN != 0 && !starts.is_empty() {
-                    let period = periods.number(period_cursor.locate(&periods, event.time));
-                    match returns.last_mut() {
-                        Some(last) if last.0 == period => last.1 = ordinal,
-                        _ => returns.push((period, ordinal)),
-                    }
-                }
-                ControlFlow::Continue(())
-            });
-            for (cell, period, ordinal) in &starts {
+            history.begin();
+            scan::walk(&scans, index.parts(subject), &mut scratch, &mut history);
+            let History { starts, returns, .. } = &history;
+            for (cell, period, ordinal) in starts {
                 let state = cells.at(*cell);
                 state.entered += 1;
                 state.cells.resize(spec.offsets.len(), (0, 0));
@@ -113,4 +74,95 @@ pub(super) fn run(context: &Context<'_>, spec: &RetentionSpec) -> Result<Leaf> {
         cells.into_states(|state| (state.entered > 0).then_some(State::Retention(state)))
     });
     Ok(Leaf::collect(locator.space, pieces))
+}
+
+/// Starts and returns of one subject.
+struct History<'a> {
+    context: &'a Context<'a>,
+    spec: &'a RetentionSpec,
+    locator: &'a Locator<'a>,
+    periods: &'a Buckets,
+    /// Cell, period and ordinal of each start.
+    starts: Vec<(u64, i32, u32)>,
+    /// Period and ordinal of the last return in each period.
+    returns: Vec<(i32, u32)>,
+    bucket_cursor: BucketCursor,
+    period_cursor: BucketCursor,
+    ordinal: u32,
+    /// Whether there was a start event, in range or not.
+    seen: bool,
+    last_bucket: usize,
+}
+
+impl<'a> History<'a> {
+    fn new(
+        context: &'a Context<'a>,
+        spec: &'a RetentionSpec,
+        locator: &'a Locator<'a>,
+        periods: &'a Buckets,
+    ) -> Self {
+        let cursor = BucketCursor::new();
+        Self {
+            context,
+            spec,
+            locator,
+            periods,
+            starts: Vec::new(),
+            returns: Vec::new(),
+            bucket_cursor: cursor,
+            period_cursor: cursor,
+            ordinal: 0,
+            seen: false,
+            last_bucket: usize::MAX,
+        }
+    }
+
+    fn begin(&mut self) {
+        self.starts.clear();
+        self.returns.clear();
+        (self.ordinal, self.seen, self.last_bucket) = (0, false, usize::MAX);
+    }
+
+    #[inline(always)]
+    fn start(&mut self, event: Event) -> ControlFlow<()> {
+        let first = !std::mem::replace(&mut self.seen, true);
+        if event.time < self.context.query.from_micros || event.time >= self.context.until {
+            let out = first && self.spec.entry == Entry::FirstEver;
+            return if out { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        }
+        let bucket = match self.spec.entry {
+            Entry::FirstInRange | Entry::FirstEver if !self.starts.is_empty() => {
+                return ControlFlow::Continue(());
+            }
+            _ => self.bucket_cursor.locate(&self.context.buckets, event.time),
+        };
+        if bucket != self.last_bucket {
+            self.last_bucket = bucket;
+            let period = self.periods.number(self.period_cursor.locate(self.periods, event.time));
+            let cell = self.locator.cell(bucket, event.run, event.row as usize);
+            self.starts.push((cell, period, self.ordinal));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Visitor for History<'_> {
+    #[inline(always)]
+    fn see(&mut self, event: Event) -> ControlFlow<()> {
+        if event.time >= self.context.as_of {
+            return ControlFlow::Break(());
+        }
+        self.ordinal += 1;
+        if event.bits & START != 0 {
+            self.start(event)?;
+        }
+        if event.bits & RETURN != 0 && !self.starts.is_empty() {
+            let period = self.periods.number(self.period_cursor.locate(self.periods, event.time));
+            match self.returns.last_mut() {
+                Some(last) if last.0 == period => last.1 = self.ordinal,
+                _ => self.returns.push((period, self.ordinal)),
+            }
+        }
+        ControlFlow::Continue(())
+    }
 }

@@ -14,11 +14,19 @@ use crate::{
 /// Rows that one thread matches at a time; a multiple of [`BLOCK`].
 const ROWS_PER_TASK: usize = 128 * BLOCK;
 
+/// A filter that concerns fewer than one row in so many of a block is evaluated for these rows only.
+const SPARSE: usize = 8;
+
 /// A set of selectors, as bits.
 pub(crate) trait Bits: Copy + Default + Send + Sync + Into<u32> + 'static {
     /// Selectors it can hold.
     const WIDTH: usize;
     fn from_bits(bits: u32) -> Self;
+
+    /// The first row at or after `from` that matches anything.
+    fn next(rows: &[Self], from: usize) -> Option<usize> {
+        rows.get(from..)?.iter().position(|bits| (*bits).into() != 0).map(|at| from + at)
+    }
 }
 
 impl Bits for u8 {
@@ -27,6 +35,24 @@ impl Bits for u8 {
     #[inline(always)]
     fn from_bits(bits: u32) -> Self {
         bits as Self
+    }
+
+    /// Eight rows at a time: most questions are about few of the events.
+    #[inline(always)]
+    fn next(rows: &[Self], from: usize) -> Option<usize> {
+        let rest = rows.get(from..)?;
+        if *rest.first()? != 0 {
+            return Some(from);
+        }
+        let (words, tail) = rest.as_chunks::<8>();
+        for (number, word) in words.iter().enumerate() {
+            let word = u64::from_le_bytes(*word);
+            if word != 0 {
+                return Some(from + number * 8 + word.trailing_zeros() as usize / 8);
+            }
+        }
+        let at = tail.iter().position(|bits| *bits != 0)?;
+        Some(from + words.len() * 8 + at)
     }
 }
 
@@ -135,16 +161,35 @@ fn match_rows<B: Bits>(
     by_name: &[u32],
     filters: &[(u32, Predicate<'_>)],
 ) {
-    let by_name: Vec<B> = by_name.iter().map(|bits| B::from_bits(*bits)).collect();
-    names.for_each(first..first + rows.len(), |row, code| {
-        rows[row - first] = by_name[code as usize]
-    });
+    let end = first + rows.len();
+    match names {
+        Codes::One(codes) => {
+            // All 256 codes have an entry, so that no look-up needs a check.
+            let table: [B; 256] =
+                std::array::from_fn(|code| B::from_bits(by_name.get(code).copied().unwrap_or(0)));
+            rows.iter_mut()
+                .zip(&codes[first..end])
+                .for_each(|(row, code)| *row = table[usize::from(*code)]);
+        }
+        _ => names.for_each(first..end, |row, code| {
+            rows[row - first] = B::from_bits(by_name[code as usize])
+        }),
+    }
     let mut passes = [0u8; BLOCK];
     for (number, block) in rows.chunks_mut(BLOCK).enumerate() {
         let start = first + number * BLOCK;
         for (bits, predicate) in filters {
-            // Events that carry other names need no test.
-            if !block.iter().any(|row| (*row).into() & bits != 0) {
+            // Events that carry other names need no test; where few carry the right one, they are tested singly.
+            let concerned: usize =
+                block.iter().map(|row| usize::from((*row).into() & bits != 0)).sum();
+            if concerned < block.len() / SPARSE {
+                for (at, row) in
+                    block.iter_mut().enumerate().filter(|(_, row)| (**row).into() & bits != 0)
+                {
+                    if !predicate.holds(start + at) {
+                        *row = B::from_bits((*row).into() & !bits);
+                    }
+                }
                 continue;
             }
             let passes = &mut passes[..block.len()];
@@ -172,39 +217,43 @@ pub(crate) struct Scratch {
     keys: Vec<(i64, i64, i64, Event)>,
 }
 
-/// Calls `see` with every matching event of a subject, in no particular order across its parts.
+/// Sees the matching events of a subject. A trait rather than a closure, because closures that are called from several
+/// places are not inlined, and a call per event costs more than most kernels do.
+pub(crate) trait Visitor {
+    fn see(&mut self, event: Event) -> ControlFlow<()>;
+}
+
+/// Sees the matching rows of one run.
+pub(crate) trait RowVisitor {
+    fn see(&mut self, row: usize, time: i64);
+}
+
+/// Shows every matching event of a subject, in no particular order across its parts.
 #[inline(always)]
 pub(crate) fn walk_unordered<B: Bits>(
     scans: &[RunScan<'_, B>],
     parts: &[Part],
-    mut see: impl FnMut(Event) -> ControlFlow<()>,
+    visitor: &mut impl Visitor,
 ) {
     for part in parts {
-        if walk_part(scans, *part, &mut see).is_break() {
+        if walk_part(scans, *part, visitor).is_break() {
             return;
         }
     }
 }
 
-/// Calls `see` with every matching event of a subject, in order.
+/// Shows every matching event of a subject, in order.
 #[inline(always)]
 pub(crate) fn walk<B: Bits>(
     scans: &[RunScan<'_, B>],
     parts: &[Part],
     scratch: &mut Scratch,
-    mut see: impl FnMut(Event) -> ControlFlow<()>,
+    visitor: &mut impl Visitor,
 ) {
-    if let [part] = parts {
-        let _ = walk_part(scans, *part, &mut see);
-    } else if one_after_the_other(scans, parts) {
-        walk_unordered(scans, parts, see);
+    if parts.len() < 2 || one_after_the_other(scans, parts) {
+        walk_unordered(scans, parts, visitor);
     } else {
-        merge(scans, parts, scratch);
-        for (_, _, _, event) in &scratch.keys {
-            if see(*event).is_break() {
-                return;
-            }
-        }
+        walk_merged(scans, parts, scratch, visitor);
     }
 }
 
@@ -212,7 +261,7 @@ pub(crate) fn walk<B: Bits>(
 fn walk_part<B: Bits>(
     scans: &[RunScan<'_, B>],
     part: Part,
-    see: &mut impl FnMut(Event) -> ControlFlow<()>,
+    visitor: &mut impl Visitor,
 ) -> ControlFlow<()> {
     let scan = &scans[part.run as usize];
     let rows = part.start as usize..part.end as usize;
@@ -221,15 +270,21 @@ fn walk_part<B: Bits>(
         Matches::Nothing => {}
         Matches::Same(bits) => {
             for (row, time) in (part.start..).zip(times) {
-                see(Event { run: part.run, row, time: i64::from_le_bytes(*time), bits: *bits })?;
+                visitor.see(Event {
+                    run: part.run,
+                    row,
+                    time: i64::from_le_bytes(*time),
+                    bits: *bits,
+                })?;
             }
         }
         Matches::Rows(matches) => {
-            for ((row, time), bits) in (part.start..).zip(times).zip(&matches[rows]) {
-                let bits: u32 = (*bits).into();
-                if bits != 0 {
-                    see(Event { run: part.run, row, time: i64::from_le_bytes(*time), bits })?;
-                }
+            let matches = &matches[rows];
+            let mut from = 0;
+            while let Some(at) = B::next(matches, from) {
+                let (row, time) = (part.start + at as u32, i64::from_le_bytes(times[at]));
+                visitor.see(Event { run: part.run, row, time, bits: matches[at].into() })?;
+                from = at + 1;
             }
         }
     }
@@ -237,6 +292,7 @@ fn walk_part<B: Bits>(
 }
 
 /// Whether every part ends before the next begins. Parts are sorted by their first event.
+#[inline(never)]
 fn one_after_the_other<B>(scans: &[RunScan<'_, B>], parts: &[Part]) -> bool {
     let time = |part: &Part, row: u32| {
         i64::from_le_bytes(scans[part.run as usize].effective[row as usize])
@@ -244,35 +300,60 @@ fn one_after_the_other<B>(scans: &[RunScan<'_, B>], parts: &[Part]) -> bool {
     parts.windows(2).all(|pair| time(&pair[0], pair[0].end - 1) < time(&pair[1], pair[1].start))
 }
 
-#[cold]
-fn merge<B: Bits>(scans: &[RunScan<'_, B>], parts: &[Part], scratch: &mut Scratch) {
-    let keys = &mut scratch.keys;
-    keys.clear();
-    walk_unordered(scans, parts, |event| {
-        let segment = &scans[event.run as usize].run.segment;
-        let row = event.row as usize;
-        keys.push((event.time, segment.sequence().get(row), segment.position().get(row), event));
-        ControlFlow::Continue(())
-    });
+#[inline(never)]
+fn walk_merged<B: Bits>(
+    scans: &[RunScan<'_, B>],
+    parts: &[Part],
+    scratch: &mut Scratch,
+    visitor: &mut impl Visitor,
+) {
+    struct Collect<'s, 'a, B> {
+        scans: &'s [RunScan<'a, B>],
+        keys: &'s mut Vec<(i64, i64, i64, Event)>,
+    }
+    impl<B> Visitor for Collect<'_, '_, B> {
+        fn see(&mut self, event: Event) -> ControlFlow<()> {
+            let segment = &self.scans[event.run as usize].run.segment;
+            let row = event.row as usize;
+            self.keys.push((
+                event.time,
+                segment.sequence().get(row),
+                segment.position().get(row),
+                event,
+            ));
+            ControlFlow::Continue(())
+        }
+    }
+    scratch.keys.clear();
+    walk_unordered(scans, parts, &mut Collect { scans, keys: &mut scratch.keys });
     // Stable, because it merges runs that are already in order in linear time.
-    keys.sort_by_key(|(time, sequence, position, _)| (*time, *sequence, *position));
+    scratch.keys.sort_by_key(|(time, sequence, position, _)| (*time, *sequence, *position));
+    for (_, _, _, event) in &scratch.keys {
+        if visitor.see(*event).is_break() {
+            return;
+        }
+    }
 }
 
-/// Calls `see` with every matching row of a range of one run.
+/// Shows every matching row of a range of one run.
 #[inline(always)]
 pub(crate) fn walk_rows<B: Bits>(
     scan: &RunScan<'_, B>,
     rows: Range<usize>,
-    mut see: impl FnMut(usize, i64),
+    visitor: &mut impl RowVisitor,
 ) {
+    let times = &scan.effective[rows.clone()];
     match &scan.matches {
         Matches::Nothing => {}
-        Matches::Same(_) => rows.for_each(|row| see(row, i64::from_le_bytes(scan.effective[row]))),
+        Matches::Same(_) => {
+            rows.zip(times).for_each(|(row, time)| visitor.see(row, i64::from_le_bytes(*time)));
+        }
         Matches::Rows(matches) => {
-            for (row, bits) in rows.clone().zip(&matches[rows]) {
-                if (*bits).into() != 0 {
-                    see(row, i64::from_le_bytes(scan.effective[row]));
-                }
+            let (start, matches) = (rows.start, &matches[rows]);
+            let mut from = 0;
+            while let Some(at) = B::next(matches, from) {
+                visitor.see(start + at, i64::from_le_bytes(times[at]));
+                from = at + 1;
             }
         }
     }

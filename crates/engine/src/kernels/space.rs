@@ -231,9 +231,15 @@ impl BucketCursor {
         Self { start: 0, end: 0, bucket: 0 }
     }
 
+    /// Whether an instant lies in the bucket that was found last.
+    #[inline(always)]
+    pub(crate) fn holds(&self, time: i64) -> bool {
+        time >= self.start && time < self.end
+    }
+
     #[inline(always)]
     pub(crate) fn locate(&mut self, buckets: &Buckets, time: i64) -> usize {
-        if time < self.start || time >= self.end {
+        if !self.holds(time) {
             self.bucket = buckets.locate(time);
             self.start = buckets.start(self.bucket);
             self.end = buckets.end(self.bucket);

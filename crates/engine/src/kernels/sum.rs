@@ -3,8 +3,9 @@
 use super::{
     Context,
     partial::{Leaf, NumberState, State},
-    scan, selectors,
-    space::{BucketCursor, Locator, NumberColumn},
+    scan::{self, RowVisitor},
+    selectors,
+    space::{BucketCursor, Cells, Locator, NumberColumn},
     tasks,
 };
 use crate::query::EventSelector;
@@ -14,23 +15,41 @@ pub(super) fn run(context: &Context<'_>, event: &EventSelector, property: &str) 
     let scans = scan::scan::<u8>(context, &selectors([event]));
     let columns: Vec<NumberColumn<'_>> =
         context.snapshot.runs().iter().map(|run| NumberColumn::new(property, run)).collect();
-    let (from, until) = (context.query.from_micros, context.until);
     let pieces = tasks::run(context.threads, scan::row_pieces(&scans), |(run, rows)| {
-        let mut cells = locator.cells::<NumberState>();
-        let mut cursor = BucketCursor::new();
-        let column = &columns[run];
-        scan::walk_rows(&scans[run], rows, |row, time| {
-            let value = column.get(row);
-            if time >= from && time < until && !value.is_nan() {
-                let bucket = cursor.locate(&context.buckets, time);
-                let state = cells.at(locator.cell(bucket, run as u32, row));
-                state.n += 1;
-                state.sum.add(value);
-                state.min = state.min.min(value);
-                state.max = state.max.max(value);
-            }
-        });
-        cells.into_states(|state| (state.n > 0).then_some(State::Numbers(state)))
+        let mut adder = Adder {
+            context,
+            locator: &locator,
+            column: &columns[run],
+            run: run as u32,
+            cells: locator.cells(),
+            cursor: BucketCursor::new(),
+        };
+        scan::walk_rows(&scans[run], rows, &mut adder);
+        adder.cells.into_states(|state| (state.n > 0).then_some(State::Numbers(state)))
     });
     Leaf::collect(locator.space, pieces)
+}
+
+struct Adder<'a> {
+    context: &'a Context<'a>,
+    locator: &'a Locator<'a>,
+    column: &'a NumberColumn<'a>,
+    run: u32,
+    cells: Cells<NumberState>,
+    cursor: BucketCursor,
+}
+
+impl RowVisitor for Adder<'_> {
+    #[inline(always)]
+    fn see(&mut self, row: usize, time: i64) {
+        let value = self.column.get(row);
+        if time >= self.context.query.from_micros && time < self.context.until && !value.is_nan() {
+            let bucket = self.cursor.locate(&self.context.buckets, time);
+            let state = self.cells.at(self.locator.cell(bucket, self.run, row));
+            state.n += 1;
+            state.sum.add(value);
+            state.min = state.min.min(value);
+            state.max = state.max.max(value);
+        }
+    }
 }

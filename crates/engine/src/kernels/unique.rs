@@ -7,9 +7,9 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{
     Context,
     partial::{Leaf, State},
-    scan::{self, RunScan},
+    scan::{self, Event, RowVisitor, RunScan, Visitor},
     selectors,
-    space::{BucketCursor, Locator, ValueColumn, Values},
+    space::{BucketCursor, Cells, Locator, ValueColumn, Values},
     tasks,
 };
 use crate::{
@@ -29,33 +29,60 @@ pub(super) fn run(context: &Context<'_>, event: &EventSelector, of: &DistinctOf)
     }
 }
 
-/// Subjects are counted without a set: each remembers in which cells it was counted last.
+/// Subjects are counted without a set: each cell remembers which subject was counted last.
 fn subjects(context: &Context<'_>, scans: &[RunScan<'_, u8>]) -> Leaf {
     let locator = Locator::new(context);
-    let (from, until) = (context.query.from_micros, context.until);
-    let one_cell = context.buckets.len() == 1 && context.query.breakdowns.is_empty();
+    let undivided = context.query.breakdowns.is_empty();
     let index = context.snapshot.index();
     let pieces = tasks::run(context.threads, index.chunks.clone(), |subjects| {
-        // Count, and one more than the subject that was counted last.
-        let mut cells = locator.cells::<(u64, u32)>();
+        let mut counter = SubjectCounter {
+            context,
+            locator: &locator,
+            undivided,
+            one_cell: undivided && context.buckets.len() == 1,
+            subject: 0,
+            cells: locator.cells(),
+            cursor: BucketCursor::new(),
+        };
         for subject in subjects {
-            let mut cursor = BucketCursor::new();
-            scan::walk_unordered(scans, index.parts(subject), |event| {
-                if event.time < from || event.time >= until {
-                    return ControlFlow::Continue(());
-                }
-                let bucket = cursor.locate(&context.buckets, event.time);
-                let (count, last) = cells.at(locator.cell(bucket, event.run, event.row as usize));
-                if *last != subject + 1 {
-                    *last = subject + 1;
-                    *count += 1;
-                }
-                if one_cell { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            });
+            counter.subject = subject;
+            counter.cursor = BucketCursor::new();
+            scan::walk_unordered(scans, index.parts(subject), &mut counter);
         }
-        cells.into_states(|(count, _)| (count > 0).then_some(State::Count(count)))
+        counter.cells.into_states(|(count, _)| (count > 0).then_some(State::Count(count)))
     });
     Leaf::collect(locator.space, pieces)
+}
+
+struct SubjectCounter<'a> {
+    context: &'a Context<'a>,
+    locator: &'a Locator<'a>,
+    undivided: bool,
+    one_cell: bool,
+    subject: u32,
+    /// Count, and one more than the subject that was counted last.
+    cells: Cells<(u64, u32)>,
+    cursor: BucketCursor,
+}
+
+impl Visitor for SubjectCounter<'_> {
+    #[inline(always)]
+    fn see(&mut self, event: Event) -> ControlFlow<()> {
+        // Most events lie in the bucket of the event before, in which the subject is counted already.
+        if self.undivided && self.cursor.holds(event.time)
+            || event.time < self.context.query.from_micros
+            || event.time >= self.context.until
+        {
+            return ControlFlow::Continue(());
+        }
+        let bucket = self.cursor.locate(&self.context.buckets, event.time);
+        let (count, last) = self.cells.at(self.locator.cell(bucket, event.run, event.row as usize));
+        if *last != self.subject + 1 {
+            *last = self.subject + 1;
+            *count += 1;
+        }
+        if self.one_cell { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
 }
 
 fn values(context: &Context<'_>, scans: &[RunScan<'_, u8>], dimension: &Dimension) -> Leaf {
@@ -72,20 +99,18 @@ fn values(context: &Context<'_>, scans: &[RunScan<'_, u8>], dimension: &Dimensio
         .iter()
         .map(|value| value.as_ref().map_or(0, |value| xxh3_128(value.as_bytes())))
         .collect();
-    let (from, until) = (context.query.from_micros, context.until);
     let pieces = tasks::run(context.threads, scan::row_pieces(scans), |(run, rows)| {
-        let mut pairs = Pairs::new(&locator, values.len() as u64);
-        let mut cursor = BucketCursor::new();
-        let column = &columns[run];
-        scan::walk_rows(&scans[run], rows, |row, time| {
-            let value = column.get(row);
-            if time >= from && time < until && value != 0 {
-                let bucket = cursor.locate(&context.buckets, time);
-                pairs.insert(locator.cell(bucket, run as u32, row), value);
-            }
-        });
+        let mut collector = ValueCollector {
+            context,
+            locator: &locator,
+            column: &columns[run],
+            run: run as u32,
+            pairs: Pairs::new(&locator, values.len() as u64),
+            cursor: BucketCursor::new(),
+        };
+        scan::walk_rows(&scans[run], rows, &mut collector);
         let mut states: Vec<(u64, State)> = Vec::new();
-        for (cell, value) in pairs.into_sorted() {
+        for (cell, value) in collector.pairs.into_sorted() {
             match states.last_mut() {
                 Some((last, State::Distinct(distinct))) if *last == cell => {
                     distinct.push(hashes[value as usize])
@@ -96,6 +121,26 @@ fn values(context: &Context<'_>, scans: &[RunScan<'_, u8>], dimension: &Dimensio
         states
     });
     Leaf::collect(locator.space, pieces)
+}
+
+struct ValueCollector<'a> {
+    context: &'a Context<'a>,
+    locator: &'a Locator<'a>,
+    column: &'a ValueColumn<'a>,
+    run: u32,
+    pairs: Pairs,
+    cursor: BucketCursor,
+}
+
+impl RowVisitor for ValueCollector<'_> {
+    #[inline(always)]
+    fn see(&mut self, row: usize, time: i64) {
+        let value = self.column.get(row);
+        if time >= self.context.query.from_micros && time < self.context.until && value != 0 {
+            let bucket = self.cursor.locate(&self.context.buckets, time);
+            self.pairs.insert(self.locator.cell(bucket, self.run, row), value);
+        }
+    }
 }
 
 /// A set of (cell, value) pairs.

@@ -1,16 +1,17 @@
 //! Sufficient statistics per variant after first exposure.
 
-use std::{collections::BTreeMap, ops::ControlFlow};
+use std::{collections::HashMap, ops::ControlFlow};
 
 use super::{
     partial::Sum,
-    scan::{self, Event, RunScan},
+    scan::{self, Event, RunScan, Visitor},
     space::{NumberColumn, ValueColumn, Values},
     tasks,
 };
 use crate::{
     error::{Error, Result},
     query::{Dimension, EventSelector},
+    segment::Seeded,
     snapshot::Snapshot,
     variants::{Moments, Outcome, VariantAnswer, VariantQuery, VariantStats},
 };
@@ -25,7 +26,7 @@ const DAY: i64 = 86_400_000_000;
 struct Arm {
     n: u64,
     sums: [Sum; TERMS],
-    days: BTreeMap<i64, u64>,
+    days: HashMap<i64, u64, Seeded>,
 }
 
 const TERMS: usize = 14;
@@ -168,17 +169,13 @@ pub(crate) fn variants(
     let index = snapshot.index();
     let pieces = tasks::run(threads, index.chunks.clone(), |subjects| {
         let mut piece = Piece { arms: vec![Arm::default(); names.len()], ..Piece::default() };
-        let mut events: Vec<Event> = Vec::new();
+        let mut found = Found { exposed: false, events: Vec::new() };
         for subject in subjects {
-            events.clear();
-            let mut exposed = false;
-            scan::walk_unordered(&scans, index.parts(subject), |event| {
-                exposed |= event.bits & EXPOSURE != 0;
-                events.push(event);
-                ControlFlow::Continue(())
-            });
-            if exposed {
-                question.subject(&events, &mut piece);
+            found.exposed = false;
+            found.events.clear();
+            scan::walk_unordered(&scans, index.parts(subject), &mut found);
+            if found.exposed {
+                question.subject(&found.events, &mut piece);
             }
         }
         piece
@@ -198,7 +195,7 @@ pub(crate) fn variants(
             Some(VariantStats {
                 variant: name?,
                 moments: arm.moments(),
-                exposures_by_day: arm.days,
+                exposures_by_day: arm.days.into_iter().collect(),
             })
         })
         .collect();
@@ -211,6 +208,21 @@ pub(crate) fn variants(
         events_scanned: snapshot.events(),
         watermark: snapshot.watermark(),
     })
+}
+
+/// The events of a subject that matter.
+struct Found {
+    exposed: bool,
+    events: Vec<Event>,
+}
+
+impl Visitor for Found {
+    #[inline(always)]
+    fn see(&mut self, event: Event) -> ControlFlow<()> {
+        self.exposed |= event.bits & EXPOSURE != 0;
+        self.events.push(event);
+        ControlFlow::Continue(())
+    }
 }
 
 struct Question<'a> {

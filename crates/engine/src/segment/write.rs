@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{
     ActorKind, PropertyColumn, View,
     column::{Codes, encode_codes, encode_ints},
-    dictionary::{Interner, OwnedScalar, Scalar, ScalarInterner, Scalars, Strings},
+    dictionary::{Interner, Scalar, ScalarInterner, Scalars, Strings},
     layout::{
         ALIGNMENT, CodesLayout, FIRST_ENTRY, HEADER_BYTES, IntsLayout, Layout, MAGIC, MISSING,
         NUMBER, NumbersLayout, PropertyLayout, Section, StringColumnLayout, StringsLayout, VERSION,
@@ -158,80 +158,70 @@ impl Writer<'_> {
             || parts.iter().any(|(_, _, part)| part.numbers.is_some());
 
         let mut entries = ScalarInterner::default();
-        let mut cells = Vec::new();
-        for (_, run, part) in parts {
-            let recode: Vec<(u32, Scalar<'_>)> = part
-                .entries
-                .iter()
-                .map(|entry| {
-                    if wide && entry.number().is_some() {
-                        (NUMBER, entry)
-                    } else {
-                        (entries.intern(entry) + FIRST_ENTRY, Scalar::Null)
-                    }
-                })
-                .collect();
-            let inverse = &self.inverse[*run];
-            part.for_each_present(self.runs[*run].events, |row, cell, code| {
-                let (code, number) = match (code, part.numbers) {
-                    (NUMBER, Some(numbers)) => (NUMBER, numbers.scalar(cell)),
-                    (NUMBER, None) => return,
-                    _ => recode[(code - FIRST_ENTRY) as usize],
+        let recodes: Vec<Vec<(u32, Number)>> = parts
+            .iter()
+            .map(|(_, _, part)| {
+                let recode = |entry: Scalar<'_>| match entry {
+                    Scalar::Int(_) | Scalar::Float(_) if wide => (NUMBER, entry.into()),
+                    entry => (entries.intern(entry) + FIRST_ENTRY, Number::None),
                 };
-                cells.push(Cell { row: inverse[row], code, number: number.into() });
+                part.entries.iter().map(recode).collect()
+            })
+            .collect();
+        // Row in the segment to be, code and number of every cell, run by run.
+        let for_each = |visit: &mut dyn FnMut(u32, u32, Number)| {
+            for ((_, run, part), recode) in parts.iter().zip(&recodes) {
+                let inverse = &self.inverse[*run];
+                part.for_each_present(self.runs[*run].events, |row, cell, code| {
+                    let (code, number) = match (code, part.numbers) {
+                        (NUMBER, Some(numbers)) => (NUMBER, numbers.scalar(cell).into()),
+                        (NUMBER, None) => return,
+                        _ => recode[(code - FIRST_ENTRY) as usize],
+                    };
+                    visit(inverse[row], code, number);
+                });
+            }
+        };
+        let events = self.order.picks.len();
+        let width = Codes::width_for(entries.values().len() as u32 + FIRST_ENTRY - 1);
+        let cell_bytes = usize::from(width) + if wide { 8 } else { 0 };
+        let mut present = 0;
+        for_each(&mut |_, _, _| present += 1);
+        let sparse = present * (4 + cell_bytes) < events * cell_bytes;
+        let (mut rows, mut codes, mut numbers) = (None, Vec::new(), Vec::new());
+        if sparse {
+            let mut cells = Vec::with_capacity(present);
+            for_each(&mut |row, code, number| cells.push((row, code, number)));
+            cells.sort_unstable_by_key(|(row, _, _)| *row);
+            rows = Some(out.section(&encode_codes(4, cells.iter().map(|(row, _, _)| *row)))?);
+            codes.extend(cells.iter().map(|(_, code, _)| *code));
+            if wide {
+                numbers.extend(cells.iter().map(|(_, _, number)| *number));
+            }
+        } else {
+            codes.resize(events, MISSING);
+            numbers.resize(if wide { events } else { 0 }, Number::None);
+            for_each(&mut |row, code, number| {
+                codes[row as usize] = code;
+                if wide {
+                    numbers[row as usize] = number;
+                }
             });
         }
-        self.cells(parts[0].0, cells, entries.values(), wide, out)
-    }
-
-    fn cells(
-        &self,
-        path: &str,
-        mut cells: Vec<Cell>,
-        entries: &[OwnedScalar],
-        wide: bool,
-        out: &mut Sink<'_>,
-    ) -> io::Result<PropertyLayout> {
-        let events = self.order.picks.len();
-        let width = Codes::width_for(entries.len() as u32 + FIRST_ENTRY - 1);
-        let number_bytes = if wide { 8 } else { 0 };
-        let sparse = cells.len() * (4 + usize::from(width) + number_bytes)
-            < events * (usize::from(width) + number_bytes);
-        let (rows, codes, numbers) = if sparse {
-            cells.sort_unstable_by_key(|cell| cell.row);
-            let rows = out.section(&encode_codes(4, cells.iter().map(|cell| cell.row)))?;
-            let codes = encode_codes(width, cells.iter().map(|cell| cell.code));
-            let numbers: Vec<Number> =
-                if wide { cells.iter().map(|cell| cell.number).collect() } else { Vec::new() };
-            (Some(rows), codes, numbers)
-        } else {
-            let mut codes = vec![MISSING; events];
-            let mut numbers = vec![Number::None; if wide { events } else { 0 }];
-            for cell in &cells {
-                codes[cell.row as usize] = cell.code;
-                if wide {
-                    numbers[cell.row as usize] = cell.number;
-                }
-            }
-            (None, encode_codes(width, codes.into_iter()), numbers)
-        };
-        let tags: Vec<u8> = entries.iter().map(|entry| entry.borrow().parts().0).collect();
+        let tags: Vec<u8> = entries.values().iter().map(|entry| entry.borrow().parts().0).collect();
         Ok(PropertyLayout {
-            path: path.to_owned(),
+            path: parts[0].0.to_owned(),
             rows,
-            codes: CodesLayout { width, section: out.section(&codes)? },
+            codes: CodesLayout {
+                width,
+                section: out.section(&encode_codes(width, codes.into_iter()))?,
+            },
             tags: out.section(&tags)?,
-            values: out.strings(Scalars::Owned(entries).iter().map(|entry| entry.parts().1))?,
+            values: out
+                .strings(Scalars::Owned(entries.values()).iter().map(|entry| entry.parts().1))?,
             numbers: if wide { Some(out.numbers(&numbers)?) } else { None },
         })
     }
-}
-
-/// One present cell of a property in the segment to be.
-struct Cell {
-    row: u32,
-    code: u32,
-    number: Number,
 }
 
 #[derive(Clone, Copy)]

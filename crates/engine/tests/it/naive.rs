@@ -32,7 +32,8 @@ pub struct World<'a> {
 }
 
 pub fn bucket(time: i64, zone: Tz, grain: Grain) -> String {
-    let local = zone.from_utc_datetime(&DateTime::from_timestamp_micros(time).unwrap().naive_utc());
+    let local =
+        zone.from_utc_datetime(&DateTime::from_timestamp_micros(time).expect("a time").naive_utc());
     match grain {
         Grain::Total => String::new(),
         Grain::Hour => format!("{} {} {}", local.date_naive(), local.hour(), local.offset().fix()),
@@ -48,7 +49,7 @@ pub fn bucket(time: i64, zone: Tz, grain: Grain) -> String {
 /// Number of a period, and the local date on which it ends.
 fn period(time: i64, zone: Tz, period: Period) -> i64 {
     let date = zone
-        .from_utc_datetime(&DateTime::from_timestamp_micros(time).unwrap().naive_utc())
+        .from_utc_datetime(&DateTime::from_timestamp_micros(time).expect("a time").naive_utc())
         .date_naive();
     let days = (date - NaiveDate::default()).num_days();
     match period {
@@ -60,8 +61,10 @@ fn period(time: i64, zone: Tz, period: Period) -> i64 {
 
 fn passes(event: &Event, filter: Option<&Filter>) -> bool {
     filter.is_none_or(|filter| {
-        let (_, meaning) =
-            filters().into_iter().find(|(source, _)| *source == filter.source()).unwrap();
+        let (_, meaning) = filters()
+            .into_iter()
+            .find(|(source, _)| *source == filter.source())
+            .expect("a listed filter");
         meaning(event)
     })
 }
@@ -79,7 +82,9 @@ fn label(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
         Value::String(text) => Some(text.clone()),
-        Value::Number(number) if number.is_f64() => Some(number.as_f64().unwrap().to_string()),
+        Value::Number(number) if number.is_f64() => {
+            number.as_f64().map(|number| number.to_string())
+        }
         other => Some(other.to_string()),
     }
 }
@@ -395,8 +400,9 @@ impl World<'_> {
                         - period(start.time, query.zone, spec.period)
                 })
                 .collect();
-            let slot =
-                cells.entry(self.key(query, start)).or_insert((0, vec![0; spec.offsets.len() * 2]));
+            let slot = cells
+                .entry(self.key(query, start))
+                .or_insert_with(|| (0, vec![0; spec.offsets.len() * 2]));
             slot.0 += 1;
             for (at, offset) in spec.offsets.iter().enumerate() {
                 let offset = i64::from(*offset);
@@ -414,8 +420,12 @@ impl World<'_> {
         cells
             .into_iter()
             .map(|(key, (_, counts))| {
-                let at =
-                    spec.offsets.iter().position(|offset| *offset == spec.headline).unwrap() * 2;
+                let at = spec
+                    .offsets
+                    .iter()
+                    .position(|offset| *offset == spec.headline)
+                    .expect("an offset")
+                    * 2;
                 let (eligible, retained) = (counts[at], counts[at + 1]);
                 let value = (eligible > 0).then(|| retained as f64 / eligible as f64);
                 (key, Expected { value, n: eligible, counts, medians: Vec::new() })

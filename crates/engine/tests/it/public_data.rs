@@ -22,6 +22,7 @@ struct Logged {
     properties: Value,
 }
 
+#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
 fn folder(name: &str) -> Option<PathBuf> {
     let data = std::env::var_os("NORTHSTAR_TEST_DATA").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")),

@@ -40,7 +40,9 @@ impl Datasets {
     /// A view that covers everything committed before this call.
     pub(crate) async fn view(&self, project: ProjectId) -> Result<View> {
         let mut loaded = self.slot(project).lock_owned().await;
-        let mut connection = self.pool.acquire().await.map_err(StoreError::from)?;
+        // A transaction only for its planner setting; it ends unchanged.
+        let mut connection = self.pool.begin().await.map_err(StoreError::from)?;
+        northstar_store::ingestion::prefer_indexes(&mut connection).await?;
         // After the lock: whoever waited for it need not read the log twice.
         let head = log::head(&mut connection, project).await?;
         if loaded.is_none() {
