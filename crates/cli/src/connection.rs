@@ -54,10 +54,14 @@ impl Connection {
             }
         };
         let key_file = self.api_key_file.as_deref().map(read_secret).transpose()?;
-        let api_key =
-            self.api_key.clone().or(key_file).or(file.map(|file| file.api_key)).ok_or_else(
-                || ConfigError::new("no API key: give --api-key or NORTHSTAR_API_KEY"),
-            )?;
+        let api_key = self
+            .api_key
+            .clone()
+            .or(key_file)
+            .or_else(|| file.map(|file| file.api_key))
+            .ok_or_else(|| {
+            ConfigError::new("no API key: give --api-key or NORTHSTAR_API_KEY")
+        })?;
         Clients::connect(&address, &api_key).map_err(|error| ConfigError::new(error.to_string()))
     }
 }
