@@ -1,1 +1,4 @@
 //! Stories across services.
+
+mod fresh;
+mod trace;
