@@ -169,7 +169,8 @@ fn prepare(
         Some((ContractMode::Quarantine, fault)) => return Ok(Item::Quarantine { key, fault }),
         Some((ContractMode::Reject, fault)) => return Err(fault),
     };
-    let (effective_at, correction) = effective_time(event.occurred_at, event.sent_at, origin.received_at);
+    let (effective_at, correction) =
+        effective_time(event.occurred_at, event.sent_at, origin.received_at);
     let encoded = encoded.push(&NewEvent {
         project: origin.project,
         source: origin.source,

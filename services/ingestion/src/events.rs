@@ -62,11 +62,7 @@ fn view<'a>(event: &'a pb::Event, properties: &'a mut Vec<u8>) -> Result<Event<'
 
 /// The fault of an event without a time.
 pub(crate) fn missing_occurred_time() -> Fault {
-    Fault::new(
-        Reason::MissingOccurredTime,
-        "occurred_time",
-        "an event needs the time it happened",
-    )
+    Fault::new(Reason::MissingOccurredTime, "occurred_time", "an event needs the time it happened")
 }
 
 /// The fault of an event with a time that is none.
