@@ -50,6 +50,7 @@ const CASES: &[(&str, Role)] = &[
     ("ingestion.v1.IngestionService/ApplyContract", Role::Analyst),
     ("ingestion.v1.IngestionService/CommitCursor", Role::Analyst),
     ("ingestion.v1.IngestionService/GetContract", Role::Viewer),
+    ("ingestion.v1.IngestionService/IngestColumns", Role::Ingest),
     ("ingestion.v1.IngestionService/IngestEvents", Role::Ingest),
     ("ingestion.v1.IngestionService/ListContracts", Role::Viewer),
     ("ingestion.v1.IngestionService/ListQuarantinedEvents", Role::Analyst),

@@ -22,9 +22,11 @@
 
 mod channel;
 mod clients;
+pub mod columns;
 mod context;
 mod credentials;
 mod outgoing;
+pub mod result_runs;
 
 pub use channel::{Endpoints, InvalidEndpoint};
 pub use clients::{Clients, Connection, MAX_RESPONSE_BYTES};

@@ -39,6 +39,8 @@ pub enum Reason {
     NulCharacter,
     /// A number is NaN or infinite.
     InvalidNumber,
+    /// A property that is given as JSON text is none.
+    InvalidJson,
     /// The properties are larger than 64 KiB.
     PropertiesTooLarge,
     /// The properties are nested more than 16 levels deep.
@@ -67,6 +69,7 @@ impl Reason {
             Self::TooLong => "too_long",
             Self::NulCharacter => "nul_character",
             Self::InvalidNumber => "invalid_number",
+            Self::InvalidJson => "invalid_json",
             Self::PropertiesTooLarge => "properties_too_large",
             Self::PropertiesTooDeep => "properties_too_deep",
             Self::SchemaViolation => "schema_violation",

@@ -10,6 +10,7 @@ use northstar_domain::Role;
 /// include which.
 pub const TABLE: &[(&str, Role)] = &[
     ("/northstar.ingestion.v1.IngestionService/IngestEvents", Role::Ingest),
+    ("/northstar.ingestion.v1.IngestionService/IngestColumns", Role::Ingest),
     ("/northstar.ingestion.v1.IngestionService/StreamEvents", Role::Ingest),
     ("/northstar.ingestion.v1.IngestionService/QuarantineRecords", Role::Ingest),
     // Events hold what people did; counting them is for viewers, reading for analysts.

@@ -3,9 +3,14 @@
 mod contract;
 mod event;
 mod json;
+mod runs;
 mod time;
 
 pub use contract::{contract_from_proto, contract_to_proto};
 pub(crate) use event::{logged_to_proto, quarantined_to_proto, source_to_proto};
-pub(crate) use json::{properties_to_proto, write_properties};
+pub(crate) use json::{
+    properties_to_proto, property_fault, too_large, write_json, write_number, write_properties,
+    write_text,
+};
+pub(crate) use runs::result_runs;
 pub(crate) use time::{time_from_proto, time_to_proto};

@@ -15,6 +15,8 @@ pub(crate) enum Error {
     InvalidFields(Vec<Violation>),
     /// A filter is not a condition.
     InvalidFilter { filter: String, error: InvalidCondition },
+    /// The bytes are no message.
+    Undecodable(prost::DecodeError),
     /// A batch holds too much.
     TooLarge { what: &'static str, found: usize, limit: usize },
     /// Too many requests wait for the log.
@@ -48,6 +50,7 @@ impl Error {
             Self::Invalid { .. }
             | Self::InvalidFields(_)
             | Self::InvalidFilter { .. }
+            | Self::Undecodable(_)
             | Self::TooLarge { .. }
             | Self::Draining
             | Self::ContractNotFound { .. }
@@ -59,6 +62,12 @@ impl Error {
 impl From<northstar_store::Error> for Error {
     fn from(error: northstar_store::Error) -> Self {
         Self::Failed(error.into())
+    }
+}
+
+impl From<prost::DecodeError> for Error {
+    fn from(error: prost::DecodeError) -> Self {
+        Self::Undecodable(error)
     }
 }
 
@@ -84,6 +93,9 @@ impl From<Error> for Status {
                     .metadata("expression", filter)
                     .violation("filter", error.to_string())
             }
+            // The code and the words that every other RPC answers with:
+            // <https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>.
+            Error::Undecodable(error) => failure(ErrorReason::Internal, error.to_string()),
             Error::TooLarge { what, found, limit } => failure(
                 ErrorReason::BatchTooLarge,
                 format!("the batch holds {found} {what}, at most {limit} are allowed; split it"),

@@ -41,6 +41,20 @@ impl Events for Vec<pb::Event> {
     }
 }
 
+impl Events for Box<dyn Events> {
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+
+    fn each(&self, take: &mut dyn FnMut(Result<Event<'_>, Fault>)) {
+        (**self).each(take);
+    }
+
+    fn encode(&self, index: usize) -> Vec<u8> {
+        (**self).encode(index)
+    }
+}
+
 /// An event as the domain sees it; its properties are written to `properties`.
 fn view<'a>(event: &'a pb::Event, properties: &'a mut Vec<u8>) -> Result<Event<'a>, Fault> {
     let occurred = event.occurred_time.as_ref().ok_or_else(missing_occurred_time)?;

@@ -2,17 +2,22 @@
 
 mod apply_contract;
 mod batch;
+mod columns;
 mod config;
 mod contracts;
 pub mod convert;
 mod error;
 mod events;
+mod ingest;
 mod links;
 mod plan;
 mod service;
 mod sources;
+#[cfg(test)]
+mod strategies;
 mod subscribe;
 mod transaction;
+mod walk;
 mod writer;
 
 use northstar_proto::ingestion::v1::ingestion_service_server::IngestionServiceServer;

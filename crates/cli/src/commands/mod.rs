@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod automation;
+pub mod bench;
 pub mod decision;
 pub mod definitions;
 pub mod events;

@@ -128,6 +128,7 @@ impl Import<'_> {
             sequence: pending.sequence,
             source: self.source.to_owned(),
             events: pending.events.clone(),
+            ..pb::StreamEventsRequest::default()
         }
     }
 

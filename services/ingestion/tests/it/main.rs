@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a helper of the tests cannot do fails the test")]
 
+mod columns;
 mod contracts;
 mod identity;
 mod ingest;
