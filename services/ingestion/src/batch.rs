@@ -15,7 +15,7 @@ use northstar_store::ingestion::log::{EncodedEvents, NewEvent};
 use northstar_store::ingestion::quarantine::BodyKey;
 
 use crate::contracts::ProjectContracts;
-use crate::convert::{time_from_proto, write_properties};
+use crate::convert::{consent_text, time_from_proto, write_properties};
 
 /// A request on its way into the log.
 pub(crate) struct Batch {
@@ -120,6 +120,7 @@ fn prepare(
     let occurred_at = time("occurred_time", occurred)?;
     let sent_at = event.sent_time.as_ref().map(|sent| time("sent_time", sent)).transpose()?;
     write_properties(properties, &event.properties)?;
+    let consent = event.consent.as_ref().map(consent_text).transpose()?;
     let checked = Event {
         message_id: &event.message_id,
         name: &event.name,
@@ -130,6 +131,8 @@ fn prepare(
         sent_at,
         sequence: event.sequence,
         properties: std::str::from_utf8(properties).expect("JSON made of texts is a text"),
+        region: &event.region,
+        consent: consent.as_deref().unwrap_or_default(),
     };
     checked.check()?;
 
