@@ -9,9 +9,9 @@ use northstar_proto::ingestion::v1 as pb;
 /// # Errors
 /// When a purpose is named wrongly, on both sides, or there are too many.
 pub(crate) fn consent_text(consent: &pb::Consent) -> Result<String, Fault> {
-    let purposes = |purposes| Vec::iter(purposes).map(String::as_str);
-    Consent::new(purposes(&consent.granted_purposes), purposes(&consent.denied_purposes))
-        .map(|consent| consent.to_text())
+    let granted = consent.granted_purposes.iter().map(String::as_str);
+    let denied = consent.denied_purposes.iter().map(String::as_str);
+    Consent::new(granted, denied).map(|consent| consent.to_text())
 }
 
 /// The consent of an event of the log. A text that this program did not write
