@@ -30,6 +30,10 @@ pub struct Row<'a> {
     pub anonymous_id: &'a str,
     /// Id of the account.
     pub account_id: &'a str,
+    /// Region it belongs to.
+    pub region: &'a str,
+    /// What the actor agreed to, if the event says so.
+    pub consent: Option<&'a pb::Consent>,
     /// When it happened, in microseconds since 1970-01-01T00:00:00Z.
     pub occurred_micros: Option<i64>,
     /// When it is sent, in the same unit.
@@ -122,6 +126,8 @@ pub struct ColumnsBuilder {
     user_ids: TextsBuilder,
     anonymous_ids: TextsBuilder,
     account_ids: TextsBuilder,
+    regions: TextsBuilder,
+    consents: pb::ConsentColumn,
     occurred: TimesBuilder,
     sent: TimesBuilder,
     sequences: Vec<i64>,
@@ -142,9 +148,11 @@ impl ColumnsBuilder {
         self.user_ids.push(row.user_id);
         self.anonymous_ids.push(row.anonymous_id);
         self.account_ids.push(row.account_id);
+        self.regions.push(row.region);
         let texts =
-            [row.message_id, row.name, row.user_id, row.anonymous_id, row.account_id].map(str::len);
-        self.bytes += texts.iter().sum::<usize>();
+            [row.message_id, row.name, row.user_id, row.anonymous_id, row.account_id, row.region];
+        self.bytes += texts.iter().map(|text| text.len()).sum::<usize>();
+        self.push_consent(row.consent);
         for (times, time) in
             [(&mut self.occurred, row.occurred_micros), (&mut self.sent, row.sent_micros)]
         {
@@ -203,6 +211,8 @@ impl ColumnsBuilder {
             occurred_micros: event.occurred_time.as_ref().map(micros),
             sent_micros: event.sent_time.as_ref().map(micros),
             sequence: event.sequence,
+            region: &event.region,
+            consent: event.consent.as_ref(),
         };
         self.push(row, flat.chain(nested));
     }
@@ -240,6 +250,8 @@ impl ColumnsBuilder {
             user_ids: built.user_ids.finish(),
             anonymous_ids: built.anonymous_ids.finish(),
             account_ids: built.account_ids.finish(),
+            regions: built.regions.finish(),
+            consents: Some(built.consents).filter(|consents| !consents.values.is_empty()),
             occurred_times: built.occurred.finish(count),
             sent_times: built.sent.finish(count),
             sequences: if sequences.iter().all(|sequence| *sequence == 0) {
@@ -249,6 +261,23 @@ impl ColumnsBuilder {
             },
             properties: built.properties.into_iter().map(|column| column.finish(count)).collect(),
         }
+    }
+
+    fn push_consent(&mut self, consent: Option<&pb::Consent>) {
+        let column = &mut self.consents;
+        let Some(consent) = consent else {
+            column.codes.push(0);
+            return;
+        };
+        let purposes = consent.granted_purposes.iter().chain(&consent.denied_purposes);
+        self.bytes += purposes.map(String::len).sum::<usize>();
+        // There are few, and the last is the likeliest.
+        let known = column.values.iter().rposition(|known| known == consent);
+        let index = known.unwrap_or_else(|| {
+            column.values.push(consent.clone());
+            column.values.len() - 1
+        });
+        column.codes.push(u32::try_from(index + 1).unwrap_or(u32::MAX));
     }
 
     fn column(&mut self, key: &str, kind: Type) -> usize {

@@ -1,6 +1,7 @@
 //! Batches whose events lie in columns: checked as a whole, then read event by
 //! event, without an allocation for each.
 
+mod consent;
 mod property;
 mod text;
 mod time;
@@ -9,6 +10,7 @@ use northstar_domain::event::{Event, Fault, MAX_BATCH_BYTES, MAX_BATCH_EVENTS};
 use northstar_proto::ingestion::v1 as pb;
 use prost::Message as _;
 
+use self::consent::ConsentColumn;
 use self::property::PropertyColumn;
 use self::text::TextColumn;
 use self::time::TimeColumn;
@@ -28,6 +30,8 @@ pub(crate) struct Columns {
     user_ids: TextColumn,
     anonymous_ids: TextColumn,
     account_ids: TextColumn,
+    regions: TextColumn,
+    consents: ConsentColumn,
     occurred: TimeColumn,
     sent: TimeColumn,
     /// One an event, or none.
@@ -69,6 +73,8 @@ impl Columns {
             user_ids: text("columns.user_ids", columns.user_ids)?,
             anonymous_ids: text("columns.anonymous_ids", columns.anonymous_ids)?,
             account_ids: text("columns.account_ids", columns.account_ids)?,
+            regions: text("columns.regions", columns.regions)?,
+            consents: ConsentColumn::check(columns.consents.unwrap_or_default(), count)?,
             occurred: TimeColumn::check("columns.occurred_times", columns.occurred_times, count)?,
             sent: TimeColumn::check("columns.sent_times", columns.sent_times, count)?,
             sequences,
@@ -83,9 +89,16 @@ impl Columns {
 
     /// Bytes of all events, as the contract counts them.
     pub(crate) fn bytes(&self) -> usize {
-        let texts =
-            [&self.message_ids, &self.names, &self.user_ids, &self.anonymous_ids, &self.account_ids];
+        let texts = [
+            &self.message_ids,
+            &self.names,
+            &self.user_ids,
+            &self.anonymous_ids,
+            &self.account_ids,
+            &self.regions,
+        ];
         let texts: usize = texts.iter().map(|column| column.bytes(self.count)).sum();
+        let texts = texts + self.consents.bytes();
         let numbers = self.sequences.len() + self.occurred.len() + self.sent.len();
         let properties: usize = self.properties.iter().map(PropertyColumn::bytes).sum();
         texts + numbers * NUMBER_BYTES + properties
@@ -98,6 +111,7 @@ impl Columns {
         let sent_at =
             sent_at.map(|sent| sent.ok_or_else(|| invalid_time("sent_time"))).transpose()?;
         property::write(&self.properties, index, properties)?;
+        let consent = self.consents.get(index)?;
         Ok(Event {
             message_id: self.message_ids.get(index),
             name: self.names.get(index),
@@ -108,6 +122,8 @@ impl Columns {
             sent_at,
             sequence: self.sequences.get(index).copied().unwrap_or_default(),
             properties,
+            region: self.regions.get(index),
+            consent,
         })
     }
 }
@@ -140,7 +156,8 @@ impl Events for Columns {
             sent_time: event.sent_at.map(time_to_proto),
             sequence: event.sequence,
             properties: properties_to_proto(properties),
-            ..pb::Event::default()
+            region: event.region.to_owned(),
+            consent: self.consents.sent(index).cloned(),
         }
         .encode_to_vec()
     }

@@ -46,11 +46,20 @@ fn time() -> impl Strategy<Value = Timestamp> {
     .prop_map(|(seconds, nanos)| Timestamp { seconds, nanos })
 }
 
+fn consent() -> impl Strategy<Value = pb::Consent> {
+    (vec("[a-c]{0,2}", 0..3), vec("[a-c]{0,2}", 0..3)).prop_map(
+        |(granted_purposes, denied_purposes)| pb::Consent { granted_purposes, denied_purposes },
+    )
+}
+
 /// Any event, good or bad.
 pub(crate) fn event() -> impl Strategy<Value = pb::Event> {
-    let texts = [".{0,6}", "[a-z]{0,6}", ".{0,6}", ".{0,3}", "a?"];
-    (texts, option::of(time()), option::of(time()), any::<i64>(), btree_map(".{0,5}", value(), 0..5))
-        .prop_map(|([message_id, name, user_id, anonymous_id, account_id], occurred_time, sent_time, sequence, properties)| {
+    let ids = [".{0,6}", "[a-z]{0,6}", ".{0,6}", ".{0,3}", "a?", "(eu)?"];
+    let times = (option::of(time()), option::of(time()));
+    let properties = btree_map(".{0,5}", value(), 0..5);
+    (ids, times, any::<i64>(), properties, option::of(consent())).prop_map(
+        |(ids, (occurred_time, sent_time), sequence, properties, consent)| {
+            let [message_id, name, user_id, anonymous_id, account_id, region] = ids;
             pb::Event {
                 message_id,
                 name,
@@ -61,7 +70,9 @@ pub(crate) fn event() -> impl Strategy<Value = pb::Event> {
                 sent_time,
                 sequence,
                 properties,
-                ..pb::Event::default()
+                region,
+                consent,
             }
-        })
+        },
+    )
 }

@@ -9,11 +9,11 @@
 use northstar_domain::event::{Event, Fault, MAX_PROPERTIES_BYTES, MAX_PROPERTIES_DEPTH};
 use northstar_proto::Encoded;
 use northstar_proto::ingestion::v1 as pb;
-use prost::DecodeError;
 use prost::bytes::Bytes;
+use prost::{DecodeError, Message as _};
 use prost_types::Timestamp;
 
-use crate::convert::{write_number, write_text};
+use crate::convert::{consent_text, write_number, write_text};
 use crate::events::{Events, invalid_time, missing_occurred_time};
 
 /// A request of map events.
@@ -79,8 +79,8 @@ struct Numbers {
 struct Walked {
     body: Bytes,
     events: Vec<Found>,
-    /// The texts of each event, one after the other: its ids, its name and its
-    /// properties as JSON.
+    /// The texts of each event, one after the other: its ids, its name, its
+    /// region, its consent, and its properties as JSON.
     texts: String,
 }
 
@@ -92,9 +92,9 @@ struct Found {
     sent: Option<Timestamp>,
     sequence: i64,
     start: usize,
-    /// Where each text ends: message id, name, user, anonymous, account,
-    /// properties.
-    ends: [usize; 6],
+    /// Where each text ends: message id, name, user, anonymous, account, region,
+    /// consent, properties.
+    ends: [usize; 8],
 }
 
 impl Events for Walked {
@@ -119,7 +119,7 @@ impl Walked {
         let time = |field, time| {
             crate::convert::time_from_proto(time).ok_or_else(|| invalid_time(field))
         };
-        let [a, b, c, d, e, f] = found.ends;
+        let [a, b, c, d, e, f, g, h] = found.ends;
         Ok(Event {
             occurred_at: time("occurred_time", occurred)?,
             sent_at: found.sent.as_ref().map(|sent| time("sent_time", sent)).transpose()?,
@@ -129,7 +129,9 @@ impl Walked {
             user_id: &self.texts[b..c],
             anonymous_id: &self.texts[c..d],
             account_id: &self.texts[d..e],
-            properties: &self.texts[e..f],
+            region: &self.texts[e..f],
+            consent: &self.texts[f..g],
+            properties: &self.texts[g..h],
         })
     }
 }
@@ -266,7 +268,8 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn event(&mut self, place: Span) -> Walk<Found> {
-        let mut texts = [Span::default(); 5];
+        let mut texts = [Span::default(); 6];
+        let mut consent = None;
         let (mut occurred, mut sent, mut sequence) = (None, None, 0);
         let mut fields = Reader::new(self.body, place);
         self.entries.clear();
@@ -284,22 +287,30 @@ impl Writer<'_> {
                     let entry = self.entry(place)?;
                     self.entries.push(entry);
                 }
+                (10, Value::Bytes(place)) => texts[5] = self.text(place)?,
+                (11, Value::Bytes(place)) if consent.is_none() => consent = Some(place),
                 // What is new in a later version of the contract, and whatever
                 // is wrong, prost knows.
                 _ => return Err(Unusual),
             }
         }
         let start = self.out.len();
-        let mut ends = [start; 6];
+        let mut ends = [start; 8];
         for (text, end) in texts.iter().zip(&mut ends) {
             self.out.extend_from_slice(&self.body[text.range()]);
             *end = self.out.len();
         }
+        if let Some(consent) = consent {
+            let consent = pb::Consent::decode(&self.body[consent.range()]);
+            let text = consent_text(&consent.map_err(|_| Unusual)?).map_err(|_| Unusual)?;
+            self.out.extend_from_slice(text.as_bytes());
+        }
+        ends[6] = self.out.len();
         self.object(0, MAX_PROPERTIES_DEPTH)?;
-        if self.out.len() - ends[4] > MAX_PROPERTIES_BYTES {
+        if self.out.len() - ends[6] > MAX_PROPERTIES_BYTES {
             return Err(Unusual);
         }
-        ends[5] = self.out.len();
+        ends[7] = self.out.len();
         Ok(Found { place, occurred, sent, sequence, start, ends })
     }
 

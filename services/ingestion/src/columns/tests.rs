@@ -128,6 +128,14 @@ fn columns_that_do_not_fit_are_blamed_by_name() {
         "columns.names.codes"
     );
     assert_eq!(changed(|columns| columns.sequences = vec![1]), "columns.sequences");
+    let consents = |codes| Some(pb::ConsentColumn { values: vec![pb::Consent::default()], codes });
+    let said = |codes| {
+        let mut columns = two();
+        columns.consents = consents(codes);
+        blamed(columns)
+    };
+    assert_eq!(said(vec![1]), "columns.consents.codes");
+    assert_eq!(said(vec![0, 2]), "columns.consents.codes[1]");
     let times = |steps_micros, presence| Some(pb::TimeColumn { steps_micros, presence });
     let sent = |column| {
         let mut columns = two();
