@@ -1,4 +1,4 @@
-//! Sends batches over one stream with a window of unanswered ones; after a lost
+//! Sends batches, as columns, over one stream with a window of unanswered ones; after a lost
 //! connection, sends what was not answered again. Duplicates are harmless.
 
 use std::collections::VecDeque;
@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use northstar_client::Clients;
+use northstar_client::columns::ColumnsBuilder;
+use northstar_client::result_runs::expand;
 use northstar_proto::ingestion::v1 as pb;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -124,10 +126,14 @@ impl Import<'_> {
     }
 
     fn request(&self, pending: &Pending) -> pb::StreamEventsRequest {
+        let mut columns = ColumnsBuilder::default();
+        for event in &pending.events {
+            columns.push_event(event);
+        }
         pb::StreamEventsRequest {
             sequence: pending.sequence,
             source: self.source.to_owned(),
-            events: pending.events.clone(),
+            columns: Some(columns.finish()),
             ..pb::StreamEventsRequest::default()
         }
     }
@@ -137,7 +143,7 @@ impl Import<'_> {
         let place = self.pending.iter().position(|pending| pending.sequence == answer.sequence)?;
         let answered = self.pending.remove(place)?;
         let mut again = Vec::new();
-        for (event, result) in answered.events.into_iter().zip(answer.results) {
+        for (event, result) in answered.events.into_iter().zip(expand(answer.result_runs)) {
             if result.outcome() == pb::EventOutcome::Retry {
                 again.push(event);
                 continue;
