@@ -215,4 +215,16 @@ mod tests {
             assert_eq!(decode(encoding, TEXT, 10, 10_000), Err(Stop::Malformed), "{encoding:?}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_bytes_come_are_taken_or_refused(
+            bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..400),
+            piece in 1_usize..400,
+        ) {
+            for encoding in ALL {
+                let _ = decode(encoding, &bytes, piece, 10_000);
+            }
+        }
+    }
 }

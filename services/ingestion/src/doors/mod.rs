@@ -96,15 +96,18 @@ impl Ingestion {
         let mut others = Vec::with_capacity(messages.len());
         for (index, Message { raw, event }) in messages.into_iter().enumerate() {
             // What is no event leaves a gap that is filled below.
-            let (event, unreadable) = match event {
-                Ok(Mapped { event }) => (event, None),
-                Err(unreadable) => (pb::Event::default(), Some(unreadable)),
+            let (event, id) = match event {
+                Ok(Mapped { event }) => {
+                    let id = event.message_id.clone();
+                    (event, Ok(id))
+                }
+                Err(unreadable) => (pb::Event::default(), Err(unreadable)),
             };
-            if unreadable.is_none() && event.occurred_time.is_none() {
+            if id.is_ok() && event.occurred_time.is_none() {
                 timeless.push(index);
             }
             events.push(event);
-            others.push((raw, unreadable));
+            others.push((raw, id));
         }
         let timeless = give_times(&mut events, &timeless, origin);
 
@@ -113,11 +116,9 @@ impl Ingestion {
         for (index, item) in timeless.indexes.into_iter().zip(undated.items) {
             forget_time(&mut batch.items[index], &item);
         }
-        for ((item, event), (raw, unreadable)) in
-            batch.items.iter_mut().zip(&batch.events).zip(others)
-        {
+        for (item, (raw, id)) in batch.items.iter_mut().zip(others) {
             if let Item::Reject { fault } = &*item
-                && let Some(record) = record(fault, event, &raw, unreadable)
+                && let Some(record) = record(fault, &raw, id)
             {
                 let kept = Batch::of_records(origin, vec![record]).items;
                 *item = kept.into_iter().next().expect("a record is an item");
@@ -163,15 +164,14 @@ fn forget_time(item: &mut Item, undated: &Item) {
 /// says that it is not kept.
 fn record(
     fault: &Fault,
-    event: &pb::Event,
     raw: &[u8],
-    unreadable: Option<Unreadable>,
+    id: Result<String, Unreadable>,
 ) -> Option<pb::MalformedRecord> {
-    let unreadable = match unreadable {
-        Some(unreadable) => unreadable,
-        None if fault.reason == Reason::SchemaViolation => return None,
-        None => Unreadable {
-            message_id: event.message_id.clone(),
+    let unreadable = match id {
+        Err(unreadable) => unreadable,
+        Ok(_) if fault.reason == Reason::SchemaViolation => return None,
+        Ok(message_id) => Unreadable {
+            message_id,
             reason: fault.reason.as_str(),
             field: fault.field.clone().into_owned(),
             message: fault.message.clone(),

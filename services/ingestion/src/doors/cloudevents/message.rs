@@ -115,3 +115,73 @@ pub(super) fn is_json(content_type: &str) -> bool {
     let subtype = essence.split_once('/').map_or("", |(_, subtype)| subtype);
     subtype == "json" || subtype.ends_with("+json")
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(more: &Json) -> pb::Event {
+        let mut event = json!({"specversion": "1.0", "id": "1", "source": "/s", "type": "t"});
+        for (name, value) in more.as_object().unwrap() {
+            event[name] = value.clone();
+        }
+        read(&event.to_string()).event.expect("an event").event
+    }
+
+    #[test]
+    fn an_event_is_of_its_subject_unless_it_says_of_whom() {
+        let who = |more: Json| {
+            let event = event(&more);
+            (event.user_id, event.anonymous_id)
+        };
+        assert_eq!(who(json!({"subject": "u"})), ("u".to_owned(), String::new()));
+        assert_eq!(who(json!({"subject": "o-1", "userid": "u"})), ("u".to_owned(), String::new()));
+        assert_eq!(who(json!({"anonymousid": "a"})), (String::new(), "a".to_owned()));
+        assert_eq!(who(json!({})), (String::new(), "/s".to_owned()));
+    }
+
+    #[test]
+    fn the_same_id_of_another_source_is_another_event() {
+        let id = |source: &str| event(&json!({"source": source})).message_id;
+        assert_eq!(id("/s"), "1 /s");
+        assert_ne!(id("/s"), id("/t"));
+        let long = |end: &str| id(&format!("/{}{end}", "x".repeat(300)));
+        assert_eq!(long("a").len(), 32);
+        assert_ne!(long("a"), long("b"));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_an_event_or_says_why_it_is_none(
+            fields in prop::collection::vec(
+                (
+                    prop_oneof![
+                        prop_oneof![
+                            Just("specversion"), Just("id"), Just("source"), Just("type"),
+                            Just("time"), Just("subject"), Just("data"), Just("data_base64"),
+                        ].prop_map(str::to_owned),
+                        ".{0,8}",
+                    ],
+                    prop_oneof![
+                        Just(json!(null)), Just(json!("1.0")), Just(json!("\0")), Just(json!([1])),
+                        Just(json!({"a": {}})), any::<f64>().prop_map(Json::from),
+                        ".{0,12}".prop_map(Json::from),
+                    ],
+                ),
+                0..12,
+            )
+        ) {
+            let raw = Json::Object(fields.into_iter().collect()).to_string();
+            match read(&raw).event {
+                Ok(Mapped { event }) => {
+                    prop_assert!(!event.message_id.is_empty() && !event.name.is_empty());
+                    prop_assert!(!(event.user_id.is_empty() && event.anonymous_id.is_empty()));
+                }
+                Err(unreadable) => prop_assert!(!unreadable.message.is_empty()),
+            }
+        }
+    }
+}

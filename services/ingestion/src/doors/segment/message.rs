@@ -134,7 +134,12 @@ fn map(
             with(properties, "traits", message.remove("traits"))
         }
         Kind::Identify | Kind::Group => {
-            let traits = object("traits", message.remove("traits"))?;
+            let traits = match message.remove("traits") {
+                // Where RudderStack's SDKs have them.
+                None if kind == Kind::Identify => context.get("traits").cloned(),
+                traits => traits,
+            };
+            let traits = object("traits", traits)?;
             with(traits, "properties", message.remove("properties"))
         }
         Kind::Alias => Object::new(),
@@ -266,4 +271,108 @@ fn beside(mut properties: Object, name: &str, object: Object) -> Object {
     let name = if properties.contains_key(name) { format!("${name}") } else { name.to_owned() };
     properties.insert(name, Json::Object(object));
     properties
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(message: &Json) -> pb::Event {
+        read(&message.to_string(), None, &Envelope::default()).event.expect("an event").event
+    }
+
+    #[test]
+    fn a_time_that_somebody_set_is_not_corrected() {
+        let message = |timestamp: &str| {
+            json!({
+                "type": "track", "event": "a", "userId": 7, "sentAt": "2026-03-01T12:00:09Z",
+                "originalTimestamp": "2026-03-01T12:00:00Z", "timestamp": timestamp,
+            })
+        };
+        let set = event(&message("2026-02-01T00:00:00Z"));
+        assert_eq!(set.occurred_time.unwrap().to_string(), "2026-02-01T00:00:00Z");
+        assert_eq!(set.sent_time, None);
+        let same = event(&message("2026-03-01T12:00:00.000+00:00"));
+        assert_eq!(same.sent_time.unwrap().to_string(), "2026-03-01T12:00:09Z");
+        assert_eq!(same.user_id, "7");
+    }
+
+    #[test]
+    fn an_alias_links_the_previous_id_or_else_the_anonymous_one() {
+        let alias = |more: Json| {
+            let mut message = json!({"type": "alias", "userId": "u", "anonymousId": "a"});
+            inherit(message.as_object_mut().unwrap(), more.as_object().unwrap());
+            event(&message).anonymous_id
+        };
+        assert_eq!(alias(json!({"previousId": "before"})), "before");
+        assert_eq!(alias(json!({})), "a");
+    }
+
+    /// Any JSON, with the words of the protocol where they hurt.
+    fn any_json() -> impl Strategy<Value = Json> {
+        let leaf = prop_oneof![
+            Just(Json::Null),
+            any::<bool>().prop_map(Json::from),
+            any::<i64>().prop_map(Json::from),
+            any::<f64>().prop_map(Json::from),
+            ".{0,20}".prop_map(Json::from),
+            prop_oneof![Just("track"), Just("alias"), Just("2026-03-01T12:00:00Z"), Just("\0")]
+                .prop_map(Json::from),
+        ];
+        let words = prop_oneof![
+            prop_oneof![
+                Just("type"),
+                Just("event"),
+                Just("userId"),
+                Just("anonymousId"),
+                Just("messageId"),
+                Just("context"),
+                Just("integrations"),
+                Just("properties"),
+                Just("traits"),
+                Just("timestamp"),
+                Just("originalTimestamp"),
+                Just("sentAt"),
+                Just("groupId"),
+                Just("previousId"),
+                Just("channel"),
+                Just("name"),
+            ]
+            .prop_map(str::to_owned),
+            ".{0,8}",
+        ];
+        leaf.prop_recursive(4, 60, 12, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Json::from),
+                prop::collection::hash_map(words.clone(), inner, 0..12)
+                    .prop_map(|fields| Json::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_an_event_or_says_why_it_is_none(message in any_json()) {
+            let raw = message.to_string();
+            match read(&raw, None, &Envelope::default()).event {
+                Ok(Mapped { event }) => {
+                    prop_assert!(!event.message_id.is_empty());
+                    prop_assert!(!event.name.is_empty());
+                    prop_assert!(!(event.user_id.is_empty() && event.anonymous_id.is_empty()));
+                }
+                Err(unreadable) => prop_assert!(!unreadable.message.is_empty()),
+            }
+        }
+
+        #[test]
+        fn a_known_kind_reads_whatever_comes(message in any_json()) {
+            let raw = message.to_string();
+            for (kind, _) in Kind::ROUTES {
+                let _ = read(&raw, Some(kind), &Envelope::default());
+            }
+        }
+    }
 }
