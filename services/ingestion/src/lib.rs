@@ -7,6 +7,7 @@ mod contracts;
 pub mod convert;
 mod doors;
 mod error;
+mod events;
 mod links;
 mod plan;
 mod service;
