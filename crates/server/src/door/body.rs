@@ -13,7 +13,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::Refusal;
 use super::decode::{Decoding, Encoding, Stop};
 use super::layers::OfDoor;
-use super::room::Share;
+use super::room::{Sender, Share};
+use crate::Caller;
 use crate::status::{Failure, failure, invalid_field};
 
 /// Most bytes of a refused body that are read, and most time that it takes.
@@ -89,8 +90,10 @@ impl Body {
                 "the body is not compressed as this header says",
             )),
         };
+        let known = parts.extensions.get::<Caller>().is_some();
+        let sender = if known { Sender::Caller } else { Sender::Stranger };
         let mut decoding =
-            Decoding::new(encoding, limits.decoded_bytes, room.share()).map_err(stopped)?;
+            Decoding::new(encoding, limits.decoded_bytes, room.share(sender)).map_err(stopped)?;
         let mut read = 0;
         loop {
             let frame = timeout_at(deadline, body.frame()).await.map_err(|_| too_slow(limits))?;
