@@ -6,6 +6,7 @@ mod columns;
 mod config;
 mod contracts;
 pub mod convert;
+mod doors;
 mod error;
 mod events;
 mod ingest;
@@ -53,9 +54,9 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         contracts,
         shutdown: context.shutdown,
     };
-    let server =
-        IngestionServiceServer::new(ingestion).max_decoding_message_size(context.max_message_bytes);
-    Ok(Service::new("ingestion")
+    let server = IngestionServiceServer::new(ingestion.clone())
+        .max_decoding_message_size(context.max_message_bytes);
+    Ok(doors::hang(Service::new("ingestion"), &ingestion)
         .grpc(server)
         .worker("log-writer", writing)
         .worker("contract-follower", following)
