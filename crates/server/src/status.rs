@@ -87,7 +87,10 @@ pub fn code(reason: ErrorReason) -> Code {
             Code::InvalidArgument
         }
         ErrorReason::Unauthenticated => Code::Unauthenticated,
-        ErrorReason::RoleRequired | ErrorReason::WrongProject | ErrorReason::AuthorMayNotDecide => {
+        ErrorReason::RoleRequired
+        | ErrorReason::WrongProject
+        | ErrorReason::AuthorMayNotDecide
+        | ErrorReason::PersonRequired => {
             Code::PermissionDenied
         }
         ErrorReason::NotFound => Code::NotFound,
