@@ -90,9 +90,7 @@ pub fn code(reason: ErrorReason) -> Code {
         ErrorReason::RoleRequired
         | ErrorReason::WrongProject
         | ErrorReason::AuthorMayNotDecide
-        | ErrorReason::PersonRequired => {
-            Code::PermissionDenied
-        }
+        | ErrorReason::PersonRequired => Code::PermissionDenied,
         ErrorReason::NotFound => Code::NotFound,
         ErrorReason::RequestIdReused => Code::AlreadyExists,
         ErrorReason::EtagMismatch => Code::Aborted,
