@@ -108,10 +108,7 @@ async fn means_and_ratios_carry_their_denominator() {
 #[tokio::test]
 async fn what_is_no_number_per_subject_is_refused() {
     let suite = experiment().await;
-    let accounts = pb::UniqueMetric {
-        event: Some(selector("Paid")),
-        of: "account".to_owned(),
-    };
+    let accounts = pb::UniqueMetric { event: Some(selector("Paid")), of: "account".to_owned() };
     suite.metric("accounts", Definition::Unique(accounts)).await;
     let mut metrics = suite.analyst.metrics();
     let refused = metrics.query_variant_statistics(question("accounts")).await.unwrap_err();
