@@ -3,7 +3,7 @@
 
 use chrono::TimeDelta;
 use northstar_domain::metric::{Definition, DistinctOf, EventSelector, property_path};
-use northstar_domain::{InvalidExpression, Problems, ProjectId, Violation};
+use northstar_domain::{InvalidExpression, Problems, ProjectId};
 use northstar_engine::{
     FunnelSpec, MetricSpec, Outcome, RetentionSpec, TimeToEventSpec, VariantQuery, VariantStats,
 };
@@ -43,17 +43,17 @@ pub(crate) async fn query_variant_statistics(
     let variant_property = property_path(&request.variant_property).to_owned();
     if variant_property.is_empty() {
         let problem = "is required: the property of the exposure that names the variant";
-        problems.fields.push(Violation::new("variant_property", problem));
+        problems.fields.push("variant_property", problem);
     }
     let outcome_window =
         read_duration(&mut problems.fields, "outcome_window", request.outcome_window);
     if outcome_window.is_some_and(|window| window <= TimeDelta::zero()) {
         let problem = "must be longer than nothing; leave it unset for unlimited";
-        problems.fields.push(Violation::new("outcome_window", problem));
+        problems.fields.push("outcome_window", problem);
     }
     if !(0..=MAX_COVARIATE_DAYS).contains(&request.covariate_days) {
         let problem = format!("must lie between 0 and {MAX_COVARIATE_DAYS}");
-        problems.fields.push(Violation::new("covariate_days", problem));
+        problems.fields.push("covariate_days", problem);
     }
     let Some(window) = window.filter(|_| problems.is_empty()) else {
         return Err(Error::Refused(problems));
@@ -98,7 +98,7 @@ pub(crate) async fn query_variant_statistics(
 fn check_exposure(problems: &mut Problems, exposure: &EventSelector) {
     if exposure.name.is_empty() && exposure.filter.is_empty() {
         let problem = "is required: the event that exposes a subject";
-        problems.fields.push(Violation::new("exposure.event", problem));
+        problems.fields.push("exposure.event", problem);
     }
     if !exposure.filter.trim().is_empty()
         && let Err(problem) = compile_filter(&exposure.filter)
