@@ -6,6 +6,7 @@ mod config;
 mod contracts;
 pub mod convert;
 mod error;
+mod events;
 mod links;
 mod plan;
 mod service;
