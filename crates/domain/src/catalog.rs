@@ -8,6 +8,7 @@ use crate::ResourceName;
 use crate::kpi::Kpi;
 use crate::metric::Metric;
 use crate::pillar::Pillar;
+use crate::violation::{InvalidExpression, MissingReference, Problems};
 
 /// Compiles a CEL filter, or says what is wrong with it. The engine does that;
 /// the rules here only say which texts are filters.
