@@ -10,7 +10,7 @@ use northstar_proto::ingestion::v1 as pb;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::load::{Client, Key, Ledger, event};
+use crate::load::{Client, Key, Ledger, apply_contract, event};
 use crate::stage::{PATIENCE, Stage, ingest};
 
 const CLIENTS: usize = 8;
@@ -44,6 +44,7 @@ async fn what_was_acknowledged_is_in_the_log_once_whoever_is_killed() {
     println!("{repeat}");
     let mut random = StdRng::seed_from_u64(seed);
     let mut stage = Stage::start().await;
+    apply_contract(&stage.clients()).await;
     let mut books = Books::default();
     for round in 0..rounds {
         let fault = FAULTS[round as usize % FAULTS.len()];
@@ -140,7 +141,7 @@ impl Books {
 
     /// An event after which nothing of the round can come.
     async fn mark_the_end(&mut self, clients: &Clients, round: u64) -> i64 {
-        let end = event(format!("end {round}"), 0, true);
+        let end = event(format!("end {round}"), 0);
         self.sent.insert(("auditor".to_owned(), end.message_id.clone()), 0);
         let response = ingest(clients, "auditor", vec![end]).await.expect("the service is back");
         response.results[0].position

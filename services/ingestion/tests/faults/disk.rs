@@ -72,7 +72,7 @@ fn batch(number: i64) -> Vec<pb::Event> {
             let filler: String =
                 (0..40).map(|_| format!("{:016x}", rand::random::<u64>())).collect();
             let filler = pb::Value { kind: Some(pb::value::Kind::StringValue(filler)) };
-            let mut event = event(format!("{number}/{at}"), number * EVENTS + at, true);
+            let mut event = event(format!("{number}/{at}"), number * EVENTS + at);
             event.properties.insert("filler".to_owned(), filler);
             event
         })

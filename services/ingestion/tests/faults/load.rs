@@ -25,7 +25,7 @@ pub struct Ledger {
     pub sent: BTreeMap<Key, i64>,
     /// Positions that were acknowledged.
     pub acknowledged: BTreeMap<Key, i64>,
-    /// Events without an actor: acknowledged as quarantined.
+    /// Events that break their contract: acknowledged as quarantined.
     pub quarantined: BTreeSet<Key>,
     /// Calls that failed, by what they said.
     pub failures: BTreeMap<String, usize>,
@@ -141,15 +141,16 @@ impl Client {
         result: &pb::EventResult,
         ledger: &mut Ledger,
     ) -> bool {
-        let nobody = event.user_id.is_empty();
+        let (broken, nobody) = (event.name == BROKEN, event.user_id.is_empty());
         match result.outcome() {
             EventOutcome::Retry => return false,
-            EventOutcome::Quarantined if nobody => _ = ledger.quarantined.insert(key),
-            EventOutcome::Duplicate if nobody => {
+            EventOutcome::Rejected if nobody => {}
+            EventOutcome::Quarantined if broken => _ = ledger.quarantined.insert(key),
+            EventOutcome::Duplicate if broken => {
                 assert_eq!(result.reason, "already_quarantined", "{result:?}");
                 ledger.quarantined.insert(key);
             }
-            EventOutcome::Accepted | EventOutcome::Duplicate if !nobody => {
+            EventOutcome::Accepted | EventOutcome::Duplicate if !broken && !nobody => {
                 ledger.acknowledge(key, result.position);
             }
             _ => panic!("{key:?} was answered {result:?}"),
@@ -163,18 +164,41 @@ impl Client {
         (0..random.random_range(1..40))
             .map(|number: i64| {
                 let number = batch as i64 * 1_000 + number;
-                let nobody = random.random_bool(0.05);
-                event(format!("{}/{number}", self.round), number, !nobody)
+                let mut event = event(format!("{}/{number}", self.round), number);
+                match random.random_range(0..20) {
+                    0 => event.name = BROKEN.to_owned(),
+                    1 => event.user_id.clear(),
+                    _ => {}
+                }
+                event
             })
             .collect()
     }
 }
 
-/// An event that carries its number twice, and somebody or nobody as its actor.
-pub fn event(message_id: String, number: i64, actor: bool) -> pb::Event {
+/// Name of the events that break their contract.
+pub const BROKEN: &str = "Broken";
+
+/// The contract that no event fulfils.
+pub async fn apply_contract(clients: &Clients) {
+    let contract = pb::Contract {
+        name: BROKEN.to_owned(),
+        schema_version: "1-0-0".to_owned(),
+        json_schema: r#"{"type": "object", "required": ["what is never sent"]}"#.to_owned(),
+        mode: pb::ContractMode::Quarantine.into(),
+        owner: "tests".to_owned(),
+        description: "An event that waits in quarantine".to_owned(),
+        ..pb::Contract::default()
+    };
+    let request = pb::ApplyContractRequest { contract: Some(contract), ..Default::default() };
+    clients.ingestion().apply_contract(request).await.expect("a contract");
+}
+
+/// An event that carries its number twice.
+pub fn event(message_id: String, number: i64) -> pb::Event {
     let value = pb::Value { kind: Some(pb::value::Kind::IntValue(number)) };
     pb::Event {
-        user_id: if actor { format!("user {}", number % 97) } else { String::new() },
+        user_id: format!("user {}", number % 97),
         message_id,
         name: "Sent".to_owned(),
         occurred_time: Some(prost_types::Timestamp { seconds: 1_770_000_000 + number, nanos: 0 }),

@@ -20,7 +20,7 @@ fn large_batch(number: i64) -> Vec<pb::Event> {
     let filler = pb::Value { kind: Some(pb::value::Kind::StringValue("x".repeat(10_000))) };
     (0..100)
         .map(|at| {
-            let mut event = event(format!("{number}/{at}"), at, true);
+            let mut event = event(format!("{number}/{at}"), at);
             event.properties.insert("filler".to_owned(), filler.clone());
             event
         })
@@ -31,9 +31,7 @@ fn large_batch(number: i64) -> Vec<pb::Event> {
 async fn while_the_database_stands_still_what_waits_is_bounded_and_the_rest_is_refused() {
     const REQUESTS: usize = 40;
     let stage = Stage::start_with(&[("NORTHSTAR_INGESTION_QUEUE_MEBIBYTES", "8")]).await;
-    ingest(&stage.clients(), "web", vec![event("first".to_owned(), 0, true)])
-        .await
-        .expect("an answer");
+    ingest(&stage.clients(), "web", vec![event("first".to_owned(), 0)]).await.expect("an answer");
     stage.signal_postgres("STOP");
     let refused = Arc::new(AtomicUsize::new(0));
     let requests: Vec<_> = (0..REQUESTS)
@@ -100,7 +98,7 @@ async fn producers_that_never_stop_and_never_listen_do_not_hold_up_others() {
                 let _answers = answers.expect("a stream");
                 for sequence in 1.. {
                     let events = (0..50)
-                        .map(|at| event(format!("{sequence}/{at}"), sequence * 50 + at, true))
+                        .map(|at| event(format!("{sequence}/{at}"), sequence * 50 + at))
                         .collect();
                     let source = format!("flood {number}");
                     let request = pb::StreamEventsRequest { sequence, source, events };
@@ -117,7 +115,7 @@ async fn producers_that_never_stop_and_never_listen_do_not_hold_up_others() {
         stage.clients().ingestion().subscribe(group).await.expect("a subscription").into_inner()
     };
     for number in 0..30 {
-        let sent = event(number.to_string(), number, true);
+        let sent = event(number.to_string(), number);
         let response =
             ingest(&stage.clients(), "web", vec![sent.clone()]).await.expect("an answer");
         assert_eq!(response.results[0].outcome(), EventOutcome::Accepted);
