@@ -35,6 +35,12 @@ Start here:
   northstar demo     watch the whole job on a simulated company
   northstar up       start the suite; other commands then find it by themselves
 
+Services at addresses of their own, as on Kubernetes (every variable is a flag, too):
+  export NORTHSTAR_INGESTION_URL=http://localhost:50051 NORTHSTAR_METRICS_URL=http://localhost:50052 \
+         NORTHSTAR_EXPERIMENTS_URL=http://localhost:50053 NORTHSTAR_APPROVALS_URL=http://localhost:50054 \
+         NORTHSTAR_AUTOMATIONS_URL=http://localhost:50055 NORTHSTAR_API_KEY=ns_...
+  northstar scorecard
+
 Exit codes: 0 ok, 1 failure, 2 usage, 64 configuration.")]
 struct Northstar {
     #[command(flatten)]

@@ -105,9 +105,10 @@ pub fn code(reason: ErrorReason) -> Code {
             Code::InvalidArgument
         }
         ErrorReason::Unauthenticated => Code::Unauthenticated,
-        ErrorReason::RoleRequired | ErrorReason::WrongProject | ErrorReason::AuthorMayNotDecide => {
-            Code::PermissionDenied
-        }
+        ErrorReason::RoleRequired
+        | ErrorReason::WrongProject
+        | ErrorReason::AuthorMayNotDecide
+        | ErrorReason::PersonRequired => Code::PermissionDenied,
         ErrorReason::NotFound => Code::NotFound,
         ErrorReason::RequestIdReused => Code::AlreadyExists,
         ErrorReason::EtagMismatch => Code::Aborted,

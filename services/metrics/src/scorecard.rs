@@ -80,7 +80,7 @@ fn judge(stored: Stored<Kpi>, evaluation_time: DateTime<Utc>) -> Result<Judged> 
         table: "metrics.definitions",
         column: "document",
         row: format!("kpi {}", stored.name),
-        value: violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+        value: violations.to_string(),
     })?;
     let window = evaluation_window(evaluation_time, charter.window_days, charter.zone)
         .map_err(|error| Error::field("evaluation_time", error.to_string()))?;

@@ -66,16 +66,16 @@ impl Spec {
     pub fn violations(&self, name: &str) -> Vec<Violation> {
         let mut found = match self {
             Self::Contract(spec) => return spec.violations(name),
-            Self::Pillar(spec) => spec.violations(),
-            Self::Metric(spec) => spec.violations(),
-            Self::Kpi(spec) => spec.violations(),
-            Self::Policy(spec) => spec.violations().as_slice().to_vec(),
+            Self::Pillar(spec) => spec.violations().into_iter().collect(),
+            Self::Metric(spec) => spec.violations().into_iter().collect(),
+            Self::Kpi(spec) => spec.violations().into_iter().collect::<Vec<_>>(),
+            Self::Policy(spec) => spec.violations().into_iter().collect(),
             Self::Automation(spec) => {
                 let checked =
                     northstar_domain::automation::Definition::check(name, spec.clone(), Utc::now());
-                return checked.err().map(|found| found.as_slice().to_vec()).unwrap_or_default();
+                return checked.err().unwrap_or_default().into_iter().collect();
             }
-            Self::Experiment(spec) => spec.violations().as_slice().to_vec(),
+            Self::Experiment(spec) => spec.violations().into_iter().collect(),
         };
         if let Err(error) = name.parse::<northstar_domain::ResourceName>() {
             found.insert(0, Violation::new("metadata.name", error.to_string()));
@@ -279,7 +279,7 @@ calls! {
     },
     from |message| {
         let policy = northstar_approvals::convert::policy_from_proto(message);
-        Ok(policy.map_err(|found| unreadable(found.as_slice().to_vec()))?.spec)
+        Ok(policy.map_err(unreadable)?.spec)
     },
     state |_| String::new(),
 }
@@ -301,7 +301,7 @@ calls! {
     },
     from |message| {
         let read = northstar_experiments::convert::experiment_from_proto(message);
-        Ok(read.map_err(|found| unreadable(found.as_slice().to_vec()))?.1)
+        Ok(read.map_err(unreadable)?.1)
     },
     state |message| lower(message.state().as_str_name(), "EXPERIMENT_STATE_"),
 }
@@ -312,7 +312,7 @@ fn lower(name: &str, prefix: &str) -> String {
 }
 
 /// The service sent a definition that this program cannot read: it is newer.
-fn unreadable(violations: Vec<Violation>) -> anyhow::Error {
-    let texts: Vec<_> = violations.iter().map(ToString::to_string).collect();
+fn unreadable(violations: impl IntoIterator<Item = Violation>) -> anyhow::Error {
+    let texts: Vec<_> = violations.into_iter().map(|violation| violation.to_string()).collect();
     anyhow::anyhow!("the definition cannot be read by this version: {}", texts.join("; "))
 }

@@ -3,4 +3,5 @@
 mod analyze;
 mod datasets;
 mod import;
+mod readme;
 mod suite;
