@@ -2,7 +2,7 @@
 //! running suite: without a key, with every role that may not, with one that
 //! may.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut};
 use northstar_domain::Role;
@@ -72,6 +72,33 @@ const CASES: &[(&str, Role)] = &[
     ("metrics.v1.MetricsService/QueryVariantStatistics", Role::Viewer),
 ];
 
+/// The same for the services of other people's contracts that we serve.
+const FOREIGN_CASES: &[(&str, Role)] = &[
+    ("opentelemetry.proto.collector.logs.v1.LogsService/Export", Role::Ingest),
+    ("opentelemetry.proto.collector.metrics.v1.MetricsService/Export", Role::Ingest),
+    ("opentelemetry.proto.collector.trace.v1.TraceService/Export", Role::Ingest),
+];
+
+/// Path and role of every case.
+fn cases() -> impl Iterator<Item = (String, Role)> {
+    let own = CASES.iter().map(|(method, role)| (format!("/northstar.{method}"), *role));
+    let foreign = FOREIGN_CASES.iter().map(|(method, role)| (format!("/{method}"), *role));
+    own.chain(foreign)
+}
+
+#[test]
+fn every_foreign_rpc_has_an_authorisation_case() {
+    let (expected, listed): (BTreeSet<_>, BTreeSet<_>) = (
+        northstar_server::access::TABLE
+            .iter()
+            .map(|(path, _)| (*path).to_owned())
+            .filter(|path| !path.starts_with("/northstar.") && !path.starts_with("/grpc."))
+            .collect(),
+        FOREIGN_CASES.iter().map(|(method, _)| format!("/{method}")).collect(),
+    );
+    assert_eq!(listed, expected);
+}
+
 #[test]
 fn every_rpc_has_an_authorisation_case() {
     let mut cases: Vec<_> =
@@ -95,8 +122,7 @@ async fn every_rpc_refuses_who_may_not_call_it() {
         .expect("the suite answers");
 
     let mut wrong = Vec::new();
-    for (method, required) in CASES {
-        let path = format!("/northstar.{method}");
+    for (path, required) in cases() {
         let mut expect = |who: &str, found: Code, right: bool| {
             if !right {
                 wrong.push(format!("{path} answers {found:?} to {who}"));
@@ -109,7 +135,7 @@ async fn every_rpc_refuses_who_may_not_call_it() {
         for (role, key) in &keys {
             let code = call(&channel, &path, Some(key)).await;
             let refused = matches!(code, Code::PermissionDenied | Code::Unauthenticated);
-            expect(role.as_str(), code, refused != role.allows(*required));
+            expect(role.as_str(), code, refused != role.allows(required));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

@@ -47,6 +47,8 @@ pub enum Reason {
     SchemaViolation,
     /// Its message id was used before with another body.
     IdConflict,
+    /// It came in another protocol, and could not be read as an event.
+    Malformed,
     /// The same body already waits in quarantine.
     AlreadyQuarantined,
     /// A record that is no event does not say why in `lower_snake_case`.
@@ -71,6 +73,7 @@ impl Reason {
             Self::PropertiesTooDeep => "properties_too_deep",
             Self::SchemaViolation => "schema_violation",
             Self::IdConflict => "id_conflict",
+            Self::Malformed => "malformed",
             Self::AlreadyQuarantined => "already_quarantined",
             Self::InvalidReason => "invalid_reason",
             Self::Unavailable => "unavailable",

@@ -66,6 +66,9 @@ pub const TABLE: &[(&str, Role)] = &[
     ("/northstar.automations.v1.AutomationsService/ListRuns", Role::Viewer),
     ("/northstar.automations.v1.AutomationsService/RedriveRuns", Role::Operator),
     ("/northstar.automations.v1.AutomationsService/MeasureLift", Role::Viewer),
+    ("/opentelemetry.proto.collector.trace.v1.TraceService/Export", Role::Ingest),
+    ("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", Role::Ingest),
+    ("/opentelemetry.proto.collector.logs.v1.LogsService/Export", Role::Ingest),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Role::Viewer),
 ];
 

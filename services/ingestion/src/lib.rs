@@ -1,12 +1,14 @@
 #![doc = include_str!("../README.md")]
 
 mod apply_contract;
+mod arrivals;
 mod batch;
 mod config;
 mod contracts;
 pub mod convert;
 mod error;
 mod links;
+mod otlp;
 mod plan;
 mod service;
 mod sources;
@@ -47,10 +49,12 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         contracts,
         shutdown: context.shutdown,
     };
+    let otlp = otlp::Otlp::new(ingestion.clone());
     let server =
         IngestionServiceServer::new(ingestion).max_decoding_message_size(context.max_message_bytes);
-    Ok(Service::new("ingestion")
-        .grpc(server)
+    let service = Service::new("ingestion").grpc(server);
+    Ok(otlp
+        .serve_grpc(service, context.max_message_bytes)
         .worker("log-writer", writing)
         .worker("contract-follower", following)
         .pool(pool))

@@ -5,6 +5,7 @@
 mod contracts;
 mod identity;
 mod ingest;
+mod otlp;
 mod outage;
 mod positions;
 mod quarantine;
