@@ -204,7 +204,7 @@ impl Ingestion {
         Ok(Origin { project, source, received_at })
     }
 
-    async fn ingest(
+    pub(crate) async fn ingest(
         &self,
         project: ProjectId,
         source: &str,
