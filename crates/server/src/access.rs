@@ -21,6 +21,12 @@ pub const TABLE: &[(&str, Role)] = &[
     ("/northstar.ingestion.v1.IngestionService/ApplyContract", Role::Analyst),
     ("/northstar.ingestion.v1.IngestionService/GetContract", Role::Viewer),
     ("/northstar.ingestion.v1.IngestionService/ListContracts", Role::Viewer),
+    ("/northstar.ingestion.v1.WebhookSourcesService/ApplyWebhookSource", Role::Analyst),
+    ("/northstar.ingestion.v1.WebhookSourcesService/GetWebhookSource", Role::Viewer),
+    ("/northstar.ingestion.v1.WebhookSourcesService/ListWebhookSources", Role::Viewer),
+    ("/northstar.ingestion.v1.WebhookSourcesService/DeleteWebhookSource", Role::Analyst),
+    // Whoever sets a secret can send in the source's name.
+    ("/northstar.ingestion.v1.WebhookSourcesService/SetWebhookSecret", Role::Admin),
     ("/northstar.metrics.v1.MetricsService/ApplyPillar", Role::Analyst),
     ("/northstar.metrics.v1.MetricsService/GetPillar", Role::Viewer),
     ("/northstar.metrics.v1.MetricsService/ListPillars", Role::Viewer),

@@ -11,10 +11,12 @@ mod events;
 mod links;
 mod otlp;
 mod plan;
+pub mod presets;
 mod service;
 mod sources;
 mod subscribe;
 mod transaction;
+mod webhooks;
 mod writer;
 
 use northstar_proto::ingestion::v1::ingestion_service_server::IngestionServiceServer;
@@ -31,8 +33,9 @@ const WRITER_CONNECTIONS: u32 = 1;
 /// of contracts. Must be called within a Tokio runtime.
 ///
 /// # Errors
-/// When Postgres cannot be reached.
+/// When Postgres cannot be reached, or the configuration cannot be used.
 pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> {
+    let sealing_key = config.sealing_key()?;
     let pool = connect(&context.database_url, context.connections, Area::Ingestion).await?;
     let writer_pool = connect(&context.database_url, WRITER_CONNECTIONS, Area::Ingestion).await?;
     let (writer, writing) = writer::Writer::new(
@@ -51,9 +54,10 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         shutdown: context.shutdown,
     };
     let otlp = otlp::Otlp::new(ingestion.clone());
+    let webhooks = webhooks::Webhooks::new(ingestion.clone(), sealing_key);
     let server =
         IngestionServiceServer::new(ingestion).max_decoding_message_size(context.max_message_bytes);
-    let service = Service::new("ingestion").grpc(server);
+    let service = Service::new("ingestion").grpc(server).grpc(webhooks::server(webhooks));
     Ok(otlp
         .serve_grpc(service, context.max_message_bytes)
         .worker("log-writer", writing)

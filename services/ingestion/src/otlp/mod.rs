@@ -24,18 +24,20 @@
 mod answer;
 mod attributes;
 mod grpc;
+// mod http;
 mod logs;
 mod metrics;
 mod origin;
 mod traces;
 
 pub(crate) use grpc::Otlp;
-
-use std::fmt::Debug;
+// pub(crate) use http::door;
 
 use northstar_proto::ingestion::v1 as pb;
 use northstar_server::Caller;
 use prost::Message;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::arrivals::{Arrival, Raw};
 use crate::error::Error;
@@ -46,9 +48,9 @@ use self::answer::{Rejected, rejected};
 /// One of OTLP's three signals.
 pub(super) trait Signal {
     /// An export request.
-    type Request: Message + Default + 'static;
+    type Request: Message + Default + DeserializeOwned + 'static;
     /// Its answer.
-    type Response: Message + Default + Debug;
+    type Response: Message + Default + PartialEq + Serialize;
     /// What a request holds, in the plural, as answers call it.
     const RECORDS: &'static str;
 
