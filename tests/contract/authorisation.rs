@@ -5,8 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut};
+use http::StatusCode;
 use northstar_domain::Role;
+use northstar_server::access::{self, DoorAccess};
 use northstar_tests::Suite;
+use northstar_tests::http::Http;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Request, Status};
 
@@ -102,6 +105,79 @@ fn every_foreign_rpc_has_an_authorisation_case() {
         FOREIGN_CASES.iter().map(|(method, _)| format!("/{method}")).collect(),
     );
     assert_eq!(listed, expected);
+}
+
+/// The same for HTTP routes that ask for a key.
+const DOORS: &[(&str, Role)] = &[
+    ("GET /sourceConfig", Role::Ingest),
+    ("GET /sourceConfig/", Role::Ingest),
+    ("GET /v1/projects/{write_key}/settings", Role::Ingest),
+    ("POST /beacon/v1/batch", Role::Ingest),
+    ("POST /v1/a", Role::Ingest),
+    ("POST /v1/alias", Role::Ingest),
+    ("POST /v1/b", Role::Ingest),
+    ("POST /v1/batch", Role::Ingest),
+    ("POST /v1/cloudevents", Role::Ingest),
+    ("POST /v1/g", Role::Ingest),
+    ("POST /v1/group", Role::Ingest),
+    ("POST /v1/i", Role::Ingest),
+    ("POST /v1/identify", Role::Ingest),
+    ("POST /v1/import", Role::Ingest),
+    ("POST /v1/logs", Role::Ingest),
+    ("POST /v1/metrics", Role::Ingest),
+    ("POST /v1/p", Role::Ingest),
+    ("POST /v1/page", Role::Ingest),
+    ("POST /v1/s", Role::Ingest),
+    ("POST /v1/screen", Role::Ingest),
+    ("POST /v1/t", Role::Ingest),
+    ("POST /v1/traces", Role::Ingest),
+    ("POST /v1/track", Role::Ingest),
+];
+
+#[test]
+fn every_door_has_an_authorisation_case() {
+    let mut routes: Vec<_> = access::DOORS
+        .iter()
+        .filter(|(_, access)| *access != DoorAccess::Own)
+        .map(|(route, _)| *route)
+        .collect();
+    routes.sort_unstable();
+    let cases: Vec<_> = DOORS.iter().map(|(route, _)| *route).collect();
+    assert_eq!(cases, routes);
+}
+
+#[tokio::test]
+async fn every_door_refuses_who_may_not_come_in() {
+    let suite = Suite::start().await;
+    let http = Http::of(&suite);
+    let mut wrong = Vec::new();
+    let mut keys = vec![(None, "nobody".to_owned()), (None, "ns_admin_unknown".to_owned())];
+    for role in Role::ALL {
+        keys.push((Some(role), suite.key(role.as_str(), role).await));
+    }
+    for (route, required) in DOORS {
+        let (method, path) = route.split_once(' ').expect("a method and a path");
+        for (role, key) in &keys {
+            let path = path.replace("{write_key}", key);
+            let authorization = format!("Bearer {key}");
+            let mut headers = vec![("authorization", authorization.as_str())];
+            if key == "nobody" {
+                headers.clear();
+            }
+            let method = method.parse().expect("a method");
+            let answer = http.send(method, &path, &headers, "").await.status;
+            let right = match role {
+                None => answer == StatusCode::UNAUTHORIZED,
+                // Without a body it may be refused for other reasons.
+                Some(role) => (answer == StatusCode::FORBIDDEN) != role.allows(*required),
+            };
+            if !right || answer == StatusCode::NOT_FOUND {
+                wrong.push(format!("{route} answers {answer} to {role:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    suite.stop().await;
 }
 
 #[test]

@@ -123,7 +123,7 @@ impl<R: Raw> Events for Arrivals<R> {
 
 /// Whether the fault says that something is no event, whatever its name and
 /// whoever it is about.
-fn is_of_form(reason: Reason) -> bool {
+pub(crate) fn is_of_form(reason: Reason) -> bool {
     matches!(
         reason,
         Reason::MissingMessageId

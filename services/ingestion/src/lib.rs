@@ -6,6 +6,7 @@ mod batch;
 mod config;
 mod contracts;
 pub mod convert;
+mod doors;
 mod error;
 mod events;
 mod links;
@@ -53,12 +54,15 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         contracts,
         shutdown: context.shutdown,
     };
-    let otlp = otlp::Otlp::new(ingestion.clone());
     let webhooks = webhooks::Webhooks::new(ingestion.clone(), sealing_key);
-    let server =
-        IngestionServiceServer::new(ingestion).max_decoding_message_size(context.max_message_bytes);
-    let service = Service::new("ingestion").grpc(server).grpc(webhooks::server(webhooks));
-    Ok(otlp
+    let server = IngestionServiceServer::new(ingestion.clone())
+        .max_decoding_message_size(context.max_message_bytes);
+    let service = doors::hang(Service::new("ingestion"), &ingestion)
+        .door(otlp::door(ingestion.clone()))
+        .door(webhooks::door(webhooks.clone()))
+        .grpc(server)
+        .grpc(webhooks::server(webhooks));
+    Ok(otlp::Otlp::new(ingestion)
         .serve_grpc(service, context.max_message_bytes)
         .worker("log-writer", writing)
         .worker("contract-follower", following)

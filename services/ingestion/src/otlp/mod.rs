@@ -24,14 +24,14 @@
 mod answer;
 mod attributes;
 mod grpc;
-// mod http;
+mod http;
 mod logs;
 mod metrics;
 mod origin;
 mod traces;
 
 pub(crate) use grpc::Otlp;
-// pub(crate) use http::door;
+pub(crate) use http::door;
 
 use northstar_proto::ingestion::v1 as pb;
 use northstar_server::Caller;

@@ -6,7 +6,7 @@
 //! ([`northstar_domain::webhook`]) and written like any event; what no rule can
 //! read is kept whole in quarantine, and answered with the reason.
 
-// mod door;
+mod door;
 mod secrets;
 mod service;
 mod signature;
@@ -26,7 +26,7 @@ use crate::service::Ingestion;
 
 pub use secrets::SealingKey;
 
-// pub(crate) use door::door;
+pub(crate) use door::door;
 pub(crate) use service::server;
 
 /// How long a source is believed to be what it was: as long as a change made by
