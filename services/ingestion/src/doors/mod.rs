@@ -8,7 +8,7 @@ mod time;
 use std::borrow::Cow;
 
 use northstar_domain::event::{
-    Fault, MAX_BATCH_EVENTS, MAX_ID_BYTES, MAX_PROPERTIES_BYTES, Reason, check_message_id,
+    Fault, MAX_BATCH_EVENTS, MAX_ID_BYTES, MAX_PROPERTIES_BYTES, check_message_id,
 };
 use northstar_proto::ingestion::v1 as pb;
 use northstar_server::{Caller, Service};
