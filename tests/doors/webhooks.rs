@@ -30,7 +30,7 @@ fn signed(preset: &str, secret: &str, body: &[u8], now: DateTime<Utc>) -> Vec<(S
         "hubspot-deals" => {
             let time = now.timestamp_millis().to_string();
             let url = b"https://northstar.example.com/v1/webhooks/default/hubspot-deals";
-            let signature = sha256(secret, &[b"POST", url, body, time.as_bytes()]);
+            let signature = sha256(secret, &[b"POST".as_slice(), url, body, time.as_bytes()]);
             vec![
                 ("x-hubspot-request-timestamp", time),
                 ("x-hubspot-signature-v3", STANDARD.encode(signature)),

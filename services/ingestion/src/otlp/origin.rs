@@ -39,7 +39,7 @@ impl Origin {
         scope_schema_url: String,
     ) -> Self {
         let attributes: &[KeyValue] =
-            resource.as_ref().map_or(&[], |resource| &resource.attributes);
+            resource.as_ref().map_or(&[][..], |resource| resource.attributes.as_slice());
         let service = find_text(attributes, "service.name").unwrap_or(UNKNOWN_SERVICE).to_owned();
         let subject = match find_text(attributes, "service.namespace") {
             Some(namespace) => format!("service:{namespace}/{service}"),

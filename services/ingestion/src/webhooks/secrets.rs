@@ -50,7 +50,7 @@ pub(super) fn seal(
     secret: &str,
 ) -> Option<Vec<u8>> {
     let Some(SealingKey(key)) = key else {
-        return Some([&[PLAIN], secret.as_bytes()].concat());
+        return Some([&[PLAIN][..], secret.as_bytes()].concat());
     };
     // Secrets are set by people, so random nonces of 96 bits do not meet.
     let mut nonce = [0; NONCE_LEN];
@@ -58,7 +58,7 @@ pub(super) fn seal(
     let mut text = secret.as_bytes().to_vec();
     let aad = Aad::from(owner(project, source));
     key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut text).ok()?;
-    Some([&[SEALED], nonce.as_slice(), text.as_slice()].concat())
+    Some([&[SEALED][..], nonce.as_slice(), text.as_slice()].concat())
 }
 
 /// A stored secret; `None` when it is sealed with another key, or not what was

@@ -65,7 +65,7 @@ pub(super) fn verify(
                 let encoded = secret.strip_prefix("whsec_");
                 encoded.and_then(base64).unwrap_or_else(|| secret.as_bytes().to_vec())
             });
-            let parts = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body];
+            let parts: [&[u8]; 5] = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body];
             any_matches(hmac::HMAC_SHA256, keys, &parts, &candidates)
         }
         Signature::Stripe { tolerance } => {
@@ -80,7 +80,7 @@ pub(super) fn verify(
                 .filter(|(name, _)| *name == "v1")
                 .filter_map(|(_, value)| hex::decode(value).ok())
                 .collect();
-            let parts = [timestamp.as_bytes(), b".", body];
+            let parts: [&[u8]; 3] = [timestamp.as_bytes(), b".", body];
             any_matches(hmac::HMAC_SHA256, plain(secrets), &parts, &candidates)
         }
         Signature::Zendesk { tolerance } => {
@@ -103,7 +103,7 @@ pub(super) fn verify(
             fresh(sent, now, *tolerance)?;
             let candidates: Vec<_> =
                 base64(header("x-hubspot-signature-v3")?).into_iter().collect();
-            let parts = [b"POST", url.as_bytes(), body, timestamp.as_bytes()];
+            let parts: [&[u8]; 4] = [b"POST", url.as_bytes(), body, timestamp.as_bytes()];
             any_matches(hmac::HMAC_SHA256, plain(secrets), &parts, &candidates)
         }
         Signature::Hmac { header: name, digest, encoding, prefix } => {
