@@ -289,6 +289,7 @@ impl VariableResolver for Facts<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -415,6 +416,35 @@ mod tests {
         assert_eq!(deals.items(&json!({})).unwrap_err().reason, "missing_items");
         let long = Json::Array(vec![Json::Null; MAX_ITEMS + 1]);
         assert_eq!(deals.items(&long).unwrap_err().reason, "too_many_items");
+    }
+
+    fn any_json() -> impl Strategy<Value = Json> {
+        let leaf = prop_oneof![
+            Just(Json::Null),
+            any::<bool>().prop_map(Json::from),
+            any::<i64>().prop_map(Json::from),
+            any::<f64>().prop_map(Json::from),
+            "\\PC{0,8}".prop_map(Json::from),
+        ];
+        leaf.prop_recursive(5, 40, 6, |inner| {
+            // The names that the rules look for, so that they find something.
+            let name = prop::sample::select(vec!["id", "type", "at", "ticket", "custom", "x.y"]);
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Json::from),
+                prop::collection::vec((name, inner), 0..6).prop_map(|fields| {
+                    Json::Object(fields.into_iter().map(|(n, v)| (n.to_owned(), v)).collect())
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_payload_is_read_or_says_why_not(body in any_json()) {
+            if let Err(unread) = read(&tickets(), &body) {
+                prop_assert!(!unread.reason.is_empty() && !unread.message.is_empty());
+            }
+        }
     }
 
     #[test]
