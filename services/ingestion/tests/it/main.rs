@@ -13,3 +13,4 @@ mod rights;
 mod stream;
 mod subscribe;
 mod suite;
+mod webhook_sources;
