@@ -270,9 +270,7 @@ fn to_json(value: Value) -> Option<serde_json::Value> {
         Value::UInt(value) => value.into(),
         Value::Float(value) => serde_json::Number::from_f64(value)?.into(),
         Value::String(text) => text.as_str().into(),
-        Value::Timestamp(time) => {
-            time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true).into()
-        }
+        Value::Timestamp(time) => time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true).into(),
         Value::List(values) => {
             Json::Array(values.iter().cloned().map(to_json).collect::<Option<_>>()?)
         }

@@ -83,11 +83,9 @@ impl<R: Raw> Events for Arrivals<R> {
             properties.clear();
             take(match &arrival.event {
                 Ok(event) => view(event, &mut properties),
-                Err(misfit) => Err(Fault::new(
-                    Reason::Malformed,
-                    misfit.field.clone(),
-                    misfit.message.clone(),
-                )),
+                Err(misfit) => {
+                    Err(Fault::new(Reason::Malformed, misfit.field.clone(), misfit.message.clone()))
+                }
             });
         }
     }

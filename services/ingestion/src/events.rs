@@ -49,7 +49,10 @@ impl Events for Vec<pb::Event> {
 }
 
 /// An event as the domain sees it; its properties are written to `properties`.
-pub(crate) fn view<'a>(event: &'a pb::Event, properties: &'a mut Vec<u8>) -> Result<Event<'a>, Fault> {
+pub(crate) fn view<'a>(
+    event: &'a pb::Event,
+    properties: &'a mut Vec<u8>,
+) -> Result<Event<'a>, Fault> {
     let occurred = event.occurred_time.as_ref().ok_or_else(missing_occurred_time)?;
     let occurred_at = time("occurred_time", occurred)?;
     let sent_at = event.sent_time.as_ref().map(|sent| time("sent_time", sent)).transpose()?;

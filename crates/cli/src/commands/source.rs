@@ -203,16 +203,15 @@ fn try_out(document: &Path, payload: &Path, json: bool) -> anyhow::Result<()> {
         Spec::WebhookSource(spec) => Some((document, spec)),
         _ => None,
     });
-    let (source, spec) = sources
-        .next()
-        .with_context(|| format!("{} holds no WebhookSource", document.display()))?;
+    let (source, spec) =
+        sources.next().with_context(|| format!("{} holds no WebhookSource", document.display()))?;
     ensure!(sources.next().is_none(), "{} holds several sources", document.display());
     let violations = source.violations();
     if let Some(violation) = violations.first() {
         bail!("{}: {violation}", source.title());
     }
-    let bytes = std::fs::read(payload)
-        .with_context(|| format!("{} cannot be read", payload.display()))?;
+    let bytes =
+        std::fs::read(payload).with_context(|| format!("{} cannot be read", payload.display()))?;
     let body: Value = serde_json::from_slice(&bytes)
         .with_context(|| format!("{} is no JSON", payload.display()))?;
     let items = tell(&spec.mapping, &body);

@@ -15,8 +15,7 @@ pub(super) async fn apply(
     spec: &WebhookSourceSpec,
     mode: Mode,
 ) -> anyhow::Result<()> {
-    let source =
-        pb::WebhookSource { etag: etag.to_owned(), ..webhook_source_to_proto(name, spec) };
+    let source = pb::WebhookSource { etag: etag.to_owned(), ..webhook_source_to_proto(name, spec) };
     let request = pb::ApplyWebhookSourceRequest {
         webhook_source: Some(source),
         validate_only: mode == Mode::Check,

@@ -81,22 +81,13 @@ impl Mapping {
     ///
     /// # Errors
     /// When no rule is for it, or the rule does not find what an event needs.
-    pub fn read(
-        &self,
-        body: &Json,
-        item: &Json,
-        headers: &Headers,
-    ) -> Result<Mapped, Unreadable> {
-        let facts = Facts {
-            body,
-            item,
-            headers,
-            whole_body: OnceLock::new(),
-            whole_item: OnceLock::new(),
-        };
-        let rule = self.rules.iter().find(|rule| rule.when.0.holds_for(&facts)).ok_or_else(|| {
-            Unreadable::new("no_rule_matches", "rules", "no rule of the source is for it")
-        })?;
+    pub fn read(&self, body: &Json, item: &Json, headers: &Headers) -> Result<Mapped, Unreadable> {
+        let facts =
+            Facts { body, item, headers, whole_body: OnceLock::new(), whole_item: OnceLock::new() };
+        let rule =
+            self.rules.iter().find(|rule| rule.when.0.holds_for(&facts)).ok_or_else(|| {
+                Unreadable::new("no_rule_matches", "rules", "no rule of the source is for it")
+            })?;
         if rule.ignore {
             return Ok(Mapped::Ignored);
         }
@@ -266,9 +257,10 @@ impl VariableResolver for Facts<'_> {
                 return Some(CowVal::Owned(Box::new(CelMap::from(fields))));
             }
             ("headers", Some(name)) => {
-                return self.headers.get(name).map(|value| {
-                    CowVal::owned(CelString::from(value.as_str()))
-                });
+                return self
+                    .headers
+                    .get(name)
+                    .map(|value| CowVal::owned(CelString::from(value.as_str())));
             }
             ("body", _) => (self.body, &self.whole_body),
             ("item", _) => (self.item, &self.whole_item),
@@ -494,8 +486,12 @@ mod tests {
             json!({"evnt": "/a"}),
             json!({"occurred_time": {"from": "/a", "format": "stardate"}}),
         ] {
-            let document = json!({"owner": "a", "signature": {"scheme": "none"}, "rules": [refused]});
-            assert!(serde_json::from_value::<WebhookSourceSpec>(document.clone()).is_err(), "{document}");
+            let document =
+                json!({"owner": "a", "signature": {"scheme": "none"}, "rules": [refused]});
+            assert!(
+                serde_json::from_value::<WebhookSourceSpec>(document.clone()).is_err(),
+                "{document}"
+            );
         }
     }
 }

@@ -78,9 +78,8 @@ pub(super) fn is_pointer(text: &str) -> bool {
 
 impl Serialize for Reading {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let one = |name: &str, value: Json| {
-            Json::Object(Map::from_iter([(name.to_owned(), value)]))
-        };
+        let one =
+            |name: &str, value: Json| Json::Object(Map::from_iter([(name.to_owned(), value)]));
         match self {
             Self::Pointer(pointer) => serializer.serialize_str(pointer),
             Self::Expression(expression) => {
@@ -106,9 +105,7 @@ impl TryFrom<Json> for Reading {
                              {value: ..} or a list of these";
         match json {
             Json::String(pointer) if is_pointer(&pointer) => Ok(Self::Pointer(pointer)),
-            Json::String(text) => {
-                Err(format!("{text:?} is no JSON Pointer; {FORMS}"))
-            }
+            Json::String(text) => Err(format!("{text:?} is no JSON Pointer; {FORMS}")),
             Json::Array(choices) => {
                 let choices: Result<_, _> = choices.into_iter().map(Self::try_from).collect();
                 choices.map(Self::First)
@@ -213,8 +210,8 @@ impl<'de> Deserialize<'de> for OccurredTime {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = Json::deserialize(deserializer)?;
         if json.get("from").is_some() {
-            let Long { from, format } =
-                serde_json::from_value(json).map_err(|error| D::Error::custom(error.to_string()))?;
+            let Long { from, format } = serde_json::from_value(json)
+                .map_err(|error| D::Error::custom(error.to_string()))?;
             return Ok(Self { from, format });
         }
         let from = Reading::try_from(json).map_err(D::Error::custom)?;

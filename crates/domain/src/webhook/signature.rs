@@ -19,20 +19,32 @@ pub enum Signature {
     /// (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>).
     StandardWebhooks {
         /// How far the time may lie from ours.
-        #[serde(default = "five_minutes", with = "crate::duration", skip_serializing_if = "is_five_minutes")]
+        #[serde(
+            default = "five_minutes",
+            with = "crate::duration",
+            skip_serializing_if = "is_five_minutes"
+        )]
         tolerance: TimeDelta,
     },
     /// `Stripe-Signature` (<https://docs.stripe.com/webhooks#verify-manually>).
     Stripe {
         /// How far the time may lie from ours.
-        #[serde(default = "five_minutes", with = "crate::duration", skip_serializing_if = "is_five_minutes")]
+        #[serde(
+            default = "five_minutes",
+            with = "crate::duration",
+            skip_serializing_if = "is_five_minutes"
+        )]
         tolerance: TimeDelta,
     },
     /// `X-Zendesk-Webhook-Signature` and its timestamp
     /// (<https://developer.zendesk.com/documentation/webhooks/verifying/>).
     Zendesk {
         /// How far the time may lie from ours.
-        #[serde(default = "five_minutes", with = "crate::duration", skip_serializing_if = "is_five_minutes")]
+        #[serde(
+            default = "five_minutes",
+            with = "crate::duration",
+            skip_serializing_if = "is_five_minutes"
+        )]
         tolerance: TimeDelta,
     },
     /// `X-HubSpot-Signature-v3`, which covers the address as HubSpot calls it
@@ -41,7 +53,11 @@ pub enum Signature {
         /// The address that HubSpot calls, as it stands in its settings.
         url: String,
         /// How far the time may lie from ours.
-        #[serde(default = "five_minutes", with = "crate::duration", skip_serializing_if = "is_five_minutes")]
+        #[serde(
+            default = "five_minutes",
+            with = "crate::duration",
+            skip_serializing_if = "is_five_minutes"
+        )]
         tolerance: TimeDelta,
     },
     /// An HMAC of the body in a header, as GitHub and Intercom send it. It has

@@ -11,22 +11,19 @@ const SPELLED_OUT: usize = 100;
 
 /// What a partial success says.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Rejected {
+pub(crate) struct Rejected {
     /// How many records are not in the log.
-    pub(super) count: i64,
+    pub(crate) count: i64,
     /// `index: outcome, reason (field): message` of each.
-    pub(super) message: String,
+    pub(crate) message: String,
 }
 
 /// The records that are not in the log; `None` when all are. Those in
 /// quarantine count: they are kept, but no question sees them. A client must
 /// not send any of them again.
 pub(super) fn rejected(records: &str, results: &[pb::EventResult]) -> Option<Rejected> {
-    let outside: Vec<_> = results
-        .iter()
-        .enumerate()
-        .filter(|(_, result)| !is_in_the_log(result))
-        .collect();
+    let outside: Vec<_> =
+        results.iter().enumerate().filter(|(_, result)| !is_in_the_log(result)).collect();
     if outside.is_empty() {
         return None;
     }

@@ -77,11 +77,14 @@ fn value_of(attribute: &KeyValue) -> pb::Value {
 
 /// The text of an attribute, if it is one and not empty.
 pub(super) fn find_text<'a>(attributes: &'a [KeyValue], name: &str) -> Option<&'a str> {
-    attributes.iter().find(|attribute| attribute.key == name).and_then(|attribute| {
-        match attribute.value.as_ref()?.value.as_ref()? {
-            Value::StringValue(text) if !text.is_empty() => Some(text.as_str()),
-            _ => None,
-        }
+    attributes.iter().find(|attribute| attribute.key == name).and_then(|attribute| match attribute
+        .value
+        .as_ref()?
+        .value
+        .as_ref()?
+    {
+        Value::StringValue(text) if !text.is_empty() => Some(text.as_str()),
+        _ => None,
     })
 }
 

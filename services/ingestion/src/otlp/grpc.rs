@@ -1,5 +1,6 @@
 //! The collector services of OTLP over gRPC.
 
+use northstar_server::{Service, caller};
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{
     LogsService, LogsServiceServer,
 };
@@ -18,7 +19,6 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
-use northstar_server::{Service, caller};
 use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status};
 

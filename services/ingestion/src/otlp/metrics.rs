@@ -19,9 +19,7 @@ use prost::Message as _;
 
 use super::Signal;
 use super::answer::Rejected;
-use super::attributes::{
-    Ids, Properties, boolean, double, integer, list, object, text, unsigned,
-};
+use super::attributes::{Ids, Properties, boolean, double, integer, list, object, text, unsigned};
 use super::origin::{Origin, Twins, time, time_text};
 use crate::arrivals::{Arrival, Misfit, Raw};
 

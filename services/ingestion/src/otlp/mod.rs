@@ -55,9 +55,8 @@ pub(super) trait Signal {
     const RECORDS: &'static str;
 
     /// The records of a request, in order, and what they become.
-    fn arrivals(
-        request: Self::Request,
-    ) -> impl Iterator<Item = Arrival<impl Raw + 'static>> + Send;
+    fn arrivals(request: Self::Request)
+    -> impl Iterator<Item = Arrival<impl Raw + 'static>> + Send;
 
     /// An answer that says which records are not in the log.
     fn partial_success(rejected: Rejected) -> Self::Response;

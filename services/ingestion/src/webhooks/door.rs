@@ -96,7 +96,9 @@ impl Known {
             .collect();
         verify(signature, headers, body, &accepted, now).map_err(|disbelief| {
             let message = format!("{}: {disbelief}", signature.scheme());
-            failure(ErrorReason::Unauthenticated, message).metadata("scheme", signature.scheme()).into()
+            failure(ErrorReason::Unauthenticated, message)
+                .metadata("scheme", signature.scheme())
+                .into()
         })
     }
 
@@ -184,7 +186,9 @@ fn visible(headers: &HeaderMap) -> Headers {
     headers
         .iter()
         .filter(|(name, _)| !HIDDEN_HEADERS.contains(&name.as_str()))
-        .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
+        .filter_map(|(name, value)| {
+            Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+        })
         .collect()
 }
 

@@ -86,8 +86,7 @@ impl Webhooks {
     async fn load(&self, project: &str, name: &str) -> Result<Option<Arc<Known>>, Error> {
         let mut connection =
             self.ingestion.pool.acquire().await.map_err(northstar_store::Error::from)?;
-        let found =
-            webhook_sources::find_by_address(&mut connection, project, name).await?;
+        let found = webhook_sources::find_by_address(&mut connection, project, name).await?;
         let Some((project, source, stored)) = found else { return Ok(None) };
         let open = |sealed: Option<Vec<u8>>, until: Option<DateTime<Utc>>| {
             let secret = secrets::open(self.sealing.as_ref(), project, &source.name, &sealed?);

@@ -102,7 +102,8 @@ mod tests {
         let (project, other) = (ProjectId(1), ProjectId(2));
         let sealed = seal(Some(&key(7)), project, "stripe", "whsec_1").unwrap();
         assert!(!sealed.windows(7).any(|part| part == b"whsec_1"));
-        let opened = |key: Option<&SealingKey>, project, source| open(key, project, source, &sealed);
+        let opened =
+            |key: Option<&SealingKey>, project, source| open(key, project, source, &sealed);
         assert_eq!(opened(Some(&key(7)), project, "stripe").as_deref(), Some("whsec_1"));
         assert_eq!(opened(Some(&key(8)), project, "stripe"), None);
         assert_eq!(opened(Some(&key(7)), project, "zendesk"), None);

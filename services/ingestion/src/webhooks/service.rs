@@ -52,8 +52,7 @@ impl WebhookSourcesService for Webhooks {
     ) -> Result<Response<pb::GetWebhookSourceResponse>, Status> {
         let project = caller(&request)?.project;
         let name = request.into_inner().name;
-        let mut connection =
-            self.ingestion.pool.acquire().await.map_err(unavailable)?;
+        let mut connection = self.ingestion.pool.acquire().await.map_err(unavailable)?;
         let found = find(&mut connection, project, &name).await.map_err(Error::from)?;
         let source = found.ok_or_else(|| not_found(&name))?;
         Ok(Response::new(pb::GetWebhookSourceResponse { webhook_source: Some(stored(&source)) }))
@@ -68,12 +67,10 @@ impl WebhookSourcesService for Webhooks {
         let size = page_size(request.page_size)?;
         check_text("page_token", &request.page_token, 63)
             .map_err(|fault| Error::invalid("page_token", fault.message))?;
-        let mut connection =
-            self.ingestion.pool.acquire().await.map_err(unavailable)?;
+        let mut connection = self.ingestion.pool.acquire().await.map_err(unavailable)?;
         // A name is a page's end, and names are not secret.
-        let found = list(&mut connection, project, &request.page_token, size)
-            .await
-            .map_err(Error::from)?;
+        let found =
+            list(&mut connection, project, &request.page_token, size).await.map_err(Error::from)?;
         let (page, more) = size.cut(found);
         let next_page_token = match page.last() {
             Some(last) if more => last.name.clone(),
@@ -130,9 +127,9 @@ impl Webhooks {
         }
         let etag = spec.etag();
         let response = match before {
-            Some(same) if same.etag == etag => pb::ApplyWebhookSourceResponse {
-                webhook_source: Some(stored(&same)),
-            },
+            Some(same) if same.etag == etag => {
+                pb::ApplyWebhookSourceResponse { webhook_source: Some(stored(&same)) }
+            }
             before => {
                 let secret_updated_at = before.as_ref().and_then(|known| known.secret_updated_at);
                 let after = WebhookSource { name, spec, etag, updated_at: now, secret_updated_at };
@@ -169,9 +166,8 @@ impl Webhooks {
             return Ok(answer);
         }
         begin_change(&mut transaction, project).await?;
-        let before = find(&mut transaction, project, &name)
-            .await?
-            .ok_or_else(|| not_found(&name))?;
+        let before =
+            find(&mut transaction, project, &name).await?.ok_or_else(|| not_found(&name))?;
         delete(&mut transaction, project, &name).await?;
         let detail = serde_json::json!({ "before": before.spec, "after": null });
         let entry = entry(caller, "webhook_source.delete", &name, &detail, now);
@@ -203,9 +199,7 @@ impl Webhooks {
             return Ok(answer);
         }
         begin_change(&mut transaction, project).await?;
-        let before = find(&mut transaction, project, name)
-            .await?
-            .ok_or_else(|| not_found(name))?;
+        let before = find(&mut transaction, project, name).await?.ok_or_else(|| not_found(name))?;
         let previous_until = match request.keep_previous_seconds {
             0 => None,
             _ if before.secret_updated_at.is_none() => None,
@@ -223,9 +217,8 @@ impl Webhooks {
         let detail = serde_json::json!({ "previous_until": previous_until });
         let entry = entry(caller, "webhook_source.set_secret", name, &detail, now);
         audit::append(&mut transaction, &entry.borrow()).await?;
-        let response = pb::SetWebhookSecretResponse {
-            previous_until_time: previous_until.map(time_to_proto),
-        };
+        let response =
+            pb::SetWebhookSecretResponse { previous_until_time: previous_until.map(time_to_proto) };
         mutation.save_answer(&mut transaction, &response, now).await?;
         transaction.commit().await.map_err(unavailable)?;
         Ok(response)

@@ -108,8 +108,7 @@ pub(super) fn verify(
         }
         Signature::Hmac { header: name, digest, encoding, prefix } => {
             let value = header(name)?;
-            let encoded =
-                value.strip_prefix(prefix.as_str()).ok_or_else(|| malformed(name))?;
+            let encoded = value.strip_prefix(prefix.as_str()).ok_or_else(|| malformed(name))?;
             let candidates: Vec<_> = match encoding {
                 Encoding::Hex => hex::decode(encoded).ok(),
                 Encoding::Base64 => base64(encoded),
@@ -133,11 +132,7 @@ fn seconds(text: &str) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(text.parse().ok()?, 0)
 }
 
-fn fresh(
-    sent: DateTime<Utc>,
-    now: DateTime<Utc>,
-    tolerance: TimeDelta,
-) -> Result<(), Disbelief> {
+fn fresh(sent: DateTime<Utc>, now: DateTime<Utc>, tolerance: TimeDelta) -> Result<(), Disbelief> {
     if now.signed_duration_since(sent).abs() <= tolerance { Ok(()) } else { Err(Disbelief::Stale) }
 }
 

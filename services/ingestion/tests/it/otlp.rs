@@ -26,7 +26,9 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status as SpanStatus};
+use opentelemetry_proto::tonic::trace::v1::{
+    ResourceSpans, ScopeSpans, Span, Status as SpanStatus,
+};
 use prost::Message as _;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::{Channel, Endpoint};
@@ -200,10 +202,7 @@ async fn a_span_becomes_an_event_with_its_latency_its_status_and_who_it_is_about
     let [event] = &*logged(&suite, 1).await else { panic!("one event") };
     assert_eq!(event.message_id, format!("{}-{}", "01".repeat(16), "02".repeat(8)));
     assert_eq!(event.name, "GET /orders");
-    assert_eq!(
-        (&*event.user_id, &*event.anonymous_id, &*event.account_id),
-        ("u1", "s1", "acme")
-    );
+    assert_eq!((&*event.user_id, &*event.anonymous_id, &*event.account_id), ("u1", "s1", "acme"));
     assert_eq!(event.occurred_time, Some(crate::suite::minutes(0)));
     let boolean = |value| pb::Value { kind: Some(pb::value::Kind::BoolValue(value)) };
     let expected = properties(
@@ -259,10 +258,8 @@ async fn spans_that_are_no_events_are_kept_whole_and_named_by_their_index() {
     let suite = Suite::start().await;
     let nameless = Span { name: String::new(), ..span(2) };
     let wrong_id = Span { span_id: vec![0; 8], ..span(3) };
-    let not_a_number = Span {
-        attributes: vec![attribute("ratio", Value::DoubleValue(f64::NAN))],
-        ..span(4)
-    };
+    let not_a_number =
+        Span { attributes: vec![attribute("ratio", Value::DoubleValue(f64::NAN))], ..span(4) };
     let timeless = Span { start_time_unix_nano: 0, end_time_unix_nano: 0, ..span(5) };
     let all = vec![span(1), nameless, wrong_id.clone(), not_a_number.clone(), timeless, span(6)];
     let answer = export_spans(&suite, all).await.unwrap().partial_success.unwrap();
@@ -363,12 +360,7 @@ async fn a_log_record_goes_by_its_event_name() {
 }
 
 fn metric(name: &str, data: Data) -> Metric {
-    Metric {
-        name: name.to_owned(),
-        unit: "ms".to_owned(),
-        data: Some(data),
-        ..Metric::default()
-    }
+    Metric { name: name.to_owned(), unit: "ms".to_owned(), data: Some(data), ..Metric::default() }
 }
 
 #[tokio::test]

@@ -78,14 +78,13 @@ async fn a_source_is_kept_as_it_was_applied() {
     let request = pb::ListWebhookSourcesRequest::default();
     let listed = suite.clients().webhook_sources().list_webhook_sources(request).await.unwrap();
     assert_eq!(listed.into_inner().webhook_sources, [changed]);
-    let actions: Vec<String> =
-        sqlx::query("SELECT action FROM audit.entries ORDER BY sequence")
-            .fetch_all(suite.superuser())
-            .await
-            .unwrap()
-            .iter()
-            .map(|row| row.get("action"))
-            .collect();
+    let actions: Vec<String> = sqlx::query("SELECT action FROM audit.entries ORDER BY sequence")
+        .fetch_all(suite.superuser())
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| row.get("action"))
+        .collect();
     assert_eq!(actions, ["webhook_source.apply", "webhook_source.apply"]);
 }
 
@@ -141,7 +140,9 @@ async fn a_secret_is_sealed_with_the_configured_key() {
     let config =
         northstar_server::Config::for_tests(suite.database_url(), SUITE_KEY, "unused".into());
     let sealing = Config {
-        webhook_sealing_key: Some(Secret::from("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".to_owned())),
+        webhook_sealing_key: Some(Secret::from(
+            "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".to_owned(),
+        )),
         ..Config::default()
     };
     let host = Host::start(config, async move |context| {
@@ -154,12 +155,14 @@ async fn a_secret_is_sealed_with_the_configured_key() {
     let stored = stored().await;
     assert_eq!(stored[0], 1);
     assert!(!stored.windows(12).any(|part| part == b"whsec_second"));
-    let detail: String = sqlx::query("SELECT string_agg(detail, ' ') AS detail FROM audit.entries WHERE project_id = $1")
-        .bind(PROJECT)
-        .fetch_one(suite.superuser())
-        .await
-        .unwrap()
-        .get("detail");
+    let detail: String = sqlx::query(
+        "SELECT string_agg(detail, ' ') AS detail FROM audit.entries WHERE project_id = $1",
+    )
+    .bind(PROJECT)
+    .fetch_one(suite.superuser())
+    .await
+    .unwrap()
+    .get("detail");
     assert!(!detail.contains("whsec_"), "{detail}");
     host.stop().await.unwrap();
 }
