@@ -69,8 +69,8 @@ pub struct Config {
     /// Largest request message, in bytes.
     #[arg(long, env = "NORTHSTAR_MAX_MESSAGE_BYTES", default_value_t = MAX_MESSAGE_BYTES, value_name = "BYTES")]
     pub max_message_bytes: usize,
-    /// Most mebibytes of HTTP bodies that are read at the same time; more are
-    /// refused with 429.
+    /// Most mebibytes of HTTP bodies that are read at the same time, a quarter of
+    /// them without a key in a header; more are refused with 429.
     #[arg(long, env = "NORTHSTAR_HTTP_BODIES_MEBIBYTES", default_value_t = HTTP_BODIES_MEBIBYTES,
           value_parser = clap::value_parser!(u32).range(8..=65536), value_name = "MIB")]
     pub http_bodies_mebibytes: u32,

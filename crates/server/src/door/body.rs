@@ -4,16 +4,22 @@ use std::time::Duration;
 
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt as _;
 use northstar_proto::errors::v1::ErrorReason;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Refusal;
 use super::decode::{Decoding, Encoding, Stop};
 use super::layers::OfDoor;
-use super::room::Share;
+use super::room::{Sender, Share};
+use crate::Caller;
 use crate::status::{Failure, failure, invalid_field};
+
+/// Most bytes of a refused body that are read, and most time that it takes.
+const MAX_DISCARDED_BYTES: usize = 16 * 1024 * 1024;
+const MAX_DISCARD_TIME: Duration = Duration::from_secs(2);
 
 /// What a body may take.
 #[derive(Clone, Copy, Debug)]
@@ -57,10 +63,23 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
-        let OfDoor { limits, room, .. } = OfDoor::of(request.extensions())?.clone();
+        let (parts, mut body) = request.into_parts();
+        let read = Self::read(&parts, &mut body).await;
+        if let Err(refusal) = &read
+            && refusal.status() != StatusCode::REQUEST_TIMEOUT
+        {
+            discard(body).await;
+        }
+        read
+    }
+}
+
+impl Body {
+    async fn read(parts: &Parts, body: &mut axum::body::Body) -> Result<Self, Refusal> {
+        let OfDoor { limits, room, .. } = OfDoor::of(&parts.extensions)?.clone();
         let deadline = Instant::now() + limits.read_time;
-        let encoding = encoding(request.headers())?;
-        if declared_length(request.headers()).is_some_and(|length| length > limits.body_bytes) {
+        let encoding = encoding(&parts.headers)?;
+        if declared_length(&parts.headers).is_some_and(|length| length > limits.body_bytes) {
             return Err(too_large("bytes", limits.body_bytes));
         }
         let stopped = |stop| match stop {
@@ -71,9 +90,10 @@ impl<S: Send + Sync> FromRequest<S> for Body {
                 "the body is not compressed as this header says",
             )),
         };
+        let known = parts.extensions.get::<Caller>().is_some();
+        let sender = if known { Sender::Caller } else { Sender::Stranger };
         let mut decoding =
-            Decoding::new(encoding, limits.decoded_bytes, room.share()).map_err(stopped)?;
-        let mut body = request.into_body();
+            Decoding::new(encoding, limits.decoded_bytes, room.share(sender)).map_err(stopped)?;
         let mut read = 0;
         loop {
             let frame = timeout_at(deadline, body.frame()).await.map_err(|_| too_slow(limits))?;
@@ -92,6 +112,23 @@ impl<S: Send + Sync> FromRequest<S> for Body {
         let (bytes, share) = decoding.finish().map_err(stopped)?;
         Ok(Self { bytes: bytes.into(), _share: share })
     }
+}
+
+/// Reads what is left of a refused body, so that a client that is still sending
+/// hears why: closing a connection with bytes unread would take the answer back.
+/// Not beyond reason.
+pub(super) async fn discard(mut body: axum::body::Body) {
+    let discarding = async {
+        let mut left = MAX_DISCARDED_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Whoever takes longer has to do without.
+    let _ = timeout(MAX_DISCARD_TIME, discarding).await;
 }
 
 fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {

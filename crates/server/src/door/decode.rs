@@ -145,7 +145,7 @@ mod tests {
     use std::io::Read as _;
 
     use super::*;
-    use crate::door::room::Room;
+    use crate::door::room::{Room, Sender};
 
     const TEXT: &[u8] =
         b"a body that is long enough to be worth compressing, compressing, compressing";
@@ -173,7 +173,8 @@ mod tests {
         piece: usize,
         limit: usize,
     ) -> Result<Vec<u8>, Stop> {
-        let mut decoding = Decoding::new(encoding, limit, Room::of_mebibytes(1).share())?;
+        let mut decoding =
+            Decoding::new(encoding, limit, Room::of_mebibytes(2).share(Sender::Caller))?;
         for piece in bytes.chunks(piece) {
             decoding.take(piece)?;
         }
@@ -200,7 +201,7 @@ mod tests {
             let bytes = compressed(encoding, &vec![0; 500_000]);
             let decoded = decode(encoding, &bytes, 10_000, 499_999);
             assert_eq!(decoded, Err(Stop::TooLarge), "{encoding:?}");
-            let bytes = compressed(encoding, &vec![0; 1_100_000]);
+            let bytes = compressed(encoding, &vec![0; 1_700_000]);
             let decoded = decode(encoding, &bytes, 10_000, 2_000_000);
             assert_eq!(decoded, Err(Stop::NoRoom), "{encoding:?}");
         }

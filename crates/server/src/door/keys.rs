@@ -10,7 +10,8 @@ use http::{HeaderMap, header};
 use northstar_proto::errors::v1::ErrorReason;
 
 use super::Refusal;
-use super::layers::OfDoor;
+use super::body::discard;
+use super::layers::{OfDoor, method_not_allowed, path, route};
 use crate::access::DoorAccess;
 use crate::auth::Authenticator;
 use crate::status::failure;
@@ -62,7 +63,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Keys {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        Ok(OfDoor::of(&parts.extensions)?.keys(&parts.method, &parts.extensions, &parts.headers))
+        OfDoor::of(&parts.extensions)?.keys(&parts.method, &parts.extensions, &parts.headers)
     }
 }
 
@@ -91,22 +92,30 @@ fn unauthenticated() -> crate::status::Failure {
 /// Turns the key of a header into a [`Caller`], before the body is read. A
 /// request without one goes on only where the protocol may have it elsewhere.
 pub(super) async fn authorize(mut request: Request, next: Next) -> Response {
-    let keys = match OfDoor::of(request.extensions()) {
-        Ok(door) => door.keys(request.method(), request.extensions(), request.headers()),
-        Err(refusal) => return refusal.into_response(),
+    let caller = match authorized(&request).await {
+        Ok(caller) => caller,
+        Err(refusal) => {
+            discard(request.into_body()).await;
+            return refusal.into_response();
+        }
     };
-    let key = header_key(request.headers());
-    match keys.access {
-        DoorAccess::Own => {}
-        DoorAccess::KeyWithin(_) if key.is_none() => {}
-        DoorAccess::Key(_) | DoorAccess::KeyWithin(_) => match keys.caller(key.as_deref()).await {
-            Ok(caller) => {
-                request.extensions_mut().insert(caller);
-            }
-            Err(refusal) => return refusal.into_response(),
-        },
+    if let Some(caller) = caller {
+        request.extensions_mut().insert(caller);
     }
     next.run(request).await
+}
+
+async fn authorized(request: &Request) -> Result<Option<Caller>, Refusal> {
+    let door = OfDoor::of(request.extensions())?;
+    let keys = door.keys(request.method(), request.extensions(), request.headers())?;
+    let key = header_key(request.headers());
+    match keys.access {
+        DoorAccess::Own => Ok(None),
+        DoorAccess::KeyWithin(_) if key.is_none() => Ok(None),
+        DoorAccess::Key(_) | DoorAccess::KeyWithin(_) => {
+            keys.caller(key.as_deref()).await.map(Some)
+        }
+    }
 }
 
 impl OfDoor {
@@ -115,11 +124,12 @@ impl OfDoor {
         method: &http::Method,
         extensions: &http::Extensions,
         headers: &HeaderMap,
-    ) -> Keys {
-        let route = super::layers::route(method, extensions);
-        // Fails closed: a route that is not listed needs a key, and gets none.
-        let access = access::door(&route).unwrap_or(DoorAccess::Key(northstar_domain::Role::Admin));
-        Keys { authenticator: self.authenticator.clone(), route, access, headers: headers.clone() }
+    ) -> Result<Keys, Refusal> {
+        let route = route(method, extensions);
+        let access =
+            access::door(&route).ok_or_else(|| method_not_allowed(method, path(extensions)))?;
+        let (authenticator, headers) = (self.authenticator.clone(), headers.clone());
+        Ok(Keys { authenticator, route, access, headers })
     }
 }
 

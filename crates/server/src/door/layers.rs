@@ -67,7 +67,7 @@ pub(crate) fn around(door: Hung, shared: &Shared) -> Result<Router, InvalidConfi
             None => response,
         }
     };
-    Ok(door.router.method_not_allowed_fallback(method_not_allowed).layer(
+    Ok(door.router.layer(
         ServiceBuilder::new()
             .layer(from_fn_with_state(Instruments::new(), observe::observe))
             .layer(from_fn(assign_request_id))
@@ -87,8 +87,9 @@ pub(crate) async fn not_found(request: Request) -> Refusal {
         .into()
 }
 
-async fn method_not_allowed(request: Request) -> Refusal {
-    let (method, path) = (request.method(), request.uri().path());
+/// The answer to a method that the route does not have. Every one it has is in
+/// the table, or the process would not have started.
+pub(super) fn method_not_allowed(method: &Method, path: &str) -> Refusal {
     Refusal::new(
         http::StatusCode::METHOD_NOT_ALLOWED,
         failure(ErrorReason::NotFound, format!("{path} does not answer {method}"))
@@ -103,6 +104,8 @@ pub(super) fn path(extensions: &Extensions) -> &str {
 
 /// The route as [`access::DOORS`] names it.
 pub(super) fn route(method: &Method, extensions: &Extensions) -> String {
+    // A HEAD is answered as the GET would be, without its body.
+    let method = if method == Method::HEAD { &Method::GET } else { method };
     format!("{method} {}", path(extensions))
 }
 

@@ -1,4 +1,7 @@
 //! The memory that bodies may take, all doors together.
+//!
+//! A part of it is for strangers: requests whose key is within the body, if
+//! anywhere. However many of them come, who shows a key in a header has room.
 
 use std::sync::Arc;
 
@@ -6,22 +9,41 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Room for bodies, in KiB.
 #[derive(Clone)]
-pub(crate) struct Room(Arc<Semaphore>);
+pub(crate) struct Room {
+    callers: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
+}
+
+/// Whether somebody who holds a key sends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sender {
+    Caller,
+    Stranger,
+}
 
 impl Room {
+    /// A quarter of it is for strangers.
     pub(crate) fn of_mebibytes(mebibytes: u32) -> Self {
-        Self(Arc::new(Semaphore::new(mebibytes as usize * 1024)))
+        let quarter = mebibytes as usize * 256;
+        Self {
+            callers: Arc::new(Semaphore::new(3 * quarter)),
+            strangers: Arc::new(Semaphore::new(quarter)),
+        }
     }
 
     /// A share that grows with what it holds.
-    pub(crate) fn share(&self) -> Share {
-        Share { room: self.clone(), held: None }
+    pub(crate) fn share(&self, sender: Sender) -> Share {
+        let room = match sender {
+            Sender::Caller => &self.callers,
+            Sender::Stranger => &self.strangers,
+        };
+        Share { room: Arc::clone(room), held: None }
     }
 }
 
 /// What one request holds of the room, until it is dropped.
 pub(crate) struct Share {
-    room: Room,
+    room: Arc<Semaphore>,
     held: Option<OwnedSemaphorePermit>,
 }
 
@@ -34,7 +56,7 @@ impl Share {
         if missing == 0 {
             return true;
         }
-        let Ok(more) = Arc::clone(&self.room.0).try_acquire_many_owned(missing) else {
+        let Ok(more) = Arc::clone(&self.room).try_acquire_many_owned(missing) else {
             return false;
         };
         match &mut self.held {
@@ -52,14 +74,22 @@ mod tests {
     #[test]
     fn a_share_grows_while_there_is_room_and_gives_it_back() {
         let room = Room::of_mebibytes(1);
-        let mut first = room.share();
+        let (mut first, mut second) = (room.share(Sender::Caller), room.share(Sender::Caller));
         assert!(first.hold(1));
-        assert!(first.hold(1024 * 1024));
-        assert!(first.hold(1024 * 1024), "what is held need not be taken again");
-        let mut second = room.share();
+        assert!(first.hold(768 * 1024));
+        assert!(first.hold(768 * 1024), "what is held need not be taken again");
         assert!(!second.hold(1));
-        assert!(!first.hold(1024 * 1024 + 1));
+        assert!(!first.hold(768 * 1024 + 1));
         drop(first);
-        assert!(second.hold(1024 * 1024));
+        assert!(second.hold(768 * 1024));
+    }
+
+    #[test]
+    fn strangers_leave_room_for_callers() {
+        let room = Room::of_mebibytes(1);
+        let mut stranger = room.share(Sender::Stranger);
+        assert!(stranger.hold(256 * 1024));
+        assert!(!room.share(Sender::Stranger).hold(1));
+        assert!(room.share(Sender::Caller).hold(768 * 1024));
     }
 }

@@ -31,7 +31,7 @@ impl Fixture {
     async fn start() -> Self {
         let database = TestDatabase::create(&northstar_store::MIGRATOR).await;
         let mut config = Config::for_tests(database.url(), SUITE_KEY, "unused".into());
-        config.http_bodies_mebibytes = 8;
+        config.http_bodies_mebibytes = 12;
         let gate = Gate::new();
         let (tracks, others) = (gate.clone(), gate.clone());
         let host = Host::start(config, async |context| {
