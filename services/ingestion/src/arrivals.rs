@@ -79,10 +79,11 @@ impl<R: Raw> Events for Arrivals<R> {
 
     fn each(&self, take: &mut dyn FnMut(Result<Event<'_>, Fault>)) {
         let mut properties = Vec::with_capacity(1024);
+        let mut consent = String::new();
         for arrival in &self.0 {
             properties.clear();
             take(match &arrival.event {
-                Ok(event) => view(event, &mut properties),
+                Ok(event) => view(event, &mut properties, &mut consent),
                 Err(misfit) => {
                     Err(Fault::new(Reason::Malformed, misfit.field.clone(), misfit.message.clone()))
                 }
@@ -134,6 +135,7 @@ pub(crate) fn is_of_form(reason: Reason) -> bool {
             | Reason::InvalidNumber
             | Reason::PropertiesTooLarge
             | Reason::PropertiesTooDeep
+            | Reason::InvalidConsent
             | Reason::Malformed
     )
 }
