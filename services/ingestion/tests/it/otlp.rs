@@ -505,7 +505,7 @@ async fn a_request_may_be_packed_and_is_measured_unpacked() {
     let mut client =
         TraceServiceClient::new(channel(&suite)).send_compressed(CompressionEncoding::Gzip);
     client.export(request(spans(vec![span(1)]))).await.unwrap();
-    let bomb = Span { name: "x".repeat(64 << 20), ..span(2) };
+    let bomb = Span { name: "x".repeat(9 << 20), ..span(2) };
     let refused = client.export(request(spans(vec![bomb]))).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
     // What is too large stays too large: no RetryInfo, no retry.
