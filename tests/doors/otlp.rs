@@ -196,6 +196,13 @@ async fn what_is_no_otlp_is_refused_as_a_status_in_the_same_encoding() {
         ("/v1/traces", "application/json", deep_json.into_bytes(), 400),
         ("/v1/traces", "application/json", huge_number.into_bytes(), 400),
         ("/v1/metrics", "application/x-protobuf", vec![0xff; 100], 400),
+        (
+            "/v1/metrics",
+            "application/json",
+            br#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"a","gauge":5}]}]}]}"#
+                .to_vec(),
+            400,
+        ),
         ("/v1/traces", "application/x-protobuf", deep_protobuf, 400),
         ("/v1/traces", "application/x-protobuf", vec![0; 5 << 20], 413),
         ("/v1/traces", "text/plain", Vec::new(), 415),

@@ -69,8 +69,16 @@ async fn answer<S: Signal + 'static>(
     let request: S::Request = match encoding {
         Encoding::Protobuf => S::Request::decode(body.bytes().clone())
             .map_err(|error| invalid_field("body", format!("is not OTLP: {error}")))?,
-        Encoding::Json => serde_json::from_slice(body.bytes())
-            .map_err(|error| invalid_field("body", format!("is not OTLP in JSON: {error}")))?,
+        Encoding::Json => {
+            let refused =
+                |problem: String| invalid_field("body", format!("is not OTLP in JSON: {problem}"));
+            let request =
+                serde_json::from_slice(body.bytes()).map_err(|error| refused(error.to_string()))?;
+            match S::passed_over(&request) {
+                Some(problem) => return Err(refused(problem).into()),
+                None => request,
+            }
+        }
     };
     let response = export::<S>(&ingestion, &caller, request).await.map_err(Failure::from)?;
     let (content_type, bytes) = match encoding {

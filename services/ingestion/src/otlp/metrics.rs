@@ -56,6 +56,16 @@ impl Signal for Metrics {
         points.map(move |raw| Arrival { event: event(&raw, &mut twins), raw })
     }
 
+    fn passed_over(request: &ExportMetricsServiceRequest) -> Option<String> {
+        let mut metrics = request
+            .resource_metrics
+            .iter()
+            .flat_map(|of_resource| &of_resource.scope_metrics)
+            .flat_map(|of_scope| &of_scope.metrics);
+        let metric = metrics.find(|metric| metric.data.is_none())?;
+        Some(format!("the metric {:?} has no data that can be read", metric.name))
+    }
+
     fn partial_success(rejected: Rejected) -> ExportMetricsServiceResponse {
         ExportMetricsServiceResponse {
             partial_success: Some(ExportMetricsPartialSuccess {
@@ -188,7 +198,7 @@ fn event(raw: &RawPoint, twins: &mut Twins) -> Result<pb::Event, Misfit> {
     let mut properties = Properties::default();
     let common = match point {
         Point::Number(point) => {
-            number(&mut properties, point);
+            number(&mut properties, point)?;
             common!(point, &point.exemplars)
         }
         Point::Histogram(point) => {
@@ -216,7 +226,7 @@ fn event(raw: &RawPoint, twins: &mut Twins) -> Result<pb::Event, Misfit> {
     if common.start_time > 0 {
         properties.set("start_time", text(time_text(common.start_time)));
     }
-    if common.flags & DataPointFlags::NoRecordedValueMask as u32 != 0 {
+    if is_without_value(common.flags) {
         properties.set("no_recorded_value", boolean(true));
     }
     if !common.exemplars.is_empty() {
@@ -257,12 +267,19 @@ fn kind(properties: &mut Properties, metric: &Metric) {
     }
 }
 
-fn number(properties: &mut Properties, point: &NumberDataPoint) {
+fn number(properties: &mut Properties, point: &NumberDataPoint) -> Result<(), Misfit> {
     match point.value {
-        None => {}
+        None if is_without_value(point.flags) => {}
+        None => return Err(Misfit::new("missing_value", "value", "the point has no value")),
         Some(number_data_point::Value::AsInt(value)) => properties.set("value", integer(value)),
         Some(number_data_point::Value::AsDouble(value)) => properties.set("value", double(value)),
     }
+    Ok(())
+}
+
+/// Whether a point says that there is no value, as when a series ends.
+fn is_without_value(flags: u32) -> bool {
+    flags & DataPointFlags::NoRecordedValueMask as u32 != 0
 }
 
 fn histogram(properties: &mut Properties, point: &HistogramDataPoint) {

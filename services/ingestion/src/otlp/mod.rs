@@ -58,6 +58,12 @@ pub(super) trait Signal {
     fn arrivals(request: Self::Request)
     -> impl Iterator<Item = Arrival<impl Raw + 'static>> + Send;
 
+    /// What a request in JSON held that its reader passed over, if anything:
+    /// values of the wrong form, which cannot be kept because they are gone.
+    fn passed_over(_request: &Self::Request) -> Option<String> {
+        None
+    }
+
     /// An answer that says which records are not in the log.
     fn partial_success(rejected: Rejected) -> Self::Response;
 }
