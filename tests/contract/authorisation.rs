@@ -2,7 +2,7 @@
 //! running suite: without a key, with every role that may not, with one that
 //! may.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut};
 use http::StatusCode;
@@ -62,6 +62,11 @@ const CASES: &[(&str, Role)] = &[
     ("ingestion.v1.IngestionService/ResolveSubject", Role::Viewer),
     ("ingestion.v1.IngestionService/StreamEvents", Role::Ingest),
     ("ingestion.v1.IngestionService/Subscribe", Role::Analyst),
+    ("ingestion.v1.WebhookSourcesService/ApplyWebhookSource", Role::Analyst),
+    ("ingestion.v1.WebhookSourcesService/DeleteWebhookSource", Role::Analyst),
+    ("ingestion.v1.WebhookSourcesService/GetWebhookSource", Role::Viewer),
+    ("ingestion.v1.WebhookSourcesService/ListWebhookSources", Role::Viewer),
+    ("ingestion.v1.WebhookSourcesService/SetWebhookSecret", Role::Admin),
     ("metrics.v1.MetricsService/ApplyKpi", Role::Analyst),
     ("metrics.v1.MetricsService/ApplyMetric", Role::Analyst),
     ("metrics.v1.MetricsService/ApplyPillar", Role::Analyst),
@@ -75,6 +80,33 @@ const CASES: &[(&str, Role)] = &[
     ("metrics.v1.MetricsService/QueryMetric", Role::Viewer),
     ("metrics.v1.MetricsService/QueryVariantStatistics", Role::Viewer),
 ];
+
+/// The same for the services of other people's contracts that we serve.
+const FOREIGN_CASES: &[(&str, Role)] = &[
+    ("opentelemetry.proto.collector.logs.v1.LogsService/Export", Role::Ingest),
+    ("opentelemetry.proto.collector.metrics.v1.MetricsService/Export", Role::Ingest),
+    ("opentelemetry.proto.collector.trace.v1.TraceService/Export", Role::Ingest),
+];
+
+/// Path and role of every case.
+fn cases() -> impl Iterator<Item = (String, Role)> {
+    let own = CASES.iter().map(|(method, role)| (format!("/northstar.{method}"), *role));
+    let foreign = FOREIGN_CASES.iter().map(|(method, role)| (format!("/{method}"), *role));
+    own.chain(foreign)
+}
+
+#[test]
+fn every_foreign_rpc_has_an_authorisation_case() {
+    let (expected, listed): (BTreeSet<_>, BTreeSet<_>) = (
+        northstar_server::access::TABLE
+            .iter()
+            .map(|(path, _)| (*path).to_owned())
+            .filter(|path| !path.starts_with("/northstar.") && !path.starts_with("/grpc."))
+            .collect(),
+        FOREIGN_CASES.iter().map(|(method, _)| format!("/{method}")).collect(),
+    );
+    assert_eq!(listed, expected);
+}
 
 /// The same for HTTP routes that ask for a key.
 const DOORS: &[(&str, Role)] = &[
@@ -92,11 +124,14 @@ const DOORS: &[(&str, Role)] = &[
     ("POST /v1/i", Role::Ingest),
     ("POST /v1/identify", Role::Ingest),
     ("POST /v1/import", Role::Ingest),
+    ("POST /v1/logs", Role::Ingest),
+    ("POST /v1/metrics", Role::Ingest),
     ("POST /v1/p", Role::Ingest),
     ("POST /v1/page", Role::Ingest),
     ("POST /v1/s", Role::Ingest),
     ("POST /v1/screen", Role::Ingest),
     ("POST /v1/t", Role::Ingest),
+    ("POST /v1/traces", Role::Ingest),
     ("POST /v1/track", Role::Ingest),
 ];
 
@@ -169,8 +204,7 @@ async fn every_rpc_refuses_who_may_not_call_it() {
         .expect("the suite answers");
 
     let mut wrong = Vec::new();
-    for (method, required) in CASES {
-        let path = format!("/northstar.{method}");
+    for (path, required) in cases() {
         let mut expect = |who: &str, found: Code, right: bool| {
             if !right {
                 wrong.push(format!("{path} answers {found:?} to {who}"));
@@ -183,7 +217,7 @@ async fn every_rpc_refuses_who_may_not_call_it() {
         for (role, key) in &keys {
             let code = call(&channel, &path, Some(key)).await;
             let refused = matches!(code, Code::PermissionDenied | Code::Unauthenticated);
-            expect(role.as_str(), code, refused != role.allows(*required));
+            expect(role.as_str(), code, refused != role.allows(required));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

@@ -3,7 +3,9 @@
 
 mod browser;
 mod cloudevents;
+mod otlp;
 mod same_kpi;
 mod sdk;
 mod segment;
 mod segment_sdks;
+mod webhooks;

@@ -47,6 +47,8 @@ pub struct Way {
     pub key: String,
     /// With the same key.
     pub clients: Clients,
+    /// With an admin's key.
+    pub admin: Clients,
 }
 
 type Sending<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -59,7 +61,12 @@ const DOORS: &[Door] = &[
     ("gRPC IngestEvents", |way, rows| Box::pin(grpc(way, rows))),
     ("Segment batch", |way, rows| Box::pin(segment(way, rows))),
     ("CloudEvents batch", |way, rows| Box::pin(cloudevents(way, rows))),
+    ("OTLP logs", |way, rows| Box::pin(otlp(way, rows))),
+    (WEBHOOK, |way, rows| Box::pin(webhook(way, rows))),
 ];
+
+/// Name of the door for webhooks, and so of the project in its address.
+const WEBHOOK: &str = "webhook";
 
 async fn grpc(way: &Way, rows: &[Row]) {
     for rows in rows.chunks(BATCH) {
@@ -131,6 +138,71 @@ async fn cloudevents(way: &Way, rows: &[Row]) {
     }
 }
 
+async fn otlp(way: &Way, rows: &[Row]) {
+    for rows in rows.chunks(BATCH) {
+        let records: Vec<Value> = rows
+            .iter()
+            .map(|row| {
+                let mut attributes =
+                    vec![json!({"key": "log.record.uid", "value": {"stringValue": row.id}})];
+                if !row.user.is_empty() {
+                    attributes.push(json!({"key": "user.id", "value": {"stringValue": row.user}}));
+                }
+                for (name, value) in &row.properties {
+                    let value = match value {
+                        Value::String(text) => json!({ "stringValue": text }),
+                        Value::Number(number) if number.is_i64() => json!({ "intValue": number }),
+                        number => json!({ "doubleValue": number }),
+                    };
+                    attributes.push(json!({"key": name, "value": value}));
+                }
+                let time: Timestamp = row.time.parse().expect("a time");
+                let nanos = i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos);
+                json!({
+                    "eventName": row.event, "timeUnixNano": nanos.to_string(),
+                    "attributes": attributes,
+                })
+            })
+            .collect();
+        let request = json!({"resourceLogs": [{"scopeLogs": [{"logRecords": records}]}]});
+        let answer = way.http.post("/v1/logs", &way.key, &request).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+}
+
+async fn webhook(way: &Way, rows: &[Row]) {
+    let rule = json!({
+        "event": "/event", "message_id": "/id", "user_id": "/user", "occurred_time": "/time",
+        "properties_from": "/properties",
+    });
+    let source = ingestion::WebhookSource {
+        name: "rows".to_owned(),
+        owner: "tests".to_owned(),
+        signature_json: json!({"scheme": "none"}).to_string(),
+        mapping_json: json!({"each": "/rows", "rules": [rule]}).to_string(),
+        ..ingestion::WebhookSource::default()
+    };
+    let request = ingestion::ApplyWebhookSourceRequest {
+        webhook_source: Some(source),
+        ..ingestion::ApplyWebhookSourceRequest::default()
+    };
+    way.admin.webhook_sources().apply_webhook_source(request).await.expect("a source");
+    let path = format!("/v1/webhooks/{WEBHOOK}/rows");
+    for rows in rows.chunks(BATCH) {
+        let rows: Vec<Value> = rows
+            .iter()
+            .map(|row| {
+                json!({
+                    "event": row.event, "id": row.id, "user": row.user, "time": row.time,
+                    "properties": row.properties,
+                })
+            })
+            .collect();
+        let answer = way.http.post(&path, &way.key, &json!({ "rows": rows })).await;
+        assert!(answer.status.is_success(), "{answer:?}");
+    }
+}
+
 /// Sends rows through every door, each into a project of its own, and gives an
 /// admin's clients of each.
 async fn through_every_door(suite: &Suite, rows: &[Row]) -> Vec<(&'static str, Clients)> {
@@ -141,9 +213,11 @@ async fn through_every_door(suite: &Suite, rows: &[Row]) -> Vec<(&'static str, C
         drop(connection);
         let key = self::key(suite, project, Role::Ingest).await;
         let clients = suite.host.clients(&key).expect("clients");
-        send(&Way { http: Http::of(suite), key, clients }, rows).await;
         let admin = self::key(suite, project, Role::Admin).await;
-        ways.push((*name, suite.host.clients(&admin).expect("clients")));
+        let admin = suite.host.clients(&admin).expect("clients");
+        let way = Way { http: Http::of(suite), key, clients, admin: admin.clone() };
+        send(&way, rows).await;
+        ways.push((*name, admin));
     }
     ways
 }

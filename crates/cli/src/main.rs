@@ -22,7 +22,7 @@ use clap::{CommandFactory as _, Parser};
 
 use commands::{
     audit, automation, bench, decision, definitions, events, experiment, key, migrate, query, scorecard,
-    up,
+    source, up,
 };
 use connection::Connection;
 
@@ -66,6 +66,8 @@ enum Command {
     Quarantine(events::Quarantine),
     #[command(subcommand)]
     Bench(bench::Bench),
+    #[command(subcommand)]
+    Source(source::Source),
     #[command(subcommand)]
     Automation(automation::Automation),
     #[command(subcommand)]
@@ -116,7 +118,11 @@ async fn run(northstar: Northstar) -> anyhow::Result<()> {
         Command::Scorecard(command) => scorecard::run(command, connection).await,
         Command::Sources(command) => events::sources(command, connection).await,
         Command::Quarantine(command) => events::quarantine(command, connection).await,
+<<<<<<< HEAD
         Command::Bench(command) => bench::run(command).await,
+=======
+        Command::Source(command) => source::run(command, connection).await,
+>>>>>>> otlp
         Command::Automation(command) => automation::run(command, connection).await,
         Command::Experiment(command) => experiment::run(command, connection).await,
         Command::Decision(command) => decision::run(command, connection).await,

@@ -27,6 +27,12 @@ pub const TABLE: &[(&str, Role)] = &[
     ("/northstar.ingestion.v1.IngestionService/ApplyContract", Role::Analyst),
     ("/northstar.ingestion.v1.IngestionService/GetContract", Role::Viewer),
     ("/northstar.ingestion.v1.IngestionService/ListContracts", Role::Viewer),
+    ("/northstar.ingestion.v1.WebhookSourcesService/ApplyWebhookSource", Role::Analyst),
+    ("/northstar.ingestion.v1.WebhookSourcesService/GetWebhookSource", Role::Viewer),
+    ("/northstar.ingestion.v1.WebhookSourcesService/ListWebhookSources", Role::Viewer),
+    ("/northstar.ingestion.v1.WebhookSourcesService/DeleteWebhookSource", Role::Analyst),
+    // Whoever sets a secret can send in the source's name.
+    ("/northstar.ingestion.v1.WebhookSourcesService/SetWebhookSecret", Role::Admin),
     ("/northstar.metrics.v1.MetricsService/ApplyPillar", Role::Analyst),
     ("/northstar.metrics.v1.MetricsService/GetPillar", Role::Viewer),
     ("/northstar.metrics.v1.MetricsService/ListPillars", Role::Viewer),
@@ -72,6 +78,9 @@ pub const TABLE: &[(&str, Role)] = &[
     ("/northstar.automations.v1.AutomationsService/ListRuns", Role::Viewer),
     ("/northstar.automations.v1.AutomationsService/RedriveRuns", Role::Operator),
     ("/northstar.automations.v1.AutomationsService/MeasureLift", Role::Viewer),
+    ("/opentelemetry.proto.collector.trace.v1.TraceService/Export", Role::Ingest),
+    ("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", Role::Ingest),
+    ("/opentelemetry.proto.collector.logs.v1.LogsService/Export", Role::Ingest),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Role::Viewer),
 ];
 
@@ -98,6 +107,12 @@ pub const DOORS: &[(&str, DoorAccess)] = &[
     ("GET /sourceConfig", DoorAccess::KeyWithin(Role::Ingest)),
     ("GET /sourceConfig/", DoorAccess::KeyWithin(Role::Ingest)),
     ("POST /v1/cloudevents", DoorAccess::Key(Role::Ingest)),
+    ("POST /v1/traces", DoorAccess::Key(Role::Ingest)),
+    ("POST /v1/metrics", DoorAccess::Key(Role::Ingest)),
+    ("POST /v1/logs", DoorAccess::Key(Role::Ingest)),
+    // A webhook is believed for its signature.
+    ("POST /v1/webhooks/{project}/{name}", DoorAccess::Own),
+    ("GET /v1/webhooks/{project}/{name}", DoorAccess::Own),
 ];
 
 /// What a request needs before it reaches the handler of an HTTP route.

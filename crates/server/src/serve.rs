@@ -122,6 +122,7 @@ pub(crate) async fn serve_and_tell(
 fn routes(mut routes: Routes, mounts: Vec<Mount>) -> anyhow::Result<Routes> {
     let mut reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(opentelemetry_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .with_service_name("grpc.health.v1.Health");
     for mount in mounts {

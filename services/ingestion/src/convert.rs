@@ -6,6 +6,7 @@ mod event;
 mod json;
 mod runs;
 mod time;
+mod webhook;
 
 pub(crate) use consent::{consent_text, consent_to_proto};
 pub use contract::{contract_from_proto, contract_to_proto};
@@ -16,3 +17,4 @@ pub(crate) use json::{
 };
 pub(crate) use runs::result_runs;
 pub(crate) use time::{time_from_proto, time_to_proto};
+pub use webhook::{webhook_source_from_proto, webhook_source_to_proto};

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod apply_contract;
+mod arrivals;
 mod batch;
 mod columns;
 mod config;
@@ -11,7 +12,9 @@ mod error;
 mod events;
 mod ingest;
 mod links;
+mod otlp;
 mod plan;
+pub mod presets;
 mod service;
 mod sources;
 #[cfg(test)]
@@ -19,6 +22,7 @@ mod strategies;
 mod subscribe;
 mod transaction;
 mod walk;
+mod webhooks;
 mod writer;
 
 use northstar_proto::ingestion::v1::ingestion_service_server::IngestionServiceServer;
@@ -35,8 +39,9 @@ const WRITER_CONNECTIONS: u32 = 1;
 /// of contracts. Must be called within a Tokio runtime.
 ///
 /// # Errors
-/// When Postgres cannot be reached.
+/// When Postgres cannot be reached, or the configuration cannot be used.
 pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> {
+    let sealing_key = config.sealing_key()?;
     let pool = connect(&context.database_url, context.connections, Area::Ingestion).await?;
     let writer_pool = connect(&context.database_url, WRITER_CONNECTIONS, Area::Ingestion).await?;
     let (writer, writing) = writer::Writer::new(
@@ -54,10 +59,16 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         contracts,
         shutdown: context.shutdown,
     };
+    let webhooks = webhooks::Webhooks::new(ingestion.clone(), sealing_key);
     let server = IngestionServiceServer::new(ingestion.clone())
         .max_decoding_message_size(context.max_message_bytes);
-    Ok(doors::hang(Service::new("ingestion"), &ingestion)
+    let service = doors::hang(Service::new("ingestion"), &ingestion)
+        .door(otlp::door(ingestion.clone()))
+        .door(webhooks::door(webhooks.clone()))
         .grpc(server)
+        .grpc(webhooks::server(webhooks));
+    Ok(otlp::Otlp::new(ingestion)
+        .serve_grpc(service, context.max_message_bytes)
         .worker("log-writer", writing)
         .worker("contract-follower", following)
         .pool(pool))

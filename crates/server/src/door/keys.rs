@@ -32,6 +32,15 @@ impl Keys {
         door.keys(request.method(), request.extensions(), request.headers())
     }
 
+    /// The caller that a header names, for a handler with its own way to tell
+    /// who sends and for which a key is one of them.
+    ///
+    /// # Errors
+    /// As [`Keys::caller`].
+    pub async fn caller_in_headers(&self) -> Result<Caller, Refusal> {
+        self.caller(header_key(&self.headers).as_deref()).await
+    }
+
     /// The caller who holds this key, when its role may use this route.
     ///
     /// # Errors

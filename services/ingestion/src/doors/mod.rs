@@ -8,7 +8,7 @@ mod time;
 use std::borrow::Cow;
 
 use northstar_domain::event::{
-    Fault, MAX_BATCH_EVENTS, MAX_ID_BYTES, MAX_PROPERTIES_BYTES, Reason, check_message_id,
+    Fault, MAX_BATCH_EVENTS, MAX_ID_BYTES, MAX_PROPERTIES_BYTES, check_message_id,
 };
 use northstar_proto::ingestion::v1 as pb;
 use northstar_server::{Caller, Service};
@@ -16,6 +16,7 @@ use prost_types::Timestamp;
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::arrivals::is_of_form;
 use crate::batch::{Batch, Item, Origin};
 use crate::error::Error;
 use crate::service::Ingestion;
@@ -169,7 +170,7 @@ fn record(
 ) -> Option<pb::MalformedRecord> {
     let unreadable = match id {
         Err(unreadable) => unreadable,
-        Ok(_) if fault.reason == Reason::SchemaViolation => return None,
+        Ok(_) if !is_of_form(fault.reason) => return None,
         Ok(message_id) => Unreadable {
             message_id,
             reason: fault.reason.as_str(),
