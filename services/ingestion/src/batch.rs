@@ -3,7 +3,6 @@
 
 use chrono::{DateTime, Utc};
 use northstar_domain::ProjectId;
-use northstar_domain::contract::ContractMode;
 use northstar_domain::event::{
     Event, Fault, MAX_PROPERTIES_BYTES, Reason, check_message_id, check_text, message_hash,
     record_hash,
@@ -16,6 +15,7 @@ use northstar_store::ingestion::quarantine::BodyKey;
 
 use crate::contracts::ProjectContracts;
 use crate::convert::{time_from_proto, write_properties};
+use crate::judge::{Judgement, Notes, Times, judge};
 
 /// A request on its way into the log.
 pub(crate) struct Batch {
@@ -33,7 +33,13 @@ pub(crate) struct Batch {
 /// One event or record.
 pub(crate) enum Item {
     /// It may go into the log, if its message id is free.
-    Accept { key: BodyKey, encoded: usize, effective_at: DateTime<Utc>, breaks_contract: bool },
+    Accept {
+        key: BodyKey,
+        encoded: usize,
+        effective_at: DateTime<Utc>,
+        /// What its contract notes about it.
+        notes: Option<Box<Notes>>,
+    },
     /// It goes into quarantine, if it is not known.
     Quarantine { key: BodyKey, fault: Fault },
     /// Bytes that are no event go into quarantine.
@@ -138,20 +144,15 @@ fn prepare(
         message_hash: message_hash(checked.message_id),
         body_hash: checked.body_hash(),
     };
-    let violation = match contracts.get(checked.name) {
-        None => None,
-        Some(contract) => {
-            let value = serde_json::from_str(checked.properties).expect("we wrote this JSON");
-            contract.validator.check(&value).err().map(|fault| (contract.mode, fault))
-        }
-    };
-    let breaks_contract = match violation {
-        None => false,
-        Some((ContractMode::Observe, _)) => true,
-        Some((ContractMode::Quarantine, fault)) => return Ok(Item::Quarantine { key, fault }),
-        Some((ContractMode::Reject, fault)) => return Err(fault),
-    };
     let (effective_at, correction) = effective_time(occurred_at, sent_at, origin.received_at);
+    let times = Times { received_at: origin.received_at, effective_at, correction };
+    let notes = match judge(contracts, &checked, times) {
+        Judgement::Accept(notes) => notes,
+        Judgement::Quarantine(fault) => return Ok(Item::Quarantine { key, fault }),
+        Judgement::Reject(fault) => return Err(fault),
+    };
+    let properties = notes.as_ref().and_then(|notes| notes.properties.as_deref());
+    let checked = Event { properties: properties.unwrap_or(checked.properties), ..checked };
     let encoded = encoded.push(&NewEvent {
         project: origin.project,
         source: origin.source,
@@ -160,7 +161,7 @@ fn prepare(
         effective_at,
         correction,
     });
-    Ok(Item::Accept { key, encoded, effective_at, breaks_contract })
+    Ok(Item::Accept { key, encoded, effective_at, notes })
 }
 
 fn check_record(record: &pb::MalformedRecord) -> Result<(), Fault> {

@@ -5,6 +5,7 @@ mod event;
 mod json;
 mod time;
 
+pub(crate) use contract::{bump_to_proto, mode_from_proto, mode_to_proto};
 pub use contract::{contract_from_proto, contract_to_proto};
 pub(crate) use event::{logged_to_proto, quarantined_to_proto, source_to_proto};
 pub(crate) use json::{properties_to_proto, write_properties};

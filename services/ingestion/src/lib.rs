@@ -3,18 +3,27 @@
 mod apply_contract;
 mod batch;
 mod config;
+pub mod contract_check;
+mod contract_service;
 mod contracts;
 pub mod convert;
 mod error;
+mod infer;
+mod judge;
+mod lineage;
 mod links;
+mod notes;
 mod plan;
+mod quarantine;
 mod service;
 mod sources;
 mod subscribe;
 mod transaction;
 mod writer;
 
+use northstar_proto::ingestion::v1::contracts_service_server::ContractsServiceServer;
 use northstar_proto::ingestion::v1::ingestion_service_server::IngestionServiceServer;
+use northstar_proto::ingestion::v1::quarantine_service_server::QuarantineServiceServer;
 use northstar_server::{Context, Service};
 use northstar_store::{Service as Area, connect};
 
@@ -45,12 +54,21 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         writer,
         sources: sources::Sources::new(pool.clone()),
         contracts,
+        clients: context.clients,
         shutdown: context.shutdown,
     };
+    let contracts_server =
+        ContractsServiceServer::new(contract_service::ContractService(ingestion.clone()))
+            .max_decoding_message_size(context.max_message_bytes);
+    let quarantine_server =
+        QuarantineServiceServer::new(quarantine::QuarantineService(ingestion.clone()))
+            .max_decoding_message_size(context.max_message_bytes);
     let server =
         IngestionServiceServer::new(ingestion).max_decoding_message_size(context.max_message_bytes);
     Ok(Service::new("ingestion")
         .grpc(server)
+        .grpc(contracts_server)
+        .grpc(quarantine_server)
         .worker("log-writer", writing)
         .worker("contract-follower", following)
         .pool(pool))

@@ -148,7 +148,7 @@ mod tests {
             key: key(message, body),
             encoded: 0,
             effective_at: DateTime::UNIX_EPOCH,
-            breaks_contract: false,
+            notes: None,
         }
     }
 
