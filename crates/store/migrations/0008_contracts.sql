@@ -1,7 +1,8 @@
 -- Versions of contracts, their rules, what they note about events, and the life
 -- of quarantined events.
 
--- A contract is kept as the document that it is: the columns said the same.
+-- A contract is kept as the document that it is. Its version stays a column,
+-- because metrics may read that and nothing else of it.
 ALTER TABLE ingestion.contracts ADD COLUMN spec json;
 UPDATE ingestion.contracts SET spec = json_build_object(
     'schema_version', schema_version,
@@ -11,7 +12,6 @@ UPDATE ingestion.contracts SET spec = json_build_object(
     'json_schema', json_schema::json);
 ALTER TABLE ingestion.contracts
     ALTER COLUMN spec SET NOT NULL,
-    DROP COLUMN schema_version,
     DROP COLUMN json_schema,
     DROP COLUMN mode,
     DROP COLUMN owner,

@@ -1,6 +1,8 @@
 //! The `northstar` binary, run as a person or a script would run it.
 
 mod analyze;
+mod contracts;
 mod datasets;
+mod generated;
 mod import;
 mod suite;

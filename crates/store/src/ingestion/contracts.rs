@@ -189,9 +189,11 @@ pub async fn save(
 ) -> Result<()> {
     let spec = spec_text(&contract.spec);
     sqlx::query!(
-        "INSERT INTO ingestion.contracts (project_id, name, spec, etag, updated_at)
-         VALUES ($1, $2, $3::text::json, $4, $5)
+        "INSERT INTO ingestion.contracts
+             (project_id, name, spec, etag, updated_at, schema_version)
+         VALUES ($1, $2, $3::text::json, $4, $5, $6)
          ON CONFLICT (project_id, name) DO UPDATE SET
+             schema_version = excluded.schema_version,
              spec = excluded.spec,
              etag = excluded.etag,
              updated_at = excluded.updated_at,
@@ -204,6 +206,7 @@ pub async fn save(
         spec,
         contract.etag,
         contract.updated_at,
+        contract.spec.schema_version.to_string(),
     )
     .execute(&mut *connection)
     .await?;

@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "what a helper of the tests cannot do fails the test")]
 
+mod contract_rules;
 mod contracts;
 mod identity;
 mod ingest;
 mod outage;
 mod positions;
 mod quarantine;
+mod quarantine_life;
 mod rights;
 mod stream;
 mod subscribe;
