@@ -255,9 +255,10 @@ impl Hand<'_> {
         store::begin_replay(&mut transaction, project, &on_their_way).await?;
         transaction.commit().await.map_err(db)?;
 
-        let written = join_all(sent.into_iter().map(async |(row, batch)| {
-            let memory = self.service.writer.reserve(batch.bytes()).await?;
-            let answer = self.service.writer.write(batch, memory).await?;
+        let writer = &self.service.writer;
+        let written = join_all(sent.into_iter().map(|(row, batch)| async move {
+            let memory = writer.reserve(batch.bytes()).await?;
+            let answer = writer.write(batch, memory).await?;
             Ok::<_, Error>((row, answer))
         }))
         .await;
