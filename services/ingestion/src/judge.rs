@@ -37,6 +37,8 @@ pub(crate) enum Judgement {
 /// What is noted about an event that is accepted.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Notes {
+    /// Name of the event.
+    pub(crate) name: String,
     /// It breaks its contract, which only observes.
     pub(crate) observed: bool,
     /// It happened longer ago than the horizon of its contract.
@@ -83,6 +85,9 @@ pub(crate) fn judge(contracts: &ProjectContracts, event: &Event<'_>, times: Time
         })
     {
         notes.get_or_insert_default().late = true;
+    }
+    if let Judgement::Accept(Some(notes)) = &mut judgement {
+        event.name.clone_into(&mut notes.name);
     }
     judgement
 }
@@ -319,6 +324,7 @@ mod tests {
         let rules = contracts(json!({"mode": "omit", "unplanned_properties": "omit"}));
         let sent = json!({"plan": "pro", "seats": "many", "extra": 2.0, "$schema_version": "1-1-0"});
         let found = notes(judged(&rules, sent));
+        assert_eq!(found.name, "Signed Up");
         assert_eq!(found.omitted.as_deref(), Some(r#"{"extra":2.0,"seats":"many"}"#));
         let kept = r#"{"plan":"pro","$schema_version":"1-1-0"}"#;
         assert_eq!(found.properties.as_deref(), Some(kept));

@@ -8,6 +8,7 @@ mod contract_service;
 mod contracts;
 pub mod convert;
 mod error;
+mod events;
 mod infer;
 mod judge;
 mod lineage;

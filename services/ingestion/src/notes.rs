@@ -26,8 +26,7 @@ pub(crate) async fn note(
     for (new, position) in plan.new.iter().zip(positions) {
         let batch = batches[new.batch];
         let Item::Accept { notes: Some(notes), .. } = &batch.items[new.item] else { continue };
-        let name = batch.events[new.item].name.as_str();
-        let Notes { observed, late, validated_with, omitted, properties: _ } = &**notes;
+        let Notes { name, observed, late, validated_with, omitted, properties: _ } = &**notes;
         let count = counts.entry((batch.project, name)).or_default();
         count.observed += i64::from(*observed);
         count.late += i64::from(*late);
@@ -36,7 +35,7 @@ pub(crate) async fn note(
         if *late || validated_with.is_some() || omitted.is_some() {
             kept.entry(batch.project).or_default().push(Note {
                 position: *position,
-                name: name.to_owned(),
+                name: name.clone(),
                 late: *late,
                 validated_with: validated_with.map(|version| version.to_string()),
                 omitted: omitted.clone(),
