@@ -4,6 +4,7 @@
 //! Exit codes: 0 ok, 1 failure, 2 usage, 64 configuration.
 
 mod analyze;
+mod codegen;
 mod commands;
 mod connection;
 mod database;
@@ -21,8 +22,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser};
 
 use commands::{
-    audit, automation, bench, decision, definitions, events, experiment, key, migrate, query, scorecard,
-    source, up,
+    audit, automation, bench, contract, decision, definitions, events, experiment, key, migrate,
+    quarantine, query, scorecard, source, up,
 };
 use connection::Connection;
 
@@ -63,7 +64,9 @@ enum Command {
     Query(query::Query),
     Scorecard(scorecard::Scorecard),
     Sources(events::Sources),
-    Quarantine(events::Quarantine),
+    Quarantine(quarantine::Quarantine),
+    #[command(subcommand)]
+    Contract(contract::Contract),
     #[command(subcommand)]
     Bench(bench::Bench),
     #[command(subcommand)]
@@ -117,12 +120,10 @@ async fn run(northstar: Northstar) -> anyhow::Result<()> {
         Command::Query(command) => query::run(command, connection).await,
         Command::Scorecard(command) => scorecard::run(command, connection).await,
         Command::Sources(command) => events::sources(command, connection).await,
-        Command::Quarantine(command) => events::quarantine(command, connection).await,
-<<<<<<< HEAD
+        Command::Quarantine(command) => quarantine::run(command, connection).await,
+        Command::Contract(command) => contract::run(command, connection).await,
         Command::Bench(command) => bench::run(command).await,
-=======
         Command::Source(command) => source::run(command, connection).await,
->>>>>>> otlp
         Command::Automation(command) => automation::run(command, connection).await,
         Command::Experiment(command) => experiment::run(command, connection).await,
         Command::Decision(command) => decision::run(command, connection).await,

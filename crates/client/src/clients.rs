@@ -6,8 +6,10 @@ use northstar_proto::approvals::v1::access_service_client::AccessServiceClient;
 use northstar_proto::approvals::v1::approvals_service_client::ApprovalsServiceClient;
 use northstar_proto::automations::v1::automations_service_client::AutomationsServiceClient;
 use northstar_proto::experiments::v1::experiments_service_client::ExperimentsServiceClient;
+use northstar_proto::ingestion::v1::contracts_service_client::ContractsServiceClient;
 use northstar_proto::ingestion::v1::ingestion_service_client::IngestionServiceClient;
 use northstar_proto::ingestion::v1::webhook_sources_service_client::WebhookSourcesServiceClient;
+use northstar_proto::ingestion::v1::quarantine_service_client::QuarantineServiceClient;
 use northstar_proto::metrics::v1::metrics_service_client::MetricsServiceClient;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -93,6 +95,10 @@ clients! {
     ingestion: IngestionServiceClient over ingestion,
     /// Webhook sources.
     webhook_sources: WebhookSourcesServiceClient over ingestion,
+    /// Changes of contracts.
+    contracts: ContractsServiceClient over ingestion,
+    /// What becomes of quarantined events.
+    quarantine: QuarantineServiceClient over ingestion,
     /// Pillars, metrics, KPIs and their values.
     metrics: MetricsServiceClient over metrics,
     /// Experiments.

@@ -33,6 +33,23 @@ pub const TABLE: &[(&str, Role)] = &[
     ("/northstar.ingestion.v1.WebhookSourcesService/DeleteWebhookSource", Role::Analyst),
     // Whoever sets a secret can send in the source's name.
     ("/northstar.ingestion.v1.WebhookSourcesService/SetWebhookSecret", Role::Admin),
+    ("/northstar.ingestion.v1.ContractsService/CheckContract", Role::Viewer),
+    ("/northstar.ingestion.v1.ContractsService/RequestContractChange", Role::Analyst),
+    ("/northstar.ingestion.v1.ContractsService/ApplyApprovedContract", Role::Analyst),
+    ("/northstar.ingestion.v1.ContractsService/ListContractVersions", Role::Viewer),
+    // A proposal shows the few values that a property has.
+    ("/northstar.ingestion.v1.ContractsService/InferContract", Role::Analyst),
+    ("/northstar.ingestion.v1.ContractsService/GetUnplannedEventsRule", Role::Viewer),
+    ("/northstar.ingestion.v1.ContractsService/SetUnplannedEventsRule", Role::Analyst),
+    // Values that were kept aside may be personal.
+    ("/northstar.ingestion.v1.ContractsService/ListEventNotes", Role::Admin),
+    ("/northstar.ingestion.v1.QuarantineService/GetQuarantinedEvent", Role::Analyst),
+    ("/northstar.ingestion.v1.QuarantineService/SearchQuarantinedEvents", Role::Analyst),
+    // What is replayed is in the log for ever, as what is ingested.
+    ("/northstar.ingestion.v1.QuarantineService/PatchQuarantinedEvents", Role::Operator),
+    ("/northstar.ingestion.v1.QuarantineService/ReplayQuarantinedEvents", Role::Operator),
+    ("/northstar.ingestion.v1.QuarantineService/DiscardQuarantinedEvents", Role::Operator),
+    ("/northstar.ingestion.v1.QuarantineService/ResolveIdConflicts", Role::Operator),
     ("/northstar.metrics.v1.MetricsService/ApplyPillar", Role::Analyst),
     ("/northstar.metrics.v1.MetricsService/GetPillar", Role::Viewer),
     ("/northstar.metrics.v1.MetricsService/ListPillars", Role::Viewer),

@@ -3,7 +3,6 @@
 
 use chrono::{DateTime, Utc};
 use northstar_domain::ProjectId;
-use northstar_domain::contract::ContractMode;
 use northstar_domain::event::{
     Event, Fault, MAX_PROPERTIES_BYTES, Reason, check_message_id, check_text, message_hash,
     record_hash,
@@ -17,6 +16,7 @@ use northstar_store::ingestion::quarantine::BodyKey;
 
 use crate::contracts::ProjectContracts;
 use crate::events::Events;
+use crate::judge::{Judgement, Notes, Times, judge};
 
 /// A request on its way into the log.
 pub(crate) struct Batch {
@@ -42,8 +42,8 @@ pub(crate) enum Item {
         effective_at: DateTime<Utc>,
         /// The user that it links its anonymous id to, in [`Batch::ids`].
         link: Option<Link>,
-        /// Name of the contract that it breaks and that only observes.
-        breaks_contract: Option<Box<str>>,
+        /// What its contract notes about it.
+        notes: Option<Box<Notes>>,
     },
     /// It goes into quarantine, if it is not known.
     Quarantine { key: BodyKey, fault: Fault },
@@ -146,32 +146,26 @@ fn prepare(
         message_hash: message_hash(event.message_id),
         body_hash: event.body_hash(),
     };
-    let violation = match contracts.get(event.name) {
-        None => None,
-        Some(contract) => {
-            let value = serde_json::from_str(event.properties).expect("we wrote this JSON");
-            contract.validator.check(&value).err().map(|fault| (contract.mode, fault))
-        }
-    };
-    let breaks_contract = match violation {
-        None => None,
-        Some((ContractMode::Observe, _)) => Some(event.name.into()),
-        Some((ContractMode::Quarantine, fault)) => return Ok(Item::Quarantine { key, fault }),
-        Some((ContractMode::Reject, fault)) => return Err(fault),
-    };
     let (effective_at, correction) =
         effective_time(event.occurred_at, event.sent_at, origin.received_at);
+    let times = Times { received_at: origin.received_at, effective_at, correction };
+    let notes = match judge(contracts, event, times) {
+        Judgement::Accept(notes) => notes,
+        Judgement::Quarantine(fault) => return Ok(Item::Quarantine { key, fault }),
+        Judgement::Reject(fault) => return Err(fault),
+    };
+    let kept = notes.as_ref().and_then(|notes| notes.properties.as_deref());
     let encoded = encoded.push(&NewEvent {
         project: origin.project,
         source: origin.source,
-        event: *event,
+        event: Event { properties: kept.unwrap_or(event.properties), ..*event },
         received_at: origin.received_at,
         effective_at,
         correction,
     });
     let link = linked_user(event.anonymous_id, event.user_id)
         .map(|user_id| ids.push(event.anonymous_id, user_id));
-    Ok(Item::Accept { key, encoded, effective_at, link, breaks_contract })
+    Ok(Item::Accept { key, encoded, effective_at, link, notes })
 }
 
 /// A record for quarantine.

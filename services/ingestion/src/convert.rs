@@ -9,6 +9,7 @@ mod time;
 mod webhook;
 
 pub(crate) use consent::{consent_text, consent_to_proto};
+pub(crate) use contract::{bump_to_proto, mode_from_proto, mode_to_proto};
 pub use contract::{contract_from_proto, contract_to_proto};
 pub(crate) use event::{logged_to_proto, quarantined_to_proto, source_to_proto};
 pub(crate) use json::{

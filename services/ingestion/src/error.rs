@@ -1,6 +1,7 @@
 //! What can go wrong with a call, and the status it becomes.
 
 use northstar_domain::Violation;
+use northstar_domain::contract::subject;
 use northstar_domain::expression::InvalidCondition;
 use northstar_proto::errors::v1::ErrorReason;
 use northstar_server::status::{Failure, failure, invalid_field};
@@ -27,6 +28,16 @@ pub(crate) enum Error {
     ContractNotFound { name: String },
     /// A contract changed since its etag was read.
     ContractChanged { name: String, etag: String },
+    /// A change of a contract breaks metrics and needs a decision.
+    NeedsDecision { name: String, metrics: Vec<String> },
+    /// A decision does not allow a change of a contract.
+    NotApproved { name: String, problem: String },
+    /// The log holds no events of this name.
+    NoSuchEvents { name: String },
+    /// There is no such quarantined event.
+    NotQuarantined { id: String },
+    /// A call to another service failed; it says why.
+    Called(Box<Status>),
     /// Whether the events were committed is not known.
     CommitUnknown,
     /// A statement failed, or a rule that every service shares.
@@ -54,7 +65,12 @@ impl Error {
             | Self::TooLarge { .. }
             | Self::Draining
             | Self::ContractNotFound { .. }
-            | Self::ContractChanged { .. } => false,
+            | Self::ContractChanged { .. }
+            | Self::NeedsDecision { .. }
+            | Self::NotApproved { .. }
+            | Self::NoSuchEvents { .. }
+            | Self::NotQuarantined { .. }
+            | Self::Called(_) => false,
         }
     }
 }
@@ -68,6 +84,12 @@ impl From<northstar_store::Error> for Error {
 impl From<prost::DecodeError> for Error {
     fn from(error: prost::DecodeError) -> Self {
         Self::Undecodable(error)
+    }
+}
+
+impl From<Status> for Error {
+    fn from(status: Status) -> Self {
+        Self::Called(Box::new(status))
     }
 }
 
@@ -129,6 +151,33 @@ impl From<Error> for Failure {
             .metadata("kind", "Contract")
             .metadata("name", name)
             .metadata("etag", etag),
+            Error::NeedsDecision { name, metrics } => failure(
+                ErrorReason::ApprovalRequired,
+                format!(
+                    "the change of the contract {name:?} breaks {}; ask for a decision with \
+                     RequestContractChange",
+                    metrics.join(", ")
+                ),
+            )
+            .metadata("subject", subject(&name))
+            .metadata("metrics", metrics.join(",")),
+            Error::NotApproved { name, problem } => {
+                failure(ErrorReason::ApprovalRequired, problem)
+                    .metadata("subject", subject(&name))
+            }
+            Error::NoSuchEvents { name } => failure(
+                ErrorReason::NotFound,
+                format!("the log holds no events named {name:?} as far as it was read"),
+            )
+            .metadata("kind", "Event")
+            .metadata("name", name),
+            Error::NotQuarantined { id } => failure(
+                ErrorReason::NotFound,
+                format!("there is no quarantined event {id:?}"),
+            )
+            .metadata("kind", "QuarantinedEvent")
+            .metadata("name", id),
+            Error::Called(status) => return *status,
             Error::CommitUnknown => failure(
                 ErrorReason::DependencyUnavailable,
                 "the database was lost while the batch was written; send it again, and what was \

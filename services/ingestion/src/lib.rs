@@ -5,16 +5,23 @@ mod arrivals;
 mod batch;
 mod columns;
 mod config;
+pub mod contract_check;
+mod contract_service;
 mod contracts;
 pub mod convert;
 mod doors;
 mod error;
 mod events;
+mod infer;
 mod ingest;
+mod judge;
+mod lineage;
 mod links;
+mod notes;
 mod otlp;
 mod plan;
 pub mod presets;
+mod quarantine;
 mod service;
 mod sources;
 #[cfg(test)]
@@ -25,7 +32,9 @@ mod walk;
 mod webhooks;
 mod writer;
 
+use northstar_proto::ingestion::v1::contracts_service_server::ContractsServiceServer;
 use northstar_proto::ingestion::v1::ingestion_service_server::IngestionServiceServer;
+use northstar_proto::ingestion::v1::quarantine_service_server::QuarantineServiceServer;
 use northstar_server::{Context, Service};
 use northstar_store::{Service as Area, connect};
 
@@ -57,18 +66,26 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         writer,
         sources: sources::Sources::new(pool.clone()),
         contracts,
+        clients: context.clients,
         shutdown: context.shutdown,
     };
     let webhooks = webhooks::Webhooks::new(ingestion.clone(), sealing_key);
-    let server = IngestionServiceServer::new(ingestion.clone())
-        .max_decoding_message_size(context.max_message_bytes);
+    let most = context.max_message_bytes;
     let service = doors::hang(Service::new("ingestion"), &ingestion)
         .door(otlp::door(ingestion.clone()))
         .door(webhooks::door(webhooks.clone()))
-        .grpc(server)
+        .grpc(IngestionServiceServer::new(ingestion.clone()).max_decoding_message_size(most))
+        .grpc(
+            ContractsServiceServer::new(contract_service::ContractService(ingestion.clone()))
+                .max_decoding_message_size(most),
+        )
+        .grpc(
+            QuarantineServiceServer::new(quarantine::QuarantineService(ingestion.clone()))
+                .max_decoding_message_size(most),
+        )
         .grpc(webhooks::server(webhooks));
     Ok(otlp::Otlp::new(ingestion)
-        .serve_grpc(service, context.max_message_bytes)
+        .serve_grpc(service, most)
         .worker("log-writer", writing)
         .worker("contract-follower", following)
         .pool(pool))

@@ -143,7 +143,7 @@ mod tests {
             encoded: 0,
             effective_at: DateTime::UNIX_EPOCH,
             link: None,
-            breaks_contract: None,
+            notes: None,
         }
     }
 

@@ -4,8 +4,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::Stream;
+use northstar_client::Clients;
 use northstar_domain::Clock;
-use northstar_domain::contract::ContractSpec;
 use northstar_domain::event::{MAX_BATCH_EVENTS, MAX_ID_BYTES, MAX_SOURCE_BYTES, check_text};
 use northstar_domain::expression::Condition;
 use northstar_domain::{ProjectId, QuarantineId};
@@ -22,10 +22,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::apply_contract::apply_contract;
+use crate::apply_contract::{Changes, apply_contract, stored_contract};
 use crate::batch::Batch;
 use crate::contracts::Contracts;
-use crate::convert::{contract_to_proto, quarantined_to_proto, source_to_proto, time_to_proto};
+use crate::convert::{quarantined_to_proto, source_to_proto};
 use crate::error::Error;
 use crate::ingest::{check_bytes, check_count};
 use crate::sources::Sources;
@@ -45,6 +45,7 @@ pub(crate) struct Ingestion {
     pub(crate) writer: Writer,
     pub(crate) sources: Sources,
     pub(crate) contracts: Contracts,
+    pub(crate) clients: Clients,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -148,7 +149,8 @@ impl IngestionService for Ingestion {
     ) -> Result<Response<pb::ApplyContractResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let response = apply_contract(&self.pool, &caller, &request, self.clock.now()).await?;
+        let ways = self.contract_changes();
+        let response = apply_contract(&ways, &caller, &request).await?;
         // What was applied holds from the next request on.
         self.contracts.reload(caller.project).await.map_err(Error::from)?;
         Ok(Response::new(response))
@@ -175,6 +177,11 @@ impl IngestionService for Ingestion {
 }
 
 impl Ingestion {
+    /// What changes of contracts need.
+    pub(crate) fn contract_changes(&self) -> Changes<'_> {
+        Changes { pool: &self.pool, clients: &self.clients, now: self.clock.now() }
+    }
+
     async fn open(
         &self,
         project: ProjectId,
@@ -317,18 +324,6 @@ impl Ingestion {
     }
 }
 
-/// A contract with what the store knows about it.
-pub(crate) fn stored_contract(contract: &contracts::Contract) -> pb::Contract {
-    let contracts::Contract { name, spec, etag, updated_at, observed_violations } = contract;
-    let spec: &ContractSpec = spec;
-    pb::Contract {
-        etag: etag.clone(),
-        update_time: Some(time_to_proto(*updated_at)),
-        observed_violations: *observed_violations,
-        ..contract_to_proto(name, spec)
-    }
-}
-
 /// Checks a name that must be there.
 pub(crate) fn check_name(field: &'static str, name: &str, most: usize) -> Result<(), Error> {
     if name.is_empty() {
@@ -337,10 +332,10 @@ pub(crate) fn check_name(field: &'static str, name: &str, most: usize) -> Result
     check_text(field, name, most).map_err(|fault| Error::invalid(field, fault.message))
 }
 
-fn unknown_page() -> Error {
+pub(crate) fn unknown_page() -> Error {
     Error::invalid("page_token", "is not one that this call returned")
 }
 
-fn some_if_set(text: &str) -> Option<&str> {
+pub(crate) fn some_if_set(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }

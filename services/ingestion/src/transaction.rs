@@ -17,7 +17,7 @@ use northstar_store::ingestion::keys::NewKey;
 use northstar_store::ingestion::quarantine::{BodyKey, Content, NewQuarantined};
 use northstar_store::ingestion::sources::Counts;
 use northstar_store::ingestion::{
-    SourceId, contracts, heads, identity, keys, log, quarantine, sources,
+    SourceId, heads, identity, keys, log, quarantine, sources,
 };
 use northstar_store::{PgConnection, Result};
 use pb::EventOutcome;
@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use crate::batch::{Batch, Item};
 use crate::links::KnownLinks;
+use crate::notes::{flagged, note};
 use crate::plan::{Outcome, Plan, Taken, ToQuarantine, decide};
 
 /// The answer to one batch.
@@ -98,7 +99,7 @@ pub(crate) async fn write(
     }
     append(connection, batches, &plan, &positions).await?;
     let links = link(connection, batches, &plan, &positions, known_links, &project_heads).await?;
-    count_violations(connection, batches, &plan).await?;
+    note(connection, batches, &plan, &positions).await?;
 
     let answers = answers(batches, &plan, &positions, &quarantined, &project_heads);
     count(connection, batches, &answers).await?;
@@ -249,24 +250,6 @@ async fn link(
     Ok(links)
 }
 
-async fn count_violations(
-    connection: &mut PgConnection,
-    batches: &[&Batch],
-    plan: &Plan,
-) -> Result<()> {
-    let mut observed: BTreeMap<(ProjectId, &str), i64> = BTreeMap::new();
-    for new in &plan.new {
-        let batch = batches[new.batch];
-        if let Item::Accept { breaks_contract: Some(name), .. } = &batch.items[new.item] {
-            *observed.entry((batch.project, &**name)).or_default() += 1;
-        }
-    }
-    for ((project, name), violations) in observed {
-        contracts::count_violations(connection, project, name, violations).await?;
-    }
-    Ok(())
-}
-
 type Quarantined = HashMap<(ProjectId, BodyKey), (usize, usize, bool)>;
 
 fn answers(
@@ -284,7 +267,7 @@ fn answers(
             ..pb::EventResult::default()
         };
         match (outcome, &batch.items[item_index]) {
-            (Outcome::New(new), _) => at(EventOutcome::Accepted, positions[new]),
+            (Outcome::New(new), item) => flagged(item, at(EventOutcome::Accepted, positions[new])),
             (Outcome::SameAsNew(new), _) => at(EventOutcome::Duplicate, positions[new]),
             (Outcome::Known(position), _) => at(EventOutcome::Duplicate, position),
             (_, Item::Reject { fault }) => faulty(EventOutcome::Rejected, fault),
@@ -334,7 +317,7 @@ fn answers(
         .collect()
 }
 
-fn faulty(outcome: EventOutcome, fault: &Fault) -> pb::EventResult {
+pub(crate) fn faulty(outcome: EventOutcome, fault: &Fault) -> pb::EventResult {
     pb::EventResult {
         outcome: outcome.into(),
         position: 0,

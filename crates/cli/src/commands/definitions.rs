@@ -235,7 +235,7 @@ fn join(documents: &[Document]) -> anyhow::Result<String> {
 }
 
 /// Reads every document, in the order in which kinds depend on each other.
-fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Document>> {
+pub fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Document>> {
     let mut documents = Vec::new();
     for path in paths {
         for file in yaml_files(path)? {

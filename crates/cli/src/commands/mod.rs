@@ -3,12 +3,14 @@
 pub mod audit;
 pub mod automation;
 pub mod bench;
+pub mod contract;
 pub mod decision;
 pub mod definitions;
 pub mod events;
 pub mod experiment;
 pub mod key;
 pub mod migrate;
+pub mod quarantine;
 pub mod query;
 pub mod scorecard;
 pub mod source;

@@ -7,6 +7,7 @@ pub mod heads;
 pub mod identity;
 pub mod keys;
 pub mod log;
+pub mod notes;
 pub mod quarantine;
 pub mod sources;
 pub mod webhook_sources;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what a helper of the tests cannot do fails the test")]
 
 mod columns;
+mod contract_rules;
 mod contracts;
 mod identity;
 mod ingest;
@@ -10,6 +11,7 @@ mod otlp;
 mod outage;
 mod positions;
 mod quarantine;
+mod quarantine_life;
 mod rights;
 mod stream;
 mod subscribe;
