@@ -47,6 +47,10 @@ pub enum Reason {
     SchemaViolation,
     /// Its message id was used before with another body.
     IdConflict,
+    /// The consent policy refuses events of its region.
+    RegionBlocked,
+    /// It lacks a consent without which nothing is kept.
+    ConsentMissing,
     /// The same body already waits in quarantine.
     AlreadyQuarantined,
     /// A record that is no event does not say why in `lower_snake_case`.
@@ -71,6 +75,8 @@ impl Reason {
             Self::PropertiesTooDeep => "properties_too_deep",
             Self::SchemaViolation => "schema_violation",
             Self::IdConflict => "id_conflict",
+            Self::RegionBlocked => "region_blocked",
+            Self::ConsentMissing => "consent_missing",
             Self::AlreadyQuarantined => "already_quarantined",
             Self::InvalidReason => "invalid_reason",
             Self::Unavailable => "unavailable",

@@ -3,18 +3,24 @@
 mod apply_contract;
 mod batch;
 mod config;
+mod consent;
 mod contracts;
 pub mod convert;
 mod error;
+mod identity;
 mod links;
 mod plan;
 mod service;
 mod sources;
+pub mod subjects;
 mod subscribe;
 mod transaction;
 mod writer;
 
+use std::sync::Arc;
+
 use northstar_proto::ingestion::v1::ingestion_service_server::IngestionServiceServer;
+use northstar_proto::ingestion::v1::subjects_service_server::SubjectsServiceServer;
 use northstar_server::{Context, Service};
 use northstar_store::{Service as Area, connect};
 
@@ -39,6 +45,16 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
     );
     let contracts = contracts::Contracts::new(pool.clone());
     let following = contracts.clone().follow(context.shutdown.clone());
+    let consent = consent::ConsentPolicies::new(pool.clone());
+    let following_consent = consent.clone().follow(context.shutdown.clone());
+    let subjects = subjects::Subjects {
+        pool: pool.clone(),
+        clock: Arc::clone(&context.clock),
+        clients: context.clients,
+        consent,
+    };
+    let subjects =
+        SubjectsServiceServer::new(subjects).max_decoding_message_size(context.max_message_bytes);
     let ingestion = service::Ingestion {
         pool: pool.clone(),
         clock: context.clock,
@@ -51,7 +67,9 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         IngestionServiceServer::new(ingestion).max_decoding_message_size(context.max_message_bytes);
     Ok(Service::new("ingestion")
         .grpc(server)
+        .grpc(subjects)
         .worker("log-writer", writing)
         .worker("contract-follower", following)
+        .worker("consent-follower", following_consent)
         .pool(pool))
 }

@@ -19,6 +19,10 @@ pub use kinds::Spec;
 pub enum Kind {
     /// The rule that events of one name keep.
     Contract,
+    /// Which identifiers subjects have.
+    IdentityPolicy,
+    /// Purposes and regions.
+    ConsentPolicy,
     /// A vision pillar.
     Pillar,
     /// How a number is computed.
@@ -35,8 +39,10 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in order of dependence.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Contract,
+        Self::IdentityPolicy,
+        Self::ConsentPolicy,
         Self::Pillar,
         Self::Metric,
         Self::Kpi,
@@ -49,6 +55,8 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Contract => "Contract",
+            Self::IdentityPolicy => "IdentityPolicy",
+            Self::ConsentPolicy => "ConsentPolicy",
             Self::Pillar => "Pillar",
             Self::Metric => "Metric",
             Self::Kpi => "Kpi",

@@ -1,5 +1,6 @@
 //! The log, its keys, sources, identity, contracts, quarantine and cursors.
 
+pub mod consent;
 pub mod contracts;
 mod copy;
 pub mod cursors;
@@ -9,6 +10,7 @@ pub mod keys;
 pub mod log;
 pub mod quarantine;
 pub mod sources;
+pub mod subject_policies;
 
 use sqlx::PgConnection;
 

@@ -10,5 +10,6 @@ mod positions;
 mod quarantine;
 mod rights;
 mod stream;
+mod subjects;
 mod subscribe;
 mod suite;

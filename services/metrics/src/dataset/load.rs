@@ -10,7 +10,7 @@ use northstar_store::PgConnection;
 use northstar_store::metrics::segment::{self, Segment};
 use tokio::task::spawn_blocking;
 
-use super::{Datasets, Loaded};
+use super::{Datasets, Known, Loaded};
 use crate::Result;
 
 impl Datasets {
@@ -30,7 +30,7 @@ impl Datasets {
         if !dropped.is_empty() {
             segment::delete(connection, self.folder.id(), project, &dropped).await?;
         }
-        Ok(Loaded { dataset, identity_version: 0 })
+        Ok(Loaded { dataset, known: Known::default() })
     }
 }
 
