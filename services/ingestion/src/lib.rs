@@ -7,6 +7,7 @@ mod consent;
 mod contracts;
 pub mod convert;
 mod error;
+mod events;
 mod identity;
 mod links;
 mod plan;
