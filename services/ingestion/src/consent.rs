@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use northstar_domain::ProjectId;
-use northstar_domain::consent::ConsentPolicy;
+use northstar_domain::consent_policy::ConsentPolicy;
 use northstar_store::ingestion::subject_policies::{self, Kind, Stored};
 use northstar_store::{PgPool, Result};
 use tokio_util::sync::CancellationToken;

@@ -21,7 +21,7 @@ pub enum Spec {
     /// See [`Kind::IdentityPolicy`].
     IdentityPolicy(northstar_domain::identity::IdentityPolicy),
     /// See [`Kind::ConsentPolicy`].
-    ConsentPolicy(northstar_domain::consent::ConsentPolicy),
+    ConsentPolicy(northstar_domain::consent_policy::ConsentPolicy),
     /// See [`Kind::Pillar`].
     Pillar(northstar_domain::pillar::Pillar),
     /// See [`Kind::Metric`].
@@ -284,7 +284,7 @@ calls! {
     state |_| String::new(),
 }
 calls! {
-    consent_policy: ConsentPolicy(northstar_domain::consent::ConsentPolicy) at subjects,
+    consent_policy: ConsentPolicy(northstar_domain::consent_policy::ConsentPolicy) at subjects,
     apply_consent_policy ApplyConsentPolicyRequest, get_consent_policy GetConsentPolicyRequest,
     list_consent_policies ListConsentPoliciesRequest consent_policies,
     to |name, policy| Ok(subjects::v1::ConsentPolicy {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 use futures::{Stream, TryStreamExt as _};
 use northstar_domain::ProjectId;
-use northstar_domain::consent::ConsentPolicy;
+use northstar_domain::consent_policy::ConsentPolicy;
 use sqlx::PgConnection;
 
 use crate::Result;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use northstar_domain::ProjectId;
 use northstar_domain::Violations;
-use northstar_domain::consent::{ConsentPolicy, DataUse, Word, Words, is_purpose, may};
+use northstar_domain::consent_policy::{ConsentPolicy, DataUse, Word, Words, is_purpose, may};
 use northstar_domain::identity::Identifier;
 use northstar_proto::ingestion::v1 as pb;
 use northstar_server::Caller;

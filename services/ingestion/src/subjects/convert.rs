@@ -1,7 +1,7 @@
 //! Between the wire and the domain's words about subjects.
 
 use chrono::{DateTime, Utc};
-use northstar_domain::consent::{ConsentPolicy, DataUse, Purpose};
+use northstar_domain::consent_policy::{ConsentPolicy, DataUse, Purpose};
 use northstar_domain::identity::{
     Identifier, IdentityPolicy, KindRule, LimitWindow, POLICY_NAME, Refusal, Verb,
 };

@@ -1,7 +1,7 @@
 //! The two policies of a project.
 
 use northstar_domain::ProjectId;
-use northstar_domain::consent::ConsentPolicy;
+use northstar_domain::consent_policy::ConsentPolicy;
 use northstar_domain::identity::{IdentityPolicy, POLICY_NAME};
 use northstar_proto::errors::v1::ErrorReason;
 use northstar_proto::ingestion::v1 as pb;

@@ -192,9 +192,7 @@ fn events_by_subject<'a>(
         Definition::Ratio(metric) => {
             // The parts of a ratio are no ratios.
             let mut read = events_by_subject(definitions, &metric.numerator);
-            if metric.denominator != name {
-                read.extend(events_by_subject(definitions, &metric.denominator));
-            }
+            read.extend(events_by_subject(definitions, &metric.denominator));
             read
         }
         Definition::Funnel(metric) => {

@@ -582,7 +582,7 @@ async fn the_last_word_about_a_purpose_holds_for_all_identifiers_of_a_subject() 
         .map(|state| (state.purpose.as_str(), state.decision()))
         .collect();
     assert!(words.contains(&("analytics", pb::ConsentDecision::Denied)), "{words:?}");
-    let refused = record("ada", &["analytics"], &["analytics", "No"], -1).await.unwrap_err();
+    let refused = record("ada", &["analytics"], &["analytics", ""], -1).await.unwrap_err();
     assert_eq!(blamed_fields(&refused), ["denied_purposes[1]", "denied_purposes"]);
     let entries = audited(&suite).await;
     assert_eq!(entries.iter().filter(|entry| entry.0 == "consent.record").count(), 4);

@@ -5,7 +5,7 @@ use std::pin::pin;
 
 use futures::StreamExt as _;
 use northstar_domain::ProjectId;
-use northstar_domain::consent::{ANALYTICS, ConsentPolicy, DataUse};
+use northstar_domain::consent_policy::{ANALYTICS, ConsentPolicy, DataUse};
 use northstar_engine::{Actor, EventRecord};
 use northstar_store::metrics::log::{self, Change, Event, Head, Word};
 use northstar_store::{Error as StoreError, PgConnection};

@@ -19,7 +19,7 @@ pub const ANALYTICS: &str = "analytics";
 
 const OWNER_LIMIT: usize = 200;
 const TEXT_LIMIT: usize = 4_000;
-const NAME_LIMIT: usize = 50;
+const NAME_LIMIT: usize = 100;
 const MOST_PURPOSES: usize = 50;
 const MOST_REGIONS: usize = 500;
 /// Longest name of a region, in bytes, as events may carry it.
@@ -41,7 +41,7 @@ pub enum DataUse {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Purpose {
-    /// Its name: 1 to 50 lower-case letters, digits, dashes and underscores.
+    /// Its name, for example `analytics`.
     pub name: String,
     /// What people are told it means.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -72,12 +72,11 @@ pub struct ConsentPolicy {
     pub blocked_regions: Vec<String>,
 }
 
-/// Whether a text can name a purpose.
+/// Whether a text can name a purpose: 1 to 100 bytes on one line.
 pub fn is_purpose(name: &str) -> bool {
     (1..=NAME_LIMIT).contains(&name.len())
-        && name.bytes().all(|byte| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_')
-        })
+        && !name.trim().is_empty()
+        && !name.chars().any(char::is_control)
 }
 
 /// What an event says about consent.
@@ -104,8 +103,7 @@ impl ConsentPolicy {
                 found.push(
                     field("name"),
                     format!(
-                        "{:?} is not a purpose: use 1 to {NAME_LIMIT} lower-case letters, digits, \
-                         dashes and underscores",
+                        "{:?} is not a purpose: use 1 to {NAME_LIMIT} bytes on one line",
                         purpose.name
                     ),
                 );
@@ -271,7 +269,7 @@ mod tests {
     #[test]
     fn every_fault_of_a_policy_is_told() {
         let wrong: ConsentPolicy = serde_norway::from_str(
-            "owner: ''\npurposes: [{name: 'No Name'}, {name: a}, {name: a}]\n\
+            "owner: ''\npurposes: [{name: ' '}, {name: a}, {name: a}]\n\
              allowed_regions: [eu, '']\nblocked_regions: [EU]\n",
         )
         .unwrap();
