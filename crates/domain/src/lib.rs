@@ -11,6 +11,7 @@ pub mod consent_policy;
 pub mod contract;
 pub mod decision;
 pub mod duration;
+pub mod erasure;
 pub mod event;
 pub mod experiment;
 pub mod expression;
@@ -33,7 +34,7 @@ mod violations;
 
 pub use api_key::ApiKeySecret;
 pub use clock::{Clock, SystemClock};
-pub use id::{ApiKeyId, DecisionRequestId, ProjectId, QuarantineId, RunId};
+pub use id::{ApiKeyId, DecisionRequestId, ErasureId, ProjectId, QuarantineId, RunId};
 pub use name::{InvalidName, ResourceName};
 pub use policy::DeciderRole;
 pub use role::{Role, UnknownRole};

@@ -36,6 +36,12 @@ pub const TABLE: &[(&str, Role)] = &[
     ("/northstar.ingestion.v1.SubjectsService/ListIdentityFacts", Role::Analyst),
     ("/northstar.ingestion.v1.SubjectsService/RecordConsent", Role::Operator),
     ("/northstar.ingestion.v1.SubjectsService/GetConsent", Role::Viewer),
+    // It can not be undone.
+    ("/northstar.ingestion.v1.SubjectsService/EraseSubject", Role::Admin),
+    ("/northstar.ingestion.v1.SubjectsService/GetErasure", Role::Operator),
+    ("/northstar.ingestion.v1.SubjectsService/ListErasures", Role::Operator),
+    // Everything about a person at once.
+    ("/northstar.ingestion.v1.SubjectsService/ExportSubject", Role::Admin),
     ("/northstar.metrics.v1.MetricsService/ApplyPillar", Role::Analyst),
     ("/northstar.metrics.v1.MetricsService/GetPillar", Role::Viewer),
     ("/northstar.metrics.v1.MetricsService/ListPillars", Role::Viewer),

@@ -117,3 +117,122 @@ GRANT SELECT ON
     ingestion.subject_policies,
     ingestion.consent_facts
 TO northstar_metrics;
+
+-- Who asked to be forgotten, and how far that is. The identifiers are known
+-- until it is done, because the work must go on after a crash.
+CREATE TABLE ingestion.erasures (
+    erasure_id uuid PRIMARY KEY,
+    project_id integer NOT NULL REFERENCES access.projects,
+    -- What stands in place of the identifiers: random, so nothing leads back.
+    pseudonym text NOT NULL,
+    actor text NOT NULL,
+    reason text NOT NULL,
+    proof text NOT NULL,
+    requested_at timestamptz NOT NULL,
+    -- Events up to here are looked at; those that come later are new.
+    last_position bigint NOT NULL,
+    -- Looked at so far.
+    position bigint NOT NULL DEFAULT 0,
+    identifiers bigint NOT NULL,
+    events bigint NOT NULL DEFAULT 0,
+    quarantined bigint NOT NULL DEFAULT 0,
+    done_at timestamptz
+);
+CREATE INDEX erasures_page_idx ON ingestion.erasures (project_id, erasure_id);
+CREATE INDEX erasures_open_idx ON ingestion.erasures (erasure_id) WHERE done_at IS NULL;
+
+CREATE TABLE ingestion.erasure_identifiers (
+    erasure_id uuid NOT NULL REFERENCES ingestion.erasures,
+    kind text COLLATE "C" NOT NULL,
+    value text COLLATE "C" NOT NULL,
+    pseudonym text NOT NULL,
+    PRIMARY KEY (erasure_id, kind, value)
+);
+-- The subject's events, found before anything is changed.
+CREATE TABLE ingestion.erasure_events (
+    erasure_id uuid NOT NULL REFERENCES ingestion.erasures,
+    position bigint NOT NULL,
+    PRIMARY KEY (erasure_id, position)
+);
+
+-- Facts are not changed, but for this: an identifier of the erasure at work is
+-- replaced by its pseudonym wherever it stands. The service's role may not do
+-- that otherwise, so this runs as the owner.
+CREATE FUNCTION ingestion.pseudonymise(erasure uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    project integer;
+BEGIN
+    SELECT project_id INTO STRICT project FROM ingestion.erasures
+    WHERE erasure_id = erasure AND done_at IS NULL;
+    UPDATE ingestion.identity_facts fact SET from_value = named.pseudonym
+    FROM ingestion.erasure_identifiers named
+    WHERE named.erasure_id = erasure AND fact.project_id = project
+        AND fact.from_kind = named.kind AND fact.from_value = named.value;
+    UPDATE ingestion.identity_facts fact SET to_value = named.pseudonym
+    FROM ingestion.erasure_identifiers named
+    WHERE named.erasure_id = erasure AND fact.project_id = project
+        AND fact.to_kind = named.kind AND fact.to_value = named.value;
+    -- What a person wrote about a subject may name it.
+    UPDATE ingestion.identity_facts fact SET reason = 'erased'
+    FROM ingestion.erasure_identifiers named
+    WHERE named.erasure_id = erasure AND fact.project_id = project AND fact.reason <> ''
+        AND (fact.from_kind, fact.from_value) = (named.kind, named.pseudonym);
+    UPDATE ingestion.identity_facts fact SET reason = 'erased'
+    FROM ingestion.erasure_identifiers named
+    WHERE named.erasure_id = erasure AND fact.project_id = project AND fact.reason <> ''
+        AND (fact.to_kind, fact.to_value) = (named.kind, named.pseudonym);
+    UPDATE ingestion.identity_changes change SET subject = named.pseudonym
+    FROM ingestion.erasure_identifiers named
+    WHERE named.erasure_id = erasure AND change.project_id = project
+        AND change.subject_kind = named.kind AND change.subject = named.value;
+    UPDATE ingestion.identity_changes change SET value = named.pseudonym
+    FROM ingestion.erasure_identifiers named
+    WHERE named.erasure_id = erasure AND change.project_id = project
+        AND change.kind = named.kind AND change.value = named.value;
+    UPDATE ingestion.consent_facts word SET value = named.pseudonym, reason = ''
+    FROM ingestion.erasure_identifiers named
+    WHERE named.erasure_id = erasure AND word.project_id = project
+        AND word.kind = named.kind AND word.value = named.value;
+    -- Answers kept for retries name subjects.
+    DELETE FROM access.idempotency_keys
+    WHERE project_id = project AND method LIKE '/northstar.ingestion.v1.SubjectsService/%';
+    DELETE FROM ingestion.erasure_identifiers WHERE erasure_id = erasure;
+    DELETE FROM ingestion.erasure_events WHERE erasure_id = erasure;
+    UPDATE ingestion.log_heads SET erasure_version = erasure_version + 1
+    WHERE project_id = project;
+END $$;
+REVOKE ALL ON FUNCTION ingestion.pseudonymise FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ingestion.pseudonymise TO northstar_ingestion;
+
+-- Replaces what is personal of one event of the erasure at work. Its position,
+-- times, name, source and key stay.
+CREATE FUNCTION ingestion.erase_event(
+    erasure uuid, at_position bigint, new_message_id text, new_user_id text, new_anonymous_id text,
+    new_properties json
+) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE ingestion.events event
+    SET message_id = new_message_id, user_id = new_user_id, anonymous_id = new_anonymous_id,
+        properties = new_properties
+    FROM ingestion.erasures erasing
+    JOIN ingestion.erasure_events found USING (erasure_id)
+    WHERE erasing.erasure_id = erasure AND erasing.done_at IS NULL
+        AND found.position = at_position
+        AND event.project_id = erasing.project_id AND event.position = at_position;
+END $$;
+REVOKE ALL ON FUNCTION ingestion.erase_event FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ingestion.erase_event TO northstar_ingestion;
+
+-- With which erasures the segments of a folder are up to date.
+CREATE TABLE metrics.segment_epochs (
+    folder_id uuid NOT NULL,
+    project_id integer NOT NULL REFERENCES access.projects,
+    erasure_version bigint NOT NULL,
+    PRIMARY KEY (folder_id, project_id)
+);

@@ -6,6 +6,7 @@ mod config;
 mod consent;
 mod contracts;
 pub mod convert;
+mod erasure;
 mod error;
 mod events;
 mod identity;
@@ -48,12 +49,15 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
     let following = contracts.clone().follow(context.shutdown.clone());
     let consent = consent::ConsentPolicies::new(pool.clone());
     let following_consent = consent.clone().follow(context.shutdown.clone());
+    let erasures = erasure::Erasures::new(pool.clone(), Arc::clone(&context.clock));
     let subjects = subjects::Subjects {
         pool: pool.clone(),
         clock: Arc::clone(&context.clock),
         clients: context.clients,
         consent,
+        erasures: erasures.clone(),
     };
+    let erasing = erasures.work(context.shutdown.clone());
     let subjects =
         SubjectsServiceServer::new(subjects).max_decoding_message_size(context.max_message_bytes);
     let ingestion = service::Ingestion {
@@ -72,5 +76,6 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         .worker("log-writer", writing)
         .worker("contract-follower", following)
         .worker("consent-follower", following_consent)
+        .worker("erasure", erasing)
         .pool(pool))
 }

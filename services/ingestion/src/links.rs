@@ -2,7 +2,8 @@
 //!
 //! A link that is recorded with an effective time adds nothing when it is shown
 //! again with the same or a later one, whatever was said since. So what is
-//! remembered here may be old and still saves the question.
+//! remembered here may be old and still saves the question. Only an erasure makes
+//! it wrong: whoever uses an erased identifier again starts anew.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,7 +18,14 @@ const GENERATION_LINKS: usize = 100_000;
 const USERS_OF_ONE: usize = 8;
 
 type Users = Vec<(Box<str>, DateTime<Utc>)>;
-type Generation = HashMap<ProjectId, HashMap<Box<str>, Users>>;
+type Generation = HashMap<ProjectId, Links>;
+
+/// Links of one project, since so many erasures.
+#[derive(Debug, Default)]
+struct Links {
+    erasure_version: i64,
+    by_anonymous_id: HashMap<Box<str>, Users>,
+}
 
 /// Links that are recorded, at most about 200,000.
 #[derive(Debug, Default)]
@@ -32,26 +40,40 @@ impl KnownLinks {
     pub(crate) fn has(
         &self,
         project: ProjectId,
+        erasure_version: i64,
         anonymous_id: &str,
         user_id: &str,
         linked_at: DateTime<Utc>,
     ) -> bool {
         [&self.younger, &self.older]
             .into_iter()
-            .filter_map(|generation| generation.get(&project)?.get(anonymous_id))
+            .filter_map(|generation| generation.get(&project))
+            .filter(|links| links.erasure_version == erasure_version)
+            .filter_map(|links| links.by_anonymous_id.get(anonymous_id))
             .flatten()
             .any(|(known_user, known_at)| &**known_user == user_id && *known_at <= linked_at)
     }
 
     /// Remembers links that are recorded.
-    pub(crate) fn remember(&mut self, project: ProjectId, links: Vec<ShownLink>) {
+    pub(crate) fn remember(
+        &mut self,
+        project: ProjectId,
+        erasure_version: i64,
+        links: Vec<ShownLink>,
+    ) {
         for link in links {
             if self.younger_links >= GENERATION_LINKS {
                 self.older = std::mem::take(&mut self.younger);
                 self.younger_links = 0;
             }
             let of_project = self.younger.entry(project).or_default();
-            let users = of_project.entry(link.anonymous_id.into_boxed_str()).or_default();
+            if of_project.erasure_version != erasure_version {
+                let known = std::mem::take(&mut of_project.by_anonymous_id);
+                self.younger_links -= known.values().map(Vec::len).sum::<usize>();
+                of_project.erasure_version = erasure_version;
+            }
+            let users =
+                of_project.by_anonymous_id.entry(link.anonymous_id.into_boxed_str()).or_default();
             match users.iter_mut().find(|(user, _)| **user == *link.user_id) {
                 Some((_, known_at)) => *known_at = link.linked_at.min(*known_at),
                 None if users.len() >= USERS_OF_ONE => {
@@ -63,15 +85,6 @@ impl KnownLinks {
                     self.younger_links += 1;
                 }
             }
-        }
-    }
-
-    /// Forgets a project: identifiers were erased, and whoever uses one again
-    /// starts anew.
-    pub(crate) fn forget(&mut self, project: ProjectId) {
-        self.older.remove(&project);
-        if let Some(links) = self.younger.remove(&project) {
-            self.younger_links -= links.values().map(Vec::len).sum::<usize>();
         }
     }
 }
@@ -131,28 +144,33 @@ mod tests {
     fn only_an_earlier_event_or_another_pair_is_worth_asking() {
         let project = ProjectId(1);
         let mut known = KnownLinks::default();
-        known.remember(project, vec![link("a", "m", 10)]);
-        assert!(known.has(project, "a", "m", at(10)));
-        assert!(known.has(project, "a", "m", at(11)));
-        assert!(!known.has(project, "a", "m", at(9)));
-        assert!(!known.has(project, "a", "z", at(99)));
-        assert!(!known.has(ProjectId(2), "a", "m", at(99)));
-        known.forget(project);
-        assert!(!known.has(project, "a", "m", at(10)));
-        assert_eq!(known.younger_links, 0);
+        known.remember(project, 0, vec![link("a", "m", 10)]);
+        assert!(known.has(project, 0, "a", "m", at(10)));
+        assert!(known.has(project, 0, "a", "m", at(11)));
+        assert!(!known.has(project, 0, "a", "m", at(9)));
+        assert!(!known.has(project, 0, "a", "z", at(99)));
+        assert!(!known.has(ProjectId(2), 0, "a", "m", at(99)));
+        assert!(!known.has(project, 1, "a", "m", at(10)), "an erasure makes it forget");
+        known.remember(project, 1, vec![link("b", "m", 10)]);
+        assert!(!known.has(project, 1, "a", "m", at(10)));
+        assert_eq!(known.younger_links, 1);
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
         let mut known = KnownLinks::default();
         for number in 0..5 * GENERATION_LINKS {
-            known.remember(ProjectId(1), vec![link(&number.to_string(), "u", 0)]);
+            known.remember(ProjectId(1), 0, vec![link(&number.to_string(), "u", 0)]);
         }
         for number in 0..1_000 {
-            known.remember(ProjectId(1), vec![link("kiosk", &number.to_string(), 0)]);
+            known.remember(ProjectId(1), 0, vec![link("kiosk", &number.to_string(), 0)]);
         }
         let held = |generation: &Generation| {
-            generation.values().flat_map(HashMap::values).map(Vec::len).sum::<usize>()
+            generation
+                .values()
+                .flat_map(|links| links.by_anonymous_id.values())
+                .map(Vec::len)
+                .sum::<usize>()
         };
         assert!(held(&known.younger) + held(&known.older) <= 2 * GENERATION_LINKS);
     }

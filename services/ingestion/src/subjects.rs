@@ -2,6 +2,8 @@
 
 mod consent;
 mod convert;
+mod erase;
+mod export;
 mod history;
 mod policies;
 mod preview;
@@ -16,9 +18,11 @@ use northstar_proto::ingestion::v1 as pb;
 use northstar_server::caller;
 use northstar_store::PgPool;
 use pb::subjects_service_server::SubjectsService;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::consent::ConsentPolicies;
+use crate::erasure::Erasures;
 
 pub use convert::{
     consent_policy_from_proto, consent_policy_to_proto, identity_policy_from_proto,
@@ -32,6 +36,7 @@ pub(crate) struct Subjects {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) clients: Clients,
     pub(crate) consent: ConsentPolicies,
+    pub(crate) erasures: Erasures,
 }
 
 #[tonic::async_trait]
@@ -167,5 +172,44 @@ impl SubjectsService for Subjects {
         let project = caller(&request)?.project;
         let request = request.into_inner();
         Ok(Response::new(consent::get_consent(self, project, &request).await?))
+    }
+
+    async fn erase_subject(
+        &self,
+        request: Request<pb::EraseSubjectRequest>,
+    ) -> Result<Response<pb::EraseSubjectResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        Ok(Response::new(erase::erase_subject(self, &caller, &request).await?))
+    }
+
+    async fn get_erasure(
+        &self,
+        request: Request<pb::GetErasureRequest>,
+    ) -> Result<Response<pb::GetErasureResponse>, Status> {
+        let project = caller(&request)?.project;
+        let id = request.into_inner().erasure_id;
+        let erasure = Some(erase::get_erasure(self, project, &id).await?);
+        Ok(Response::new(pb::GetErasureResponse { erasure }))
+    }
+
+    async fn list_erasures(
+        &self,
+        request: Request<pb::ListErasuresRequest>,
+    ) -> Result<Response<pb::ListErasuresResponse>, Status> {
+        let project = caller(&request)?.project;
+        let request = request.into_inner();
+        Ok(Response::new(erase::list_erasures(self, project, &request).await?))
+    }
+
+    type ExportSubjectStream = ReceiverStream<Result<pb::ExportSubjectResponse, Status>>;
+
+    async fn export_subject(
+        &self,
+        request: Request<pb::ExportSubjectRequest>,
+    ) -> Result<Response<Self::ExportSubjectStream>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        Ok(Response::new(export::export_subject(self, &caller, &request).await?))
     }
 }

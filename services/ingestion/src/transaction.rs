@@ -40,8 +40,8 @@ pub(crate) struct Answer {
 pub(crate) struct Written {
     /// The answers, by batch; to be given after the commit.
     pub(crate) answers: Vec<Answer>,
-    /// Links that are recorded once it is committed.
-    pub(crate) links: Vec<(ProjectId, Vec<ShownLink>)>,
+    /// Links that are recorded once it is committed, with the erasures before.
+    pub(crate) links: Vec<(ProjectId, i64, Vec<ShownLink>)>,
 }
 
 /// How an attempt ended without an error.
@@ -215,7 +215,7 @@ async fn link(
     positions: &[i64],
     known: &KnownLinks,
     heads: &BTreeMap<ProjectId, Head>,
-) -> Result<Vec<(ProjectId, Vec<ShownLink>)>> {
+) -> Result<Vec<(ProjectId, i64, Vec<ShownLink>)>> {
     let mut shown: BTreeMap<ProjectId, NewLinks<'_>> = BTreeMap::new();
     let mut received_at = DateTime::UNIX_EPOCH;
     for (new, position) in plan.new.iter().zip(positions) {
@@ -224,7 +224,8 @@ async fn link(
             continue;
         };
         let (anonymous_id, user_id) = batch.ids.get(*link);
-        if known.has(batch.project, anonymous_id, user_id, *effective_at) {
+        let erasures = heads[&batch.project].erasure_version;
+        if known.has(batch.project, erasures, anonymous_id, user_id, *effective_at) {
             continue;
         }
         received_at = batch.received_at.max(received_at);
@@ -233,9 +234,10 @@ async fn link(
     }
     let mut added = Vec::with_capacity(shown.len());
     for (project, links) in shown {
-        let (version, links) = (heads[&project].identity_version, links.into_links());
+        let (head, links) = (heads[&project], links.into_links());
+        let version = head.identity_version;
         identity::add_shown(connection, project, version, &links, received_at).await?;
-        added.push((project, links));
+        added.push((project, head.erasure_version, links));
     }
     Ok(added)
 }

@@ -46,6 +46,8 @@ struct Known {
     consent_version: i64,
     /// `None` before a policy was asked for.
     consent_policy_version: Option<i64>,
+    /// Erasures that the events read so far have undergone.
+    erasure_version: i64,
 }
 
 /// A consistent view of a project's log.

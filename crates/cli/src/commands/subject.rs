@@ -1,6 +1,9 @@
 //! `northstar subject`: who is who, and what they agreed to.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
 
 use northstar_domain::identity::Identifier;
 use northstar_proto::ingestion::v1 as pb;
@@ -21,7 +24,9 @@ Examples:
   northstar subject merge ada-2 ada --reason \"ticket 4711: the same person\"
   northstar subject unmerge 17 --reason \"ticket 4712: two people after all\"
   northstar subject unlink anonymous_id:kiosk ada --reason \"a shared device\"
-  northstar subject consent ada --deny analytics --reason \"mail of 3 March\"")]
+  northstar subject consent ada --deny analytics --reason \"mail of 3 March\"
+  northstar subject export ada --reason \"ticket 4713\" > subject.jsonl
+  northstar subject erase ada --reason \"GDPR article 17\" --proof \"ticket 4714\" --yes")]
 pub enum Subject {
     /// Show whose an identifier is, now or as it was known before.
     Show {
@@ -131,7 +136,82 @@ pub enum Subject {
         #[arg(long)]
         json: bool,
     },
+    /// Forget a subject: remove what is personal of all its events. It can not be
+    /// undone.
+    Erase {
+        /// Any identifier of the subject.
+        identifier: Identified,
+        /// Why. It is kept for ever and must not name the subject.
+        #[arg(long)]
+        reason: String,
+        /// How it is known that the subject asked. It is kept for ever and must not
+        /// name the subject.
+        #[arg(long)]
+        proof: String,
+        /// Do it; without, only tell what would be erased.
+        #[arg(long)]
+        yes: bool,
+        /// Do not wait until it is done.
+        #[arg(long)]
+        no_wait: bool,
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List erasures, oldest first.
+    Erasures {
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write everything that is held about a subject as JSON Lines.
+    Export {
+        /// Any identifier of the subject.
+        identifier: Identified,
+        /// Why. It is audited.
+        #[arg(long)]
+        reason: String,
+    },
 }
+
+/// How far an erasure is.
+#[derive(Serialize)]
+struct ShownErasure {
+    id: String,
+    state: String,
+    actor: String,
+    reason: String,
+    proof: String,
+    requested: Option<String>,
+    finished: Option<String>,
+    last_position: i64,
+    position: i64,
+    identifiers: i64,
+    events: i64,
+    quarantined: i64,
+}
+
+impl From<pb::Erasure> for ShownErasure {
+    fn from(erasure: pb::Erasure) -> Self {
+        Self {
+            state: lower(erasure.state().as_str_name(), "ERASURE_STATE_"),
+            requested: time::text(erasure.request_time.as_ref()),
+            finished: time::text(erasure.finish_time.as_ref()),
+            id: erasure.erasure_id,
+            actor: erasure.actor,
+            reason: erasure.reason,
+            proof: erasure.proof,
+            last_position: erasure.last_position,
+            position: erasure.position,
+            identifiers: erasure.identifiers,
+            events: erasure.events,
+            quarantined: erasure.quarantined,
+        }
+    }
+}
+
+/// Between two looks at an erasure that is waited for.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// An identifier on the command line.
 #[derive(Clone, Debug)]
@@ -338,7 +418,187 @@ pub async fn run(command: Subject, connection: &Connection) -> anyhow::Result<()
             let request = pb::GetConsentRequest { identifier: Some(identifier.into()) };
             consent(subjects.get_consent(request).await?.into_inner(), json)
         }
+        Subject::Erase { identifier, reason, proof, yes, no_wait, json } => {
+            if !yes {
+                let text = identifier.0.to_string();
+                show(connection, &text, 0, None, json).await?;
+                bail!("nothing was erased: look at what would be, and say --yes");
+            }
+            let request = pb::EraseSubjectRequest {
+                identifier: Some(identifier.into()),
+                reason,
+                proof,
+                request_id: request_id(),
+            };
+            let response = subjects.erase_subject(request).await?.into_inner();
+            let mut erasure = response.erasure.context("the server named no erasure")?;
+            while !no_wait && erasure.state() == pb::ErasureState::Running {
+                tokio::time::sleep(PAUSE).await;
+                let request = pb::GetErasureRequest { erasure_id: erasure.erasure_id.clone() };
+                let response = subjects.get_erasure(request).await?.into_inner();
+                erasure = response.erasure.context("the server named no erasure")?;
+                let (done, all) = (erasure.position as f64, erasure.last_position as f64);
+                if erasure.state() == pb::ErasureState::Running {
+                    output::note(format!(
+                        "{} of {} events looked at",
+                        output::number(done),
+                        output::number(all)
+                    ));
+                }
+            }
+            erased(&ShownErasure::from(erasure), json)
+        }
+        Subject::Erasures { json } => {
+            let mut erasures: Vec<ShownErasure> = Vec::new();
+            let mut page_token = String::new();
+            loop {
+                let request = pb::ListErasuresRequest { page_size: 1_000, page_token };
+                let page = subjects.list_erasures(request).await?.into_inner();
+                erasures.extend(page.erasures.into_iter().map(ShownErasure::from));
+                page_token = page.next_page_token;
+                if page_token.is_empty() {
+                    break;
+                }
+            }
+            if json {
+                return output::json(&erasures);
+            }
+            let rows = erasures.into_iter().map(|erasure| {
+                [
+                    erasure.id,
+                    erasure.state,
+                    erasure.requested.unwrap_or_default(),
+                    erasure.actor,
+                    erasure.reason,
+                    erasure.events.to_string(),
+                ]
+            });
+            let header = ["id", "state", "requested", "by", "reason", "events"];
+            output::line(output::table(&header, rows))?;
+            Ok(())
+        }
+        Subject::Export { identifier, reason } => {
+            let summary = export(connection, identifier, reason).await?;
+            let sent = summary.context("the export was cut off before its end")?;
+            output::note(format!(
+                "{} facts, {} events, {} quarantined events",
+                sent.facts, sent.events, sent.quarantined_events
+            ));
+            Ok(())
+        }
     }
+}
+
+/// Everything that is held about a subject, a line each.
+async fn export(
+    connection: &Connection,
+    identifier: Identified,
+    reason: String,
+) -> anyhow::Result<Option<pb::ExportSummary>> {
+    use pb::export_subject_response::Item;
+    let request = pb::ExportSubjectRequest { identifier: Some(identifier.into()), reason };
+    let mut subjects = connection.clients()?.subjects();
+    let mut pieces = subjects.export_subject(request).await?.into_inner();
+    let mut summary = None;
+    while let Some(piece) = pieces.message().await? {
+        let line = match piece.item {
+            Some(Item::Subject(subject)) => serde_json::json!({
+                "kind": "subject",
+                "subject": text(subject.subject.as_ref()),
+                "identifiers": subject.identifiers.iter().map(|found| text(Some(found))).collect::<Vec<_>>(),
+            }),
+            Some(Item::Fact(fact)) => {
+                serde_json::json!({ "kind": "fact", "fact": ShownFact::from(fact) })
+            }
+            Some(Item::Consent(state)) => serde_json::json!({
+                "kind": "consent",
+                "purpose": state.purpose,
+                "decision": decision(&state),
+                "effective": time::text(state.effective_time.as_ref()),
+                "actor": state.actor,
+            }),
+            Some(Item::Event(logged)) => {
+                let event = logged.event.unwrap_or_default();
+                serde_json::json!({
+                    "kind": "event",
+                    "position": logged.position,
+                    "source": logged.source,
+                    "received": time::text(logged.received_time.as_ref()),
+                    "effective": time::text(logged.effective_time.as_ref()),
+                    "event": shown_event(event),
+                })
+            }
+            Some(Item::QuarantinedEvent(waiting)) => serde_json::json!({
+                "kind": "quarantined_event",
+                "id": waiting.quarantine_id,
+                "source": waiting.source,
+                "reason": waiting.reason,
+                "received": time::text(waiting.received_time.as_ref()),
+                "event": waiting.event.map(shown_event),
+                "raw": String::from_utf8_lossy(&waiting.raw),
+            }),
+            Some(Item::Summary(sent)) => {
+                summary = Some(sent);
+                serde_json::json!({
+                    "kind": "summary",
+                    "facts": sent.facts,
+                    "events": sent.events,
+                    "quarantined_events": sent.quarantined_events,
+                    "log_position": sent.log_position,
+                })
+            }
+            None => bail!("the server sent a piece that this version does not know"),
+        };
+        output::json_line(&line)?;
+    }
+    Ok(summary)
+}
+
+fn shown_event(event: pb::Event) -> serde_json::Value {
+    let properties: serde_json::Map<_, _> =
+        event.properties.into_iter().map(|(name, value)| (name, json_value(value))).collect();
+    serde_json::json!({
+        "message_id": event.message_id,
+        "name": event.name,
+        "user_id": event.user_id,
+        "anonymous_id": event.anonymous_id,
+        "account_id": event.account_id,
+        "occurred": time::text(event.occurred_time.as_ref()),
+        "properties": properties,
+    })
+}
+
+fn json_value(value: pb::Value) -> serde_json::Value {
+    use pb::value::Kind;
+    match value.kind {
+        None => serde_json::Value::Null,
+        Some(Kind::StringValue(text)) => text.into(),
+        Some(Kind::IntValue(number)) => number.into(),
+        Some(Kind::DoubleValue(number)) => number.into(),
+        Some(Kind::BoolValue(truth)) => truth.into(),
+        Some(Kind::ListValue(list)) => list.values.into_iter().map(json_value).collect(),
+        Some(Kind::StructValue(object)) => object
+            .fields
+            .into_iter()
+            .map(|(name, value)| (name, json_value(value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+    }
+}
+
+fn erased(erasure: &ShownErasure, json: bool) -> anyhow::Result<()> {
+    if json {
+        return output::json(erasure);
+    }
+    output::line(format!(
+        "erasure {} is {}: {} identifiers, {} events, {} quarantined",
+        erasure.id,
+        erasure.state,
+        erasure.identifiers,
+        output::number(erasure.events as f64),
+        erasure.quarantined,
+    ))?;
+    Ok(())
 }
 
 async fn show(
@@ -460,12 +720,15 @@ fn history(facts: Vec<ShownFact>, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn consent(found: pb::GetConsentResponse, json: bool) -> anyhow::Result<()> {
-    let decision = |state: &pb::ConsentState| match state.decision() {
+fn decision(state: &pb::ConsentState) -> &'static str {
+    match state.decision() {
         pb::ConsentDecision::Granted => "granted",
         pb::ConsentDecision::Denied => "denied",
         pb::ConsentDecision::Unspecified => "not said",
-    };
+    }
+}
+
+fn consent(found: pb::GetConsentResponse, json: bool) -> anyhow::Result<()> {
     if json {
         let states: Vec<_> = found
             .states

@@ -4,6 +4,7 @@ pub mod consent;
 pub mod contracts;
 mod copy;
 pub mod cursors;
+pub mod erasure;
 pub mod heads;
 pub mod identity;
 pub mod keys;

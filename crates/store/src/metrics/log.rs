@@ -22,6 +22,8 @@ pub struct Head {
     pub consent_version: i64,
     /// Version of the consent policy; 0 when there is none.
     pub consent_policy_version: i64,
+    /// Grows with every erasure: what was read before holds erased data.
+    pub erasure_version: i64,
 }
 
 /// What the holder of an identifier said about a purpose.
@@ -80,7 +82,7 @@ pub async fn head(connection: &mut PgConnection, project: ProjectId) -> Result<H
     let head = sqlx::query_as!(
         Head,
         r#"SELECT head.position, head.identity_version, head.consent_version,
-               coalesce(policy.version, 0) AS "consent_policy_version!"
+               head.erasure_version, coalesce(policy.version, 0) AS "consent_policy_version!"
            FROM ingestion.log_heads head
            LEFT JOIN ingestion.subject_policies policy
                ON policy.project_id = head.project_id AND policy.kind = 'consent'

@@ -122,13 +122,13 @@ pub(super) async fn get_consent(
 }
 
 /// The last words of a subject, of whichever of its identifiers they are.
-struct States {
+pub(super) struct States {
     policy: ConsentPolicy,
     words: Words,
     actors: BTreeMap<String, String>,
 }
 
-async fn states(
+pub(super) async fn states(
     connection: &mut PgConnection,
     service: &Subjects,
     project: ProjectId,
@@ -150,7 +150,7 @@ async fn states(
 }
 
 impl States {
-    fn into_states(self) -> Vec<pb::ConsentState> {
+    pub(super) fn into_states(self) -> Vec<pb::ConsentState> {
         let mut states: BTreeMap<String, pb::ConsentState> = self
             .policy
             .purposes

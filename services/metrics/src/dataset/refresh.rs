@@ -49,8 +49,13 @@ impl Datasets {
         northstar_store::ingestion::prefer_indexes(&mut connection).await?;
         // After the lock: whoever waited for it need not read the log twice.
         let head = log::head(&mut connection, project).await?;
+        loaded.take_if(|loaded| loaded.known.erasure_version != head.erasure_version);
         if loaded.is_none() {
-            *loaded = Some(self.load(&mut connection, project).await?);
+            *loaded = Some(self.load(&mut connection, project, head.erasure_version).await?);
+            // What was dropped from the manifest stays dropped.
+            connection.commit().await.map_err(StoreError::from)?;
+            connection = self.pool.begin().await.map_err(StoreError::from)?;
+            northstar_store::ingestion::prefer_indexes(&mut connection).await?;
         }
         let (watermark, known) = loaded.as_ref().map_or_else(Default::default, |loaded| {
             (loaded.dataset.watermark().max(0), loaded.known)

@@ -141,3 +141,63 @@ async fn where_counting_needs_consent_silence_is_no_consent() {
     suite.operator().subjects().apply_consent_policy(request).await.unwrap();
     assert_eq!(numbers(&mut suite).await, [Some(1.0), Some(1.0), Some(1.0)]);
 }
+
+/// Every file below the folder of segments that holds these bytes.
+fn holding(folder: &std::path::Path, text: &str) -> Vec<std::path::PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let bytes = std::fs::read(&path).unwrap();
+                if bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
+                    found.push(path);
+                }
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn an_erasure_changes_no_count_and_leaves_no_copy_in_a_segment() {
+    let mut suite = Suite::start_with(northstar_metrics::Config {
+        metrics_compact_events: std::num::NonZeroUsize::MIN,
+        metrics_follow_seconds: 1,
+    })
+    .await;
+    suite
+        .ingest(vec![
+            event("visit", "ada-lovelace", "2026-03-01T10:00:00Z"),
+            event("visit", "grace", "2026-03-02T10:00:00Z"),
+        ])
+        .await;
+    suite.metric("visitors", unique("visit")).await;
+    assert_eq!(suite.total("visitors", FROM, TO).await, Some(2.0));
+    while holding(suite.folder.path(), "ada-lovelace").is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let request = log::EraseSubjectRequest {
+        identifier: user("ada-lovelace"),
+        reason: "article 17".to_owned(),
+        proof: "ticket 4714".to_owned(),
+        request_id: String::new(),
+    };
+    let clients = suite.operator();
+    let entered = clients.subjects().erase_subject(request).await.unwrap().into_inner();
+    let erasure_id = entered.erasure.unwrap().erasure_id;
+    loop {
+        let request = log::GetErasureRequest { erasure_id: erasure_id.clone() };
+        let found = clients.subjects().get_erasure(request).await.unwrap().into_inner();
+        if found.erasure.unwrap().state() == log::ErasureState::Done {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(suite.total("visitors", FROM, TO).await, Some(2.0));
+    assert_eq!(holding(suite.folder.path(), "ada-lovelace"), Vec::<std::path::PathBuf>::new());
+    suite.restart_anew().await;
+    assert_eq!(suite.total("visitors", FROM, TO).await, Some(2.0));
+}
