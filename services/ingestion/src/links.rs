@@ -74,17 +74,16 @@ impl KnownLinks {
             }
             let users =
                 of_project.by_anonymous_id.entry(link.anonymous_id.into_boxed_str()).or_default();
-            match users.iter_mut().find(|(user, _)| **user == *link.user_id) {
-                Some((_, known_at)) => *known_at = link.linked_at.min(*known_at),
-                None if users.len() >= USERS_OF_ONE => {
-                    users.remove(0);
-                    users.push((link.user_id.into_boxed_str(), link.linked_at));
-                }
-                None => {
-                    users.push((link.user_id.into_boxed_str(), link.linked_at));
-                    self.younger_links += 1;
-                }
+            if let Some((_, known_at)) = users.iter_mut().find(|(user, _)| **user == *link.user_id) {
+                *known_at = link.linked_at.min(*known_at);
+                continue;
             }
+            if users.len() >= USERS_OF_ONE {
+                users.remove(0);
+            } else {
+                self.younger_links += 1;
+            }
+            users.push((link.user_id.into_boxed_str(), link.linked_at));
         }
     }
 }
