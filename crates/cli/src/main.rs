@@ -23,7 +23,7 @@ use clap::{CommandFactory as _, Parser};
 
 use commands::{
     audit, automation, bench, contract, decision, definitions, events, experiment, key, migrate,
-    quarantine, query, scorecard, source, up,
+    quarantine, query, scorecard, source, subject, up,
 };
 use connection::Connection;
 
@@ -71,6 +71,8 @@ enum Command {
     Bench(bench::Bench),
     #[command(subcommand)]
     Source(source::Source),
+    #[command(subcommand)]
+    Subject(subject::Subject),
     #[command(subcommand)]
     Automation(automation::Automation),
     #[command(subcommand)]
@@ -124,6 +126,7 @@ async fn run(northstar: Northstar) -> anyhow::Result<()> {
         Command::Contract(command) => contract::run(command, connection).await,
         Command::Bench(command) => bench::run(command).await,
         Command::Source(command) => source::run(command, connection).await,
+        Command::Subject(command) => subject::run(command, connection).await,
         Command::Automation(command) => automation::run(command, connection).await,
         Command::Experiment(command) => experiment::run(command, connection).await,
         Command::Decision(command) => decision::run(command, connection).await,

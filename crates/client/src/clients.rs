@@ -10,6 +10,7 @@ use northstar_proto::ingestion::v1::contracts_service_client::ContractsServiceCl
 use northstar_proto::ingestion::v1::ingestion_service_client::IngestionServiceClient;
 use northstar_proto::ingestion::v1::webhook_sources_service_client::WebhookSourcesServiceClient;
 use northstar_proto::ingestion::v1::quarantine_service_client::QuarantineServiceClient;
+use northstar_proto::ingestion::v1::subjects_service_client::SubjectsServiceClient;
 use northstar_proto::metrics::v1::metrics_service_client::MetricsServiceClient;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -99,6 +100,8 @@ clients! {
     contracts: ContractsServiceClient over ingestion,
     /// What becomes of quarantined events.
     quarantine: QuarantineServiceClient over ingestion,
+    /// Who is who, what they agreed to, and their erasure.
+    subjects: SubjectsServiceClient over ingestion,
     /// Pillars, metrics, KPIs and their values.
     metrics: MetricsServiceClient over metrics,
     /// Experiments.

@@ -55,6 +55,10 @@ pub enum Reason {
     IdConflict,
     /// It came in another protocol, and could not be read as an event.
     Malformed,
+    /// The consent policy refuses events of its region.
+    RegionBlocked,
+    /// It lacks a consent without which nothing is kept.
+    ConsentMissing,
     /// The same body already waits in quarantine.
     AlreadyQuarantined,
     /// Its consent names a purpose wrongly, twice or too many of them.
@@ -204,6 +208,8 @@ impl Reason {
             Self::SchemaViolation => "schema_violation",
             Self::IdConflict => "id_conflict",
             Self::Malformed => "malformed",
+            Self::RegionBlocked => "region_blocked",
+            Self::ConsentMissing => "consent_missing",
             Self::AlreadyQuarantined => "already_quarantined",
             Self::InvalidConsent => "invalid_consent",
             Self::InvalidReason => "invalid_reason",

@@ -5,13 +5,16 @@ mod arrivals;
 mod batch;
 mod columns;
 mod config;
+mod consent;
 pub mod contract_check;
 mod contract_service;
 mod contracts;
 pub mod convert;
 mod doors;
+mod erasure;
 mod error;
 mod events;
+mod identity;
 mod infer;
 mod ingest;
 mod judge;
@@ -26,15 +29,19 @@ mod service;
 mod sources;
 #[cfg(test)]
 mod strategies;
+pub mod subjects;
 mod subscribe;
 mod transaction;
 mod walk;
 mod webhooks;
 mod writer;
 
+use std::sync::Arc;
+
 use northstar_proto::ingestion::v1::contracts_service_server::ContractsServiceServer;
 use northstar_proto::ingestion::v1::ingestion_service_server::IngestionServiceServer;
 use northstar_proto::ingestion::v1::quarantine_service_server::QuarantineServiceServer;
+use northstar_proto::ingestion::v1::subjects_service_server::SubjectsServiceServer;
 use northstar_server::{Context, Service};
 use northstar_store::{Service as Area, connect};
 
@@ -60,6 +67,19 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
     );
     let contracts = contracts::Contracts::new(pool.clone());
     let following = contracts.clone().follow(context.shutdown.clone());
+    let consent = consent::ConsentPolicies::new(pool.clone());
+    let following_consent = consent.clone().follow(context.shutdown.clone());
+    let erasures = erasure::Erasures::new(pool.clone(), Arc::clone(&context.clock));
+    let subjects = subjects::Subjects {
+        pool: pool.clone(),
+        clock: Arc::clone(&context.clock),
+        clients: context.clients.clone(),
+        consent,
+        erasures: erasures.clone(),
+    };
+    let erasing = erasures.work(context.shutdown.clone());
+    let subjects =
+        SubjectsServiceServer::new(subjects).max_decoding_message_size(context.max_message_bytes);
     let ingestion = service::Ingestion {
         pool: pool.clone(),
         clock: context.clock,
@@ -83,10 +103,13 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
             QuarantineServiceServer::new(quarantine::QuarantineService(ingestion.clone()))
                 .max_decoding_message_size(most),
         )
+        .grpc(subjects)
         .grpc(webhooks::server(webhooks));
     Ok(otlp::Otlp::new(ingestion)
         .serve_grpc(service, most)
         .worker("log-writer", writing)
         .worker("contract-follower", following)
+        .worker("consent-follower", following_consent)
+        .worker("erasure", erasing)
         .pool(pool))
 }

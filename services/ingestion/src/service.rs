@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::Stream;
 use northstar_client::Clients;
 use northstar_domain::Clock;
-use northstar_domain::event::{MAX_BATCH_EVENTS, MAX_ID_BYTES, MAX_SOURCE_BYTES, check_text};
+use northstar_domain::event::{MAX_BATCH_EVENTS, MAX_SOURCE_BYTES, check_text};
 use northstar_domain::expression::Condition;
 use northstar_domain::{ProjectId, QuarantineId};
 use northstar_proto::Encoded;
@@ -14,7 +14,7 @@ use northstar_proto::ingestion::v1 as pb;
 use northstar_server::caller;
 use northstar_server::page::page_size;
 use northstar_store::PgPool;
-use northstar_store::ingestion::{contracts, cursors, heads, identity, quarantine, sources};
+use northstar_store::ingestion::{contracts, cursors, heads, quarantine, sources};
 use pb::ingestion_service_server::IngestionService;
 use prost::Message as _;
 use tokio::sync::mpsc;
@@ -29,6 +29,7 @@ use crate::convert::{quarantined_to_proto, source_to_proto};
 use crate::error::Error;
 use crate::ingest::{check_bytes, check_count};
 use crate::sources::Sources;
+use crate::subjects::resolve_subject;
 use crate::subscribe::Subscription;
 use crate::writer::Writer;
 
@@ -122,8 +123,8 @@ impl IngestionService for Ingestion {
         request: Request<pb::ResolveSubjectRequest>,
     ) -> Result<Response<pb::ResolveSubjectResponse>, Status> {
         let project = caller(&request)?.project;
-        let identifier = request.into_inner().identifier;
-        Ok(Response::new(self.resolve(project, identifier).await?))
+        let request = request.into_inner();
+        Ok(Response::new(resolve_subject(&self.pool, project, &request).await?))
     }
 
     async fn list_sources(
@@ -236,24 +237,6 @@ impl Ingestion {
         }
         let (group, position, now) = (&request.group, request.position, self.clock.now());
         Ok(cursors::commit(&mut connection, project, group, position, now).await?)
-    }
-
-    async fn resolve(
-        &self,
-        project: ProjectId,
-        identifier: String,
-    ) -> Result<pb::ResolveSubjectResponse, Error> {
-        check_name("identifier", &identifier, MAX_ID_BYTES)?;
-        let mut connection = self.pool.acquire().await.map_err(northstar_store::Error::from)?;
-        let subject =
-            identity::find_user(&mut connection, project, &identifier).await?.unwrap_or(identifier);
-        let anonymous_ids = identity::anonymous_ids(&mut connection, project, &subject).await?;
-        let head = heads::read(&mut connection, project).await?;
-        Ok(pb::ResolveSubjectResponse {
-            subject,
-            anonymous_ids,
-            identity_map_version: head.identity_version,
-        })
     }
 
     async fn sources_of(&self, project: ProjectId) -> Result<pb::ListSourcesResponse, Error> {

@@ -8,23 +8,23 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use northstar_domain::event::{Fault, Reason};
-use northstar_domain::identity::LinkFact;
 use northstar_domain::{ProjectId, QuarantineId};
 use northstar_proto::ingestion::v1 as pb;
 use northstar_store::ingestion::heads::Head;
-use northstar_store::ingestion::identity::{Link, LinkFacts};
+use northstar_store::ingestion::identity::ShownLink;
 use northstar_store::ingestion::keys::NewKey;
 use northstar_store::ingestion::quarantine::{BodyKey, Content, NewQuarantined};
 use northstar_store::ingestion::sources::Counts;
 use northstar_store::ingestion::{
-    SourceId, heads, identity, keys, log, quarantine, sources,
+    SourceId, heads, keys, log, quarantine, sources,
 };
 use northstar_store::{PgConnection, Result};
 use pb::EventOutcome;
 use uuid::Uuid;
 
 use crate::batch::{Batch, Item};
-use crate::links::KnownLinks;
+use crate::identity;
+use crate::links::{KnownLinks, NewLinks};
 use crate::notes::{flagged, note};
 use crate::plan::{Outcome, Plan, Taken, ToQuarantine, decide};
 
@@ -41,8 +41,8 @@ pub(crate) struct Answer {
 pub(crate) struct Written {
     /// The answers, by batch; to be given after the commit.
     pub(crate) answers: Vec<Answer>,
-    /// Links that hold once it is committed.
-    pub(crate) links: Vec<(ProjectId, Vec<Link>)>,
+    /// Links that are recorded once it is committed, with the erasures before.
+    pub(crate) links: Vec<(ProjectId, i64, Vec<ShownLink>)>,
 }
 
 /// How an attempt ended without an error.
@@ -216,38 +216,31 @@ async fn link(
     positions: &[i64],
     known: &KnownLinks,
     heads: &BTreeMap<ProjectId, Head>,
-) -> Result<Vec<(ProjectId, Vec<Link>)>> {
-    let mut strongest: BTreeMap<ProjectId, BTreeMap<&str, LinkFact<'_>>> = BTreeMap::new();
+) -> Result<Vec<(ProjectId, i64, Vec<ShownLink>)>> {
+    let mut shown: BTreeMap<ProjectId, NewLinks<'_>> = BTreeMap::new();
+    let mut received_at = DateTime::UNIX_EPOCH;
     for (new, position) in plan.new.iter().zip(positions) {
         let batch = batches[new.batch];
         let Item::Accept { effective_at, link: Some(link), .. } = &batch.items[new.item] else {
             continue;
         };
         let (anonymous_id, user_id) = batch.ids.get(*link);
-        if known.is_at_least_as_strong(batch.project, anonymous_id, *effective_at, user_id) {
+        let erasures = heads[&batch.project].erasure_version;
+        if known.has(batch.project, erasures, anonymous_id, user_id, *effective_at) {
             continue;
         }
-        let fact = LinkFact { linked_at: *effective_at, user_id, position: *position };
-        strongest
-            .entry(batch.project)
-            .or_default()
-            .entry(anonymous_id)
-            .and_modify(|known| *known = fact.min(*known))
-            .or_insert(fact);
+        received_at = batch.received_at.max(received_at);
+        let links = shown.entry(batch.project).or_default();
+        links.add(anonymous_id, user_id, *effective_at, *position);
     }
-    let mut links = Vec::with_capacity(strongest.len());
-    for (project, facts) in strongest {
-        let mut columns = LinkFacts::default();
-        for (anonymous_id, fact) in facts {
-            columns.anonymous_ids.push(anonymous_id.to_owned());
-            columns.user_ids.push(fact.user_id.to_owned());
-            columns.linked_at.push(fact.linked_at);
-            columns.positions.push(fact.position);
-        }
-        let version = heads[&project].identity_version;
-        links.push((project, identity::link(connection, project, version, &columns).await?));
+    let mut added = Vec::with_capacity(shown.len());
+    for (project, links) in shown {
+        let (head, links) = (heads[&project], links.into_links());
+        let version = head.identity_version;
+        identity::add_shown(connection, project, version, &links, received_at).await?;
+        added.push((project, head.erasure_version, links));
     }
-    Ok(links)
+    Ok(added)
 }
 
 type Quarantined = HashMap<(ProjectId, BodyKey), (usize, usize, bool)>;

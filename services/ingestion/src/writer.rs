@@ -204,8 +204,8 @@ impl Task {
                     error @ northstar_store::Error::Unavailable(_) => Failed::Commit(error),
                     error => Failed::Store(error),
                 })?;
-                for (project, links) in written.links {
-                    self.known_links.remember(project, links);
+                for (project, erasures, links) in written.links {
+                    self.known_links.remember(project, erasures, links);
                 }
                 Ok(Some(written.answers))
             }

@@ -75,6 +75,8 @@ pub(crate) struct Answered<'a> {
     pub(crate) filter: &'a str,
     /// How much of the log was covered.
     pub(crate) head: Head,
+    /// Events left out for lack of consent.
+    pub(crate) excluded_events: u64,
     /// Events looked at.
     pub(crate) scanned_events: u64,
     /// See [`digest`].
@@ -94,6 +96,7 @@ pub(crate) fn provenance(sources: &Sources, answered: Answered<'_>) -> pb::Prove
         log_position: answered.head.position,
         freshness: freshness_to_proto(sources.freshness).into(),
         excluded_quarantined_events: sources.quarantined,
+        excluded_no_consent_events: answered.excluded_events.cast_signed(),
         scanned_events: answered.scanned_events.cast_signed(),
         digest: answered.digest,
     }
@@ -108,8 +111,13 @@ pub(crate) fn digest(
     head: Head,
     answer: &impl Serialize,
 ) -> Result<String> {
-    let document =
-        (metrics, metric_version, question, (head.position, head.identity_version), answer);
+    let covered = (
+        head.position,
+        head.identity_version,
+        head.consent_version,
+        head.consent_policy_version,
+    );
+    let document = (metrics, metric_version, question, covered, answer);
     let mut document = serde_json::to_value(document).map_err(|error| {
         crate::Error::Engine(engine::Error::Manifest(format!("answer has no JSON: {error}")))
     })?;
@@ -149,7 +157,7 @@ mod tests {
     #[test]
     fn a_digest_sees_the_position_of_the_log() {
         let at = |position| {
-            let head = Head { position, identity_version: 0 };
+            let head = Head { position, ..Head::default() };
             digest(&Metrics::new(), 1, &"question", head, &1).unwrap()
         };
         assert_ne!(at(1), at(2));

@@ -120,6 +120,7 @@ fn value(
         time_zone: charter.zone.name(),
         filter: "",
         head: view.head,
+        excluded_events: view.excluded_events,
         scanned_events: answer.events_scanned,
         digest: digest(&metrics, version, &query, view.head, &answer.rows)?,
     };

@@ -14,4 +14,5 @@ pub mod quarantine;
 pub mod query;
 pub mod scorecard;
 pub mod source;
+pub mod subject;
 pub mod up;

@@ -6,6 +6,8 @@ use chrono::Utc;
 use northstar_client::Clients;
 use northstar_domain::Violation;
 use northstar_proto::{approvals, automations, experiments, ingestion, metrics};
+// Their messages lie in ingestion's package.
+use northstar_proto::ingestion as subjects;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -16,6 +18,10 @@ use super::{Document, Kind, Mode, Summary, webhook_source};
 pub enum Spec {
     /// See [`Kind::Contract`].
     Contract(northstar_domain::contract::ContractSpec),
+    /// See [`Kind::IdentityPolicy`].
+    IdentityPolicy(northstar_domain::identity::IdentityPolicy),
+    /// See [`Kind::ConsentPolicy`].
+    ConsentPolicy(northstar_domain::consent_policy::ConsentPolicy),
     /// See [`Kind::Pillar`].
     Pillar(northstar_domain::pillar::Pillar),
     /// See [`Kind::Metric`].
@@ -54,6 +60,8 @@ impl Spec {
     pub fn read(kind: Kind, text: &str) -> Result<Self, serde_norway::Error> {
         Ok(match kind {
             Kind::Contract => Self::Contract(body(text)?),
+            Kind::IdentityPolicy => Self::IdentityPolicy(body(text)?),
+            Kind::ConsentPolicy => Self::ConsentPolicy(body(text)?),
             Kind::Pillar => Self::Pillar(body(text)?),
             Kind::Metric => Self::Metric(body(text)?),
             Kind::Kpi => Self::Kpi(body(text)?),
@@ -69,6 +77,8 @@ impl Spec {
     pub fn violations(&self, name: &str) -> Vec<Violation> {
         let mut found = match self {
             Self::Contract(spec) => return spec.violations(name),
+            Self::IdentityPolicy(spec) => spec.violations().into_iter().collect(),
+            Self::ConsentPolicy(spec) => spec.violations().into_iter().collect(),
             Self::Pillar(spec) => spec.violations().into_iter().collect(),
             Self::Metric(spec) => spec.violations().into_iter().collect(),
             Self::Kpi(spec) => spec.violations().into_iter().collect::<Vec<_>>(),
@@ -94,6 +104,8 @@ impl Spec {
     pub fn to_json(&self) -> serde_json::Result<serde_json::Value> {
         let mut json = match self {
             Self::Contract(spec) => serde_json::to_value(spec),
+            Self::IdentityPolicy(spec) => serde_json::to_value(spec),
+            Self::ConsentPolicy(spec) => serde_json::to_value(spec),
             Self::Pillar(spec) => serde_json::to_value(spec),
             Self::Metric(spec) => serde_json::to_value(spec),
             Self::Kpi(spec) => serde_json::to_value(spec),
@@ -111,6 +123,8 @@ impl Spec {
     pub(super) fn owner(&self) -> String {
         match self {
             Self::Contract(spec) => spec.owner.clone(),
+            Self::IdentityPolicy(spec) => spec.owner.clone(),
+            Self::ConsentPolicy(spec) => spec.owner.clone(),
             Self::Pillar(spec) => spec.owner.clone(),
             Self::Metric(spec) => spec.owner.clone(),
             Self::Kpi(spec) => spec.owner.clone(),
@@ -133,6 +147,12 @@ impl Spec {
     ) -> anyhow::Result<()> {
         match self {
             Self::Contract(spec) => contract::apply(clients, name, etag, spec, mode).await,
+            Self::IdentityPolicy(spec) => {
+                identity_policy::apply(clients, name, etag, spec, mode).await
+            }
+            Self::ConsentPolicy(spec) => {
+                consent_policy::apply(clients, name, etag, spec, mode).await
+            }
             Self::Pillar(spec) => pillar::apply(clients, name, etag, spec, mode).await,
             Self::Metric(spec) => metric::apply(clients, name, etag, spec, mode).await,
             Self::Kpi(spec) => kpi::apply(clients, name, etag, spec, mode).await,
@@ -150,6 +170,8 @@ impl Spec {
 pub async fn get(clients: &Clients, kind: Kind, name: &str) -> anyhow::Result<Document> {
     match kind {
         Kind::Contract => contract::get(clients, name).await,
+        Kind::IdentityPolicy => identity_policy::get(clients, name).await,
+        Kind::ConsentPolicy => consent_policy::get(clients, name).await,
         Kind::Pillar => pillar::get(clients, name).await,
         Kind::Metric => metric::get(clients, name).await,
         Kind::Kpi => kpi::get(clients, name).await,
@@ -164,6 +186,8 @@ pub async fn get(clients: &Clients, kind: Kind, name: &str) -> anyhow::Result<Do
 pub async fn list(clients: &Clients, kind: Kind) -> anyhow::Result<Vec<Document>> {
     match kind {
         Kind::Contract => contract::list(clients).await,
+        Kind::IdentityPolicy => identity_policy::list(clients).await,
+        Kind::ConsentPolicy => consent_policy::list(clients).await,
         Kind::Pillar => pillar::list(clients).await,
         Kind::Metric => metric::list(clients).await,
         Kind::Kpi => kpi::list(clients).await,
@@ -254,6 +278,34 @@ calls! {
     list_contracts ListContractsRequest contracts,
     to |name, spec| Ok(northstar_ingestion::convert::contract_to_proto(name, spec)),
     from |message| Ok(northstar_ingestion::convert::contract_from_proto(&message).map_err(unreadable)?.1),
+    state |_| String::new(),
+}
+calls! {
+    identity_policy: IdentityPolicy(northstar_domain::identity::IdentityPolicy) at subjects,
+    apply_identity_policy ApplyIdentityPolicyRequest, get_identity_policy GetIdentityPolicyRequest,
+    list_identity_policies ListIdentityPoliciesRequest identity_policies,
+    to |name, policy| Ok(subjects::v1::IdentityPolicy {
+        name: name.to_owned(),
+        ..northstar_ingestion::subjects::identity_policy_to_proto(policy)
+    }),
+    from |message| {
+        let read = northstar_ingestion::subjects::identity_policy_from_proto(&message);
+        read.map_err(|found| unreadable(found.as_slice().to_vec()))
+    },
+    state |_| String::new(),
+}
+calls! {
+    consent_policy: ConsentPolicy(northstar_domain::consent_policy::ConsentPolicy) at subjects,
+    apply_consent_policy ApplyConsentPolicyRequest, get_consent_policy GetConsentPolicyRequest,
+    list_consent_policies ListConsentPoliciesRequest consent_policies,
+    to |name, policy| Ok(subjects::v1::ConsentPolicy {
+        name: name.to_owned(),
+        ..northstar_ingestion::subjects::consent_policy_to_proto(policy)
+    }),
+    from |message| {
+        let read = northstar_ingestion::subjects::consent_policy_from_proto(&message);
+        read.map_err(|found| unreadable(found.as_slice().to_vec()))
+    },
     state |_| String::new(),
 }
 calls! {

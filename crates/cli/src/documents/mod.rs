@@ -20,6 +20,10 @@ pub use kinds::Spec;
 pub enum Kind {
     /// The rule that events of one name keep.
     Contract,
+    /// Which identifiers subjects have.
+    IdentityPolicy,
+    /// Purposes and regions.
+    ConsentPolicy,
     /// A vision pillar.
     Pillar,
     /// How a number is computed.
@@ -38,8 +42,10 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in order of dependence.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Contract,
+        Self::IdentityPolicy,
+        Self::ConsentPolicy,
         Self::Pillar,
         Self::Metric,
         Self::Kpi,
@@ -53,6 +59,8 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Contract => "Contract",
+            Self::IdentityPolicy => "IdentityPolicy",
+            Self::ConsentPolicy => "ConsentPolicy",
             Self::Pillar => "Pillar",
             Self::Metric => "Metric",
             Self::Kpi => "Kpi",

@@ -1,8 +1,10 @@
 //! The log, its keys, sources, identity, contracts, quarantine and cursors.
 
+pub mod consent;
 pub mod contracts;
 mod copy;
 pub mod cursors;
+pub mod erasure;
 pub mod heads;
 pub mod identity;
 pub mod keys;
@@ -11,6 +13,7 @@ pub mod notes;
 pub mod quarantine;
 pub mod sources;
 pub mod webhook_sources;
+pub mod subject_policies;
 
 use sqlx::PgConnection;
 

@@ -14,6 +14,7 @@ mod quarantine;
 mod quarantine_life;
 mod rights;
 mod stream;
+mod subjects;
 mod subscribe;
 mod suite;
 mod webhook_sources;

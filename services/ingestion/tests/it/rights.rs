@@ -20,7 +20,7 @@ async fn metrics_reads_the_log_and_nobody_changes_it() {
 
     let metrics = pool(Service::Metrics).await.unwrap();
     for readable in
-        ["events", "identity_links", "log_heads", "sources", "source_counts", "quarantine_counts"]
+        ["events", "identity_changes", "log_heads", "sources", "source_counts", "quarantine_counts"]
     {
         let select = format!("SELECT * FROM ingestion.{readable}");
         assert_eq!(sqlstate(&metrics, &select).await, None, "{readable}");
