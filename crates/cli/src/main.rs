@@ -4,11 +4,13 @@
 //! Exit codes: 0 ok, 1 failure, 2 usage, 64 configuration.
 
 mod analyze;
+mod archived;
 mod commands;
 mod connection;
 mod database;
 mod demo;
 mod documents;
+mod export;
 mod failure;
 mod import;
 mod output;
@@ -21,8 +23,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser};
 
 use commands::{
-    audit, automation, decision, definitions, events, experiment, key, migrate, query, scorecard,
-    up,
+    audit, automation, decision, definitions, events, experiment, key, log, migrate, query,
+    scorecard, sources, subscription, up,
 };
 use connection::Connection;
 
@@ -56,8 +58,12 @@ enum Command {
     Import(import::Import),
     Query(query::Query),
     Scorecard(scorecard::Scorecard),
-    Sources(events::Sources),
+    Sources(sources::Sources),
     Quarantine(events::Quarantine),
+    #[command(subcommand)]
+    Events(log::Events),
+    #[command(subcommand)]
+    Subscription(subscription::Subscription),
     #[command(subcommand)]
     Automation(automation::Automation),
     #[command(subcommand)]
@@ -106,7 +112,9 @@ async fn run(northstar: Northstar) -> anyhow::Result<()> {
         Command::Import(command) => Box::pin(import::run(command, connection)).await,
         Command::Query(command) => query::run(command, connection).await,
         Command::Scorecard(command) => scorecard::run(command, connection).await,
-        Command::Sources(command) => events::sources(command, connection).await,
+        Command::Sources(command) => sources::run(command, connection).await,
+        Command::Events(command) => Box::pin(log::run(command, connection)).await,
+        Command::Subscription(command) => subscription::run(command, connection).await,
         Command::Quarantine(command) => events::quarantine(command, connection).await,
         Command::Automation(command) => automation::run(command, connection).await,
         Command::Experiment(command) => experiment::run(command, connection).await,

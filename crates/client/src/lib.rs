@@ -22,12 +22,14 @@
 
 mod channel;
 mod clients;
+mod consumer;
 mod context;
 mod credentials;
 mod outgoing;
 
 pub use channel::{Endpoints, InvalidEndpoint};
 pub use clients::{Clients, Connection, MAX_RESPONSE_BYTES};
+pub use consumer::{Batch, Consumer};
 pub use context::RequestContext;
 pub use credentials::{Credentials, InvalidCredentials};
 pub use northstar_proto as proto;

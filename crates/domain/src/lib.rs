@@ -25,6 +25,8 @@ pub mod retry;
 mod role;
 pub mod run;
 pub mod segment;
+pub mod source;
+pub mod subscription;
 pub mod time_correction;
 pub mod timestamp;
 mod violation;

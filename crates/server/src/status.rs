@@ -92,7 +92,7 @@ pub fn code(reason: ErrorReason) -> Code {
         }
         ErrorReason::NotFound => Code::NotFound,
         ErrorReason::RequestIdReused => Code::AlreadyExists,
-        ErrorReason::EtagMismatch => Code::Aborted,
+        ErrorReason::EtagMismatch | ErrorReason::LeaseLost => Code::Aborted,
         ErrorReason::InvalidTransition
         | ErrorReason::MissingReference
         | ErrorReason::ApprovalRequired

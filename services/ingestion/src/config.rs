@@ -10,10 +10,15 @@ pub struct Config {
     #[arg(long, env = "NORTHSTAR_INGESTION_QUEUE_MEBIBYTES", default_value_t = 64,
           value_parser = clap::value_parser!(u32).range(8..=65536))]
     pub ingestion_queue_mebibytes: u32,
+    /// Milliseconds between two looks at the freshness and completeness of
+    /// declared sources.
+    #[arg(long, env = "NORTHSTAR_INGESTION_SOURCE_CHECK_MILLISECONDS", default_value_t = 5_000,
+          value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
+    pub ingestion_source_check_milliseconds: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { ingestion_queue_mebibytes: 64 }
+        Self { ingestion_queue_mebibytes: 64, ingestion_source_check_milliseconds: 5_000 }
     }
 }

@@ -25,6 +25,14 @@ pub(crate) enum Error {
     ContractNotFound { name: String },
     /// A contract changed since its etag was read.
     ContractChanged { name: String, etag: String },
+    /// A document breaks rules.
+    InvalidDocument { field: &'static str, violations: Vec<Violation> },
+    /// There is no such document or consumer group.
+    NotFound { kind: &'static str, name: String },
+    /// A document changed since its etag was read.
+    Changed { kind: &'static str, name: String, etag: String },
+    /// A member lost its place in a consumer group.
+    LeaseLost { group: String, member: String, why: &'static str },
     /// Whether the events were committed is not known.
     CommitUnknown,
     /// A statement failed, or a rule that every service shares.
@@ -51,7 +59,11 @@ impl Error {
             | Self::TooLarge { .. }
             | Self::Draining
             | Self::ContractNotFound { .. }
-            | Self::ContractChanged { .. } => false,
+            | Self::ContractChanged { .. }
+            | Self::InvalidDocument { .. }
+            | Self::NotFound { .. }
+            | Self::Changed { .. }
+            | Self::LeaseLost { .. } => false,
         }
     }
 }
@@ -111,6 +123,33 @@ impl From<Error> for Status {
             .metadata("kind", "Contract")
             .metadata("name", name)
             .metadata("etag", etag),
+            Error::InvalidDocument { field, violations } => violations.into_iter().fold(
+                failure(
+                    ErrorReason::InvalidField,
+                    format!("the {field} breaks rules; see the violations"),
+                ),
+                |failure, violation| {
+                    failure.violation(format!("{field}.{}", violation.field), violation.problem)
+                },
+            ),
+            Error::NotFound { kind, name } => {
+                failure(ErrorReason::NotFound, format!("there is no {kind} named {name:?}"))
+                    .metadata("kind", kind)
+                    .metadata("name", name)
+            }
+            Error::Changed { kind, name, etag } => failure(
+                ErrorReason::EtagMismatch,
+                format!("the {kind} {name:?} has changed since it was read; read it again"),
+            )
+            .metadata("kind", kind)
+            .metadata("name", name)
+            .metadata("etag", etag),
+            Error::LeaseLost { group, member, why } => failure(
+                ErrorReason::LeaseLost,
+                format!("{member:?} lost its place in the group {group:?}: {why}; join again"),
+            )
+            .metadata("group", group)
+            .metadata("member_id", member),
             Error::CommitUnknown => failure(
                 ErrorReason::DependencyUnavailable,
                 "the database was lost while the batch was written; send it again, and what was \

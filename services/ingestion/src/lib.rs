@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod accounting;
 mod apply_contract;
 mod batch;
 mod config;
@@ -7,15 +8,24 @@ mod contracts;
 pub mod convert;
 mod error;
 mod links;
+mod page;
 mod plan;
 mod service;
+mod source_states;
 mod sources;
 mod subscribe;
+mod subscriptions;
 mod transaction;
 mod writer;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use northstar_proto::ingestion::v1::ingestion_service_server::IngestionServiceServer;
-use northstar_server::{Context, Service};
+use northstar_proto::ingestion::v1::sources_service_server::SourcesServiceServer;
+use northstar_proto::ingestion::v1::subscriptions_service_server::SubscriptionsServiceServer;
+use northstar_server::{Context, Service, outbox};
+use northstar_store::outbox::Outbox;
 use northstar_store::{Service as Area, connect};
 
 pub use config::Config;
@@ -39,6 +49,23 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
     );
     let contracts = contracts::Contracts::new(pool.clone());
     let following = contracts.clone().follow(context.shutdown.clone());
+    let (clock, shutdown) = (Arc::clone(&context.clock), context.shutdown.clone());
+    let source_states =
+        source_states::SourceStates { pool: pool.clone(), clock: Arc::clone(&clock) };
+    let subscriptions = subscriptions::Subscriptions {
+        pool: pool.clone(),
+        clock: Arc::clone(&clock),
+        writer: writer.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let watching_sources = source_states::watch(
+        pool.clone(),
+        Arc::clone(&clock),
+        Duration::from_millis(config.ingestion_source_check_milliseconds),
+        shutdown.clone(),
+    );
+    let watching_groups = subscriptions::watch(pool.clone(), clock, shutdown.clone());
+    let relay = outbox::relay(pool.clone(), Outbox::Ingestion, context.clients, shutdown);
     let ingestion = service::Ingestion {
         pool: pool.clone(),
         clock: context.clock,
@@ -51,7 +78,12 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         IngestionServiceServer::new(ingestion).max_decoding_message_size(context.max_message_bytes);
     Ok(Service::new("ingestion")
         .grpc(server)
+        .grpc(SourcesServiceServer::new(source_states))
+        .grpc(SubscriptionsServiceServer::new(subscriptions))
         .worker("log-writer", writing)
         .worker("contract-follower", following)
+        .worker("source-watch", watching_sources)
+        .worker("subscription-watch", watching_groups)
+        .worker("outbox-relay", relay)
         .pool(pool))
 }

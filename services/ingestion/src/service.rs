@@ -407,7 +407,8 @@ fn check_batch(source: &str, events: usize, request: &impl Message) -> Result<us
     Ok(bytes)
 }
 
-fn check_name(field: &'static str, name: &str, most: usize) -> Result<(), Error> {
+/// Checks a required text.
+pub(crate) fn check_name(field: &'static str, name: &str, most: usize) -> Result<(), Error> {
     if name.is_empty() {
         return Err(Error::invalid(field, "must not be empty"));
     }

@@ -24,6 +24,7 @@ use pb::EventOutcome;
 use prost::Message as _;
 use uuid::Uuid;
 
+use crate::accounting::{KnownNames, Tally};
 use crate::batch::{Batch, Item};
 use crate::links::KnownLinks;
 use crate::plan::{Outcome, Plan, Taken, ToQuarantine, decide, link_of};
@@ -63,6 +64,7 @@ pub(crate) async fn write(
     connection: &mut PgConnection,
     batches: &[&Batch],
     known_links: &KnownLinks,
+    known_names: &KnownNames,
     partition_end: i64,
 ) -> Result<Attempt> {
     let taken = find_taken(connection, batches).await?;
@@ -102,7 +104,7 @@ pub(crate) async fn write(
     count_violations(connection, batches, &plan).await?;
 
     let answers = answers(batches, &plan, &positions, &quarantined, &project_heads);
-    count(connection, batches, &answers).await?;
+    count(connection, batches, &answers, known_names).await?;
     Ok(Attempt::Done(Written { answers, links }))
 }
 
@@ -350,19 +352,25 @@ async fn count(
     connection: &mut PgConnection,
     batches: &[&Batch],
     answers: &[Answer],
+    known_names: &KnownNames,
 ) -> Result<()> {
+    let mut tally = Tally::default();
     let mut counts: BTreeMap<(ProjectId, SourceId), Counts> = BTreeMap::new();
     for (batch, answer) in batches.iter().zip(answers) {
         let counts = counts.entry((batch.project, batch.source)).or_default();
         if !batch.items.is_empty() {
             counts.last_received_at = counts.last_received_at.max(Some(batch.received_at));
         }
-        for (item, result) in batch.items.iter().zip(&answer.results) {
+        for (index, (item, result)) in batch.items.iter().zip(&answer.results).enumerate() {
+            let name = batch.events.get(index).map_or("", |event| event.name.as_str());
+            let effective_at = effective_time_of(item);
+            let origin = (batch.project, batch.source);
+            tally.count(origin, name, result.outcome(), batch.received_at, effective_at);
             match result.outcome() {
                 EventOutcome::Accepted => {
                     counts.accepted += 1;
                     counts.last_effective_at =
-                        counts.last_effective_at.max(effective_time_of(item));
+                        counts.last_effective_at.max(effective_at);
                 }
                 EventOutcome::Duplicate => counts.duplicate += 1,
                 EventOutcome::Quarantined => counts.quarantined += 1,
@@ -374,7 +382,7 @@ async fn count(
     for ((project, source), counts) in counts {
         sources::count(connection, project, source, &counts).await?;
     }
-    Ok(())
+    tally.save(connection, known_names).await
 }
 
 fn effective_time_of(item: &Item) -> Option<DateTime<Utc>> {

@@ -9,11 +9,13 @@ use northstar_proto::{approvals, automations, experiments, ingestion, metrics};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Document, Kind, Mode, Summary};
+use super::{Document, Kind, Mode, Summary, source};
 
 /// What a document says, in the domain's words.
 #[derive(Clone, Debug)]
 pub enum Spec {
+    /// See [`Kind::Source`].
+    Source(northstar_domain::source::SourceSpec),
     /// See [`Kind::Contract`].
     Contract(northstar_domain::contract::ContractSpec),
     /// See [`Kind::Pillar`].
@@ -51,6 +53,7 @@ impl Spec {
     /// When it has an unknown field or a value of the wrong form.
     pub fn read(kind: Kind, text: &str) -> Result<Self, serde_norway::Error> {
         Ok(match kind {
+            Kind::Source => Self::Source(body(text)?),
             Kind::Contract => Self::Contract(body(text)?),
             Kind::Pillar => Self::Pillar(body(text)?),
             Kind::Metric => Self::Metric(body(text)?),
@@ -65,6 +68,7 @@ impl Spec {
     /// server.
     pub fn violations(&self, name: &str) -> Vec<Violation> {
         let mut found = match self {
+            Self::Source(spec) => return spec.violations(name),
             Self::Contract(spec) => return spec.violations(name),
             Self::Pillar(spec) => spec.violations(),
             Self::Metric(spec) => spec.violations(),
@@ -89,6 +93,8 @@ impl Spec {
     /// Never in practice: specs serialise.
     pub fn to_json(&self) -> serde_json::Result<serde_json::Value> {
         let mut json = match self {
+            // Null means off, so it is said.
+            Self::Source(spec) => return serde_json::to_value(spec),
             Self::Contract(spec) => serde_json::to_value(spec),
             Self::Pillar(spec) => serde_json::to_value(spec),
             Self::Metric(spec) => serde_json::to_value(spec),
@@ -103,8 +109,9 @@ impl Spec {
         Ok(json)
     }
 
-    fn owner(&self) -> String {
+    pub(super) fn owner(&self) -> String {
         match self {
+            Self::Source(spec) => spec.owner.clone(),
             Self::Contract(spec) => spec.owner.clone(),
             Self::Pillar(spec) => spec.owner.clone(),
             Self::Metric(spec) => spec.owner.clone(),
@@ -126,6 +133,7 @@ impl Spec {
         mode: Mode,
     ) -> anyhow::Result<()> {
         match self {
+            Self::Source(spec) => source::apply(clients, name, etag, spec, mode).await,
             Self::Contract(spec) => contract::apply(clients, name, etag, spec, mode).await,
             Self::Pillar(spec) => pillar::apply(clients, name, etag, spec, mode).await,
             Self::Metric(spec) => metric::apply(clients, name, etag, spec, mode).await,
@@ -140,6 +148,7 @@ impl Spec {
 /// The definition of a name.
 pub async fn get(clients: &Clients, kind: Kind, name: &str) -> anyhow::Result<Document> {
     match kind {
+        Kind::Source => source::get(clients, name).await,
         Kind::Contract => contract::get(clients, name).await,
         Kind::Pillar => pillar::get(clients, name).await,
         Kind::Metric => metric::get(clients, name).await,
@@ -153,6 +162,7 @@ pub async fn get(clients: &Clients, kind: Kind, name: &str) -> anyhow::Result<Do
 /// Every definition of a kind, by name.
 pub async fn list(clients: &Clients, kind: Kind) -> anyhow::Result<Vec<Document>> {
     match kind {
+        Kind::Source => source::list(clients).await,
         Kind::Contract => contract::list(clients).await,
         Kind::Pillar => pillar::list(clients).await,
         Kind::Metric => metric::list(clients).await,
@@ -312,7 +322,7 @@ fn lower(name: &str, prefix: &str) -> String {
 }
 
 /// The service sent a definition that this program cannot read: it is newer.
-fn unreadable(violations: Vec<Violation>) -> anyhow::Error {
+pub(super) fn unreadable(violations: Vec<Violation>) -> anyhow::Error {
     let texts: Vec<_> = violations.iter().map(ToString::to_string).collect();
     anyhow::anyhow!("the definition cannot be read by this version: {}", texts.join("; "))
 }

@@ -3,6 +3,7 @@
 
 mod kinds;
 mod read;
+mod source;
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,6 +18,8 @@ pub use kinds::Spec;
 /// What a document defines, in the order in which kinds depend on each other.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Kind {
+    /// What a source owes: how soon, how many.
+    Source,
     /// The rule that events of one name keep.
     Contract,
     /// A vision pillar.
@@ -35,7 +38,8 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in order of dependence.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
+        Self::Source,
         Self::Contract,
         Self::Pillar,
         Self::Metric,
@@ -48,6 +52,7 @@ impl Kind {
     /// The kind as documents write it.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Source => "Source",
             Self::Contract => "Contract",
             Self::Pillar => "Pillar",
             Self::Metric => "Metric",
@@ -83,7 +88,8 @@ impl fmt::Display for Kind {
 pub struct Document {
     /// What it defines.
     pub kind: Kind,
-    /// Its name; for a contract, the name of the event.
+    /// Its name; for a contract, the name of the event, for a source, the name that
+    /// its producers send.
     pub name: String,
     /// The version it replaces, when the document insists on one.
     pub etag: String,

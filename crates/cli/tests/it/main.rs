@@ -2,5 +2,6 @@
 
 mod analyze;
 mod datasets;
+mod export;
 mod import;
 mod suite;

@@ -1,5 +1,6 @@
 //! The log, its keys, sources, identity, contracts, quarantine and cursors.
 
+pub mod accounting;
 pub mod contracts;
 mod copy;
 pub mod cursors;
@@ -8,7 +9,9 @@ pub mod identity;
 pub mod keys;
 pub mod log;
 pub mod quarantine;
+pub mod source_documents;
 pub mod sources;
+pub mod subscriptions;
 
 use sqlx::PgConnection;
 

@@ -9,6 +9,8 @@ mod outage;
 mod positions;
 mod quarantine;
 mod rights;
+mod sources;
 mod stream;
 mod subscribe;
+mod subscriptions;
 mod suite;
