@@ -1,7 +1,7 @@
 //! `cargo xtask prepare`: `.sqlx`, without sqlx-cli.
 //!
 //! The query macros write what they learnt of each query into `SQLX_OFFLINE_DIR` when they run against a database. So
-//! this makes an empty database, migrates it, and checks the workspace with an empty folder to write to.
+//! this makes an empty database, migrates it, and checks the store with an empty folder to write to.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -17,6 +17,9 @@ use tokio::runtime::Runtime;
 use url::Url;
 
 use crate::workspace::{self, cargo, root};
+
+/// The one crate that holds SQL. A checked query anywhere else would not compile from the committed `.sqlx`.
+const STORE: &str = "northstar-store";
 
 /// Prepared queries: file name to content.
 type Queries = BTreeMap<String, String>;
@@ -56,11 +59,11 @@ pub fn run(check: bool) -> Result<()> {
 
 fn write_queries(runtime: &Runtime, database_url: &str, folder: &Path) -> Result<()> {
     runtime.block_on(migrate(database_url))?;
-    touch_query_crates()?;
+    touch_store()?;
     // What the environment says wins over `.cargo/config.toml`.
     workspace::run(
         cargo()
-            .args(["check", "--quiet", "--workspace", "--all-targets"])
+            .args(["check", "--quiet", "--package", STORE, "--all-targets"])
             .env("SQLX_OFFLINE", "false")
             .env("SQLX_OFFLINE_DIR", folder)
             .env("DATABASE_URL", database_url),
@@ -79,16 +82,12 @@ async fn migrate(database_url: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes cargo compile every crate that uses sqlx once more: it expands no macro of a crate that it finds unchanged.
-fn touch_query_crates() -> Result<()> {
+/// Makes cargo compile the store once more: it expands no macro of a crate that it finds unchanged.
+fn touch_store() -> Result<()> {
     let metadata = workspace::metadata()?;
     let packages = metadata["packages"].as_array().context("cargo metadata lists no packages")?;
-    let with_sqlx = packages.iter().filter(|package| {
-        package["dependencies"]
-            .as_array()
-            .is_some_and(|all| all.iter().any(|one| one["name"] == "sqlx"))
-    });
-    for target in with_sqlx.filter_map(|package| package["targets"].as_array()).flatten() {
+    let store = packages.iter().filter(|package| package["name"] == STORE);
+    for target in store.filter_map(|package| package["targets"].as_array()).flatten() {
         let path = target["src_path"]
             .as_str()
             .context("cargo metadata names no source file of a target")?;

@@ -8,6 +8,7 @@ use northstar_domain::event::{
     Event, Fault, MAX_PROPERTIES_BYTES, Reason, check_message_id, check_text, message_hash,
     record_hash,
 };
+use northstar_domain::identity::linked_user;
 use northstar_domain::time_correction::effective_time;
 use northstar_proto::ingestion::v1 as pb;
 use northstar_store::ingestion::SourceId;
@@ -15,7 +16,7 @@ use northstar_store::ingestion::log::{EncodedEvents, NewEvent};
 use northstar_store::ingestion::quarantine::BodyKey;
 
 use crate::contracts::ProjectContracts;
-use crate::convert::{time_from_proto, write_properties};
+use crate::events::Events;
 
 /// A request on its way into the log.
 pub(crate) struct Batch {
@@ -24,22 +25,59 @@ pub(crate) struct Batch {
     pub(crate) received_at: DateTime<Utc>,
     /// What is to become of each event or record, in request order.
     pub(crate) items: Vec<Item>,
-    /// The events as sent; empty when the batch holds records.
-    pub(crate) events: Vec<pb::Event>,
+    /// The events as they came; empty when the batch holds records.
+    pub(crate) events: Box<dyn Events>,
     /// Those that may be accepted.
     pub(crate) encoded: EncodedEvents,
+    /// The ids that [`Item::Accept`] links.
+    pub(crate) ids: LinkedIds,
 }
 
 /// One event or record.
 pub(crate) enum Item {
     /// It may go into the log, if its message id is free.
-    Accept { key: BodyKey, encoded: usize, effective_at: DateTime<Utc>, breaks_contract: bool },
+    Accept {
+        key: BodyKey,
+        encoded: usize,
+        effective_at: DateTime<Utc>,
+        /// The user that it links its anonymous id to, in [`Batch::ids`].
+        link: Option<Link>,
+        /// Name of the contract that it breaks and that only observes.
+        breaks_contract: Option<Box<str>>,
+    },
     /// It goes into quarantine, if it is not known.
     Quarantine { key: BodyKey, fault: Fault },
     /// Bytes that are no event go into quarantine.
     Keep { key: BodyKey, record: pb::MalformedRecord },
     /// It is refused.
     Reject { fault: Fault },
+}
+
+/// Pairs of ids, one text after the other: an allocation a batch, not an event.
+#[derive(Debug, Default)]
+pub(crate) struct LinkedIds(String);
+
+/// Where an anonymous id and its user lie in [`LinkedIds`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link {
+    start: usize,
+    middle: usize,
+    end: usize,
+}
+
+impl LinkedIds {
+    fn push(&mut self, anonymous_id: &str, user_id: &str) -> Link {
+        let start = self.0.len();
+        self.0.push_str(anonymous_id);
+        let middle = self.0.len();
+        self.0.push_str(user_id);
+        Link { start, middle, end: self.0.len() }
+    }
+
+    /// The anonymous id and the user.
+    pub(crate) fn get(&self, Link { start, middle, end }: Link) -> (&str, &str) {
+        (&self.0[start..middle], &self.0[middle..end])
+    }
 }
 
 /// Where a batch comes from and when.
@@ -51,24 +89,23 @@ pub(crate) struct Origin {
 }
 
 impl Batch {
-    /// Checks, hashes and encodes events.
+    /// Checks, hashes and encodes events, whatever door they came by.
     pub(crate) fn of_events(
         origin: Origin,
-        events: Vec<pb::Event>,
+        events: impl Events + 'static,
         contracts: &ProjectContracts,
     ) -> Self {
         let mut encoded = EncodedEvents::with_capacity(events.len(), events.len() * 320);
-        let mut properties = Vec::with_capacity(1024);
-        let items = events
-            .iter()
-            .map(|event| {
-                properties.clear();
-                prepare(origin, event, contracts, &mut properties, &mut encoded)
-                    .unwrap_or_else(|fault| Item::Reject { fault })
-            })
-            .collect();
+        let mut items = Vec::with_capacity(events.len());
+        let mut ids = LinkedIds::default();
+        events.each(&mut |event| {
+            let item = event
+                .and_then(|event| prepare(origin, &event, contracts, &mut encoded, &mut ids))
+                .unwrap_or_else(|fault| Item::Reject { fault });
+            items.push(item);
+        });
         let Origin { project, source, received_at } = origin;
-        Self { project, source, received_at, items, events, encoded }
+        Self { project, source, received_at, items, events: Box::new(events), encoded, ids }
     }
 
     /// Checks and hashes records that are no events.
@@ -88,8 +125,16 @@ impl Batch {
             })
             .collect();
         let Origin { project, source, received_at } = origin;
-        let encoded = EncodedEvents::default();
-        Self { project, source, received_at, items, events: Vec::new(), encoded }
+        let none: Vec<pb::Event> = Vec::new();
+        Self {
+            project,
+            source,
+            received_at,
+            items,
+            events: Box::new(none),
+            encoded: EncodedEvents::default(),
+            ids: LinkedIds::default(),
+        }
     }
 
     /// Bytes that the writer will copy.
@@ -100,67 +145,43 @@ impl Batch {
 
 fn prepare(
     origin: Origin,
-    event: &pb::Event,
+    event: &Event<'_>,
     contracts: &ProjectContracts,
-    properties: &mut Vec<u8>,
     encoded: &mut EncodedEvents,
+    ids: &mut LinkedIds,
 ) -> Result<Item, Fault> {
-    let time = |field: &'static str, time: &prost_types::Timestamp| {
-        time_from_proto(time).ok_or_else(|| {
-            Fault::new(Reason::InvalidTime, field, "lies outside of the years 1 to 9999")
-        })
-    };
-    let occurred = event.occurred_time.as_ref().ok_or_else(|| {
-        Fault::new(
-            Reason::MissingOccurredTime,
-            "occurred_time",
-            "an event needs the time it happened",
-        )
-    })?;
-    let occurred_at = time("occurred_time", occurred)?;
-    let sent_at = event.sent_time.as_ref().map(|sent| time("sent_time", sent)).transpose()?;
-    write_properties(properties, &event.properties)?;
-    let checked = Event {
-        message_id: &event.message_id,
-        name: &event.name,
-        user_id: &event.user_id,
-        anonymous_id: &event.anonymous_id,
-        account_id: &event.account_id,
-        occurred_at,
-        sent_at,
-        sequence: event.sequence,
-        properties: std::str::from_utf8(properties).expect("JSON made of texts is a text"),
-    };
-    checked.check()?;
-
+    event.check()?;
     let key = BodyKey {
         source: origin.source,
-        message_hash: message_hash(checked.message_id),
-        body_hash: checked.body_hash(),
+        message_hash: message_hash(event.message_id),
+        body_hash: event.body_hash(),
     };
-    let violation = match contracts.get(checked.name) {
+    let violation = match contracts.get(event.name) {
         None => None,
         Some(contract) => {
-            let value = serde_json::from_str(checked.properties).expect("we wrote this JSON");
+            let value = serde_json::from_str(event.properties).expect("we wrote this JSON");
             contract.validator.check(&value).err().map(|fault| (contract.mode, fault))
         }
     };
     let breaks_contract = match violation {
-        None => false,
-        Some((ContractMode::Observe, _)) => true,
+        None => None,
+        Some((ContractMode::Observe, _)) => Some(event.name.into()),
         Some((ContractMode::Quarantine, fault)) => return Ok(Item::Quarantine { key, fault }),
         Some((ContractMode::Reject, fault)) => return Err(fault),
     };
-    let (effective_at, correction) = effective_time(occurred_at, sent_at, origin.received_at);
+    let (effective_at, correction) =
+        effective_time(event.occurred_at, event.sent_at, origin.received_at);
     let encoded = encoded.push(&NewEvent {
         project: origin.project,
         source: origin.source,
-        event: checked,
+        event: *event,
         received_at: origin.received_at,
         effective_at,
         correction,
     });
-    Ok(Item::Accept { key, encoded, effective_at, breaks_contract })
+    let link = linked_user(event.anonymous_id, event.user_id)
+        .map(|user_id| ids.push(event.anonymous_id, user_id));
+    Ok(Item::Accept { key, encoded, effective_at, link, breaks_contract })
 }
 
 fn check_record(record: &pb::MalformedRecord) -> Result<(), Fault> {

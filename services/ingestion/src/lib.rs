@@ -7,6 +7,7 @@ mod config;
 mod contracts;
 pub mod convert;
 mod error;
+mod events;
 mod links;
 mod page;
 mod plan;

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, HashMap};
 
 use northstar_domain::ProjectId;
 use northstar_domain::event::{Fault, Reason};
-use northstar_domain::identity::linked_user;
 use northstar_store::ingestion::SourceId;
 use northstar_store::ingestion::keys::Key;
 use northstar_store::ingestion::quarantine::BodyKey;
@@ -121,19 +120,14 @@ fn conflict() -> Fault {
     )
 }
 
-/// The user that an event of a batch links its anonymous id to.
-pub(crate) fn link_of(batch: &Batch, item: usize) -> Option<(&str, &str)> {
-    let event = batch.events.get(item)?;
-    let user = linked_user(&event.anonymous_id, &event.user_id)?;
-    Some((&event.anonymous_id, user))
-}
-
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
+    use northstar_proto::ingestion::v1 as pb;
     use northstar_store::ingestion::log::EncodedEvents;
 
     use super::*;
+    use crate::batch::LinkedIds;
 
     fn key(message: u128, body: u128) -> BodyKey {
         BodyKey {
@@ -148,7 +142,8 @@ mod tests {
             key: key(message, body),
             encoded: 0,
             effective_at: DateTime::UNIX_EPOCH,
-            breaks_contract: false,
+            link: None,
+            breaks_contract: None,
         }
     }
 
@@ -158,8 +153,9 @@ mod tests {
             source: SourceId(1),
             received_at: DateTime::UNIX_EPOCH,
             items,
-            events: Vec::new(),
+            events: Box::new(Vec::<pb::Event>::new()),
             encoded: EncodedEvents::default(),
+            ids: LinkedIds::default(),
         }
     }
 

@@ -28,6 +28,7 @@ use crate::batch::{Batch, Origin};
 use crate::contracts::Contracts;
 use crate::convert::{contract_to_proto, quarantined_to_proto, source_to_proto, time_to_proto};
 use crate::error::Error;
+use crate::events::Events;
 use crate::sources::Sources;
 use crate::subscribe::Subscription;
 use crate::transaction::Answer;
@@ -207,7 +208,7 @@ impl Ingestion {
         &self,
         project: ProjectId,
         source: &str,
-        events: Vec<pb::Event>,
+        events: impl Events + 'static,
         memory: Memory,
     ) -> Result<Answer, Error> {
         let contracts = self.contracts.of(project).await?;

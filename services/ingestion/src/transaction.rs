@@ -21,13 +21,12 @@ use northstar_store::ingestion::{
 };
 use northstar_store::{PgConnection, Result};
 use pb::EventOutcome;
-use prost::Message as _;
 use uuid::Uuid;
 
 use crate::accounting::{KnownNames, Tally};
 use crate::batch::{Batch, Item};
 use crate::links::KnownLinks;
-use crate::plan::{Outcome, Plan, Taken, ToQuarantine, decide, link_of};
+use crate::plan::{Outcome, Plan, Taken, ToQuarantine, decide};
 
 /// The answer to one batch.
 #[derive(Debug)]
@@ -169,7 +168,7 @@ fn new_quarantined(batch: &Batch, body: &ToQuarantine) -> NewQuarantined {
             NewQuarantined {
                 id,
                 key: body.key,
-                content: Content::Event(batch.events[body.item].encode_to_vec()),
+                content: Content::Event(batch.events.encode(body.item)),
                 reason: reason.to_owned(),
                 field: field.to_owned(),
                 message: message.to_owned(),
@@ -222,8 +221,10 @@ async fn link(
     let mut strongest: BTreeMap<ProjectId, BTreeMap<&str, LinkFact<'_>>> = BTreeMap::new();
     for (new, position) in plan.new.iter().zip(positions) {
         let batch = batches[new.batch];
-        let Some((anonymous_id, user_id)) = link_of(batch, new.item) else { continue };
-        let Item::Accept { effective_at, .. } = &batch.items[new.item] else { continue };
+        let Item::Accept { effective_at, link: Some(link), .. } = &batch.items[new.item] else {
+            continue;
+        };
+        let (anonymous_id, user_id) = batch.ids.get(*link);
         if known.is_at_least_as_strong(batch.project, anonymous_id, *effective_at, user_id) {
             continue;
         }
@@ -258,9 +259,8 @@ async fn count_violations(
     let mut observed: BTreeMap<(ProjectId, &str), i64> = BTreeMap::new();
     for new in &plan.new {
         let batch = batches[new.batch];
-        if let Item::Accept { breaks_contract: true, .. } = &batch.items[new.item] {
-            let name = batch.events[new.item].name.as_str();
-            *observed.entry((batch.project, name)).or_default() += 1;
+        if let Item::Accept { breaks_contract: Some(name), .. } = &batch.items[new.item] {
+            *observed.entry((batch.project, &**name)).or_default() += 1;
         }
     }
     for ((project, name), violations) in observed {

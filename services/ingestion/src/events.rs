@@ -1,0 +1,78 @@
+//! What every door hands to the pipeline.
+
+use northstar_domain::event::{Event, Fault, Reason};
+use northstar_proto::ingestion::v1 as pb;
+use prost::Message as _;
+
+use crate::convert::{time_from_proto, write_properties};
+
+/// The events of a request in the form in which they came. Each door brings its
+/// own form; nothing behind this line knows which.
+pub(crate) trait Events: Send + Sync {
+    /// How many there are.
+    fn len(&self) -> usize;
+
+    /// Hands over every event in order, or what keeps it from being one. The
+    /// views are borrowed, so that a door may build one after the other in the
+    /// same memory. Properties are JSON text as [`write_properties`] writes it,
+    /// with its limits: the body hash is of that text.
+    fn each(&self, take: &mut dyn FnMut(Result<Event<'_>, Fault>));
+
+    /// One event as an encoded `northstar.ingestion.v1.Event`, which is how
+    /// quarantine keeps it. Few events are asked for.
+    fn encode(&self, index: usize) -> Vec<u8>;
+}
+
+impl Events for Vec<pb::Event> {
+    fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    fn each(&self, take: &mut dyn FnMut(Result<Event<'_>, Fault>)) {
+        let mut properties = Vec::with_capacity(1024);
+        for event in self {
+            properties.clear();
+            take(view(event, &mut properties));
+        }
+    }
+
+    fn encode(&self, index: usize) -> Vec<u8> {
+        self[index].encode_to_vec()
+    }
+}
+
+/// An event as the domain sees it; its properties are written to `properties`.
+fn view<'a>(event: &'a pb::Event, properties: &'a mut Vec<u8>) -> Result<Event<'a>, Fault> {
+    let occurred = event.occurred_time.as_ref().ok_or_else(missing_occurred_time)?;
+    let occurred_at = time("occurred_time", occurred)?;
+    let sent_at = event.sent_time.as_ref().map(|sent| time("sent_time", sent)).transpose()?;
+    write_properties(properties, &event.properties)?;
+    Ok(Event {
+        message_id: &event.message_id,
+        name: &event.name,
+        user_id: &event.user_id,
+        anonymous_id: &event.anonymous_id,
+        account_id: &event.account_id,
+        occurred_at,
+        sent_at,
+        sequence: event.sequence,
+        properties: std::str::from_utf8(properties).expect("JSON made of texts is a text"),
+    })
+}
+
+/// The fault of an event without a time.
+pub(crate) fn missing_occurred_time() -> Fault {
+    Fault::new(Reason::MissingOccurredTime, "occurred_time", "an event needs the time it happened")
+}
+
+/// The fault of an event with a time that is none.
+pub(crate) fn invalid_time(field: &'static str) -> Fault {
+    Fault::new(Reason::InvalidTime, field, "lies outside of the years 1 to 9999")
+}
+
+fn time(
+    field: &'static str,
+    time: &prost_types::Timestamp,
+) -> Result<chrono::DateTime<chrono::Utc>, Fault> {
+    time_from_proto(time).ok_or_else(|| invalid_time(field))
+}
