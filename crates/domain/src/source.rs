@@ -541,8 +541,8 @@ events:
         let state = |accepted, now: &str| {
             rules.judge(Arrived { newest: None, accepted }, declared, at(now)).state
         };
-        assert_eq!(state(0, "2026-03-02T11:29:00Z"), State::Fresh, "a day has not passed");
-        assert_eq!(state(0, "2026-03-02T12:00:00Z"), State::Breached);
+        assert_eq!(state(0, "2026-03-02T10:59:00Z"), State::Fresh, "a full day has not passed");
+        assert_eq!(state(0, "2026-03-02T11:00:00Z"), State::Breached);
         assert_eq!(state(49, "2026-03-02T12:00:00Z"), State::Breached);
         assert_eq!(state(50, "2026-03-02T12:00:00Z"), State::Warn);
         assert_eq!(state(90, "2026-03-02T12:00:00Z"), State::Fresh);

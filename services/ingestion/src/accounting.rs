@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use northstar_domain::ProjectId;
+use northstar_domain::event::MAX_ID_BYTES;
 use northstar_proto::ingestion::v1::EventOutcome;
 use northstar_store::ingestion::SourceId;
 use northstar_store::ingestion::accounting::{self, Additions, EventCounts};
@@ -21,6 +22,38 @@ const MAX_NAMES: usize = 1_000;
 /// Sources whose names are remembered; beyond them all are forgotten, which
 /// costs a look each.
 const MAX_SOURCES: usize = 1_000;
+
+/// The names of the events of a batch, each text once.
+#[derive(Default)]
+pub(crate) struct Names {
+    codes: Vec<u32>,
+    distinct: Vec<Box<str>>,
+    by_name: HashMap<Box<str>, u32>,
+}
+
+impl Names {
+    /// Adds the name of the next event. What has no name, or one that no event
+    /// may have, has the empty one.
+    pub(crate) fn push(&mut self, name: &str) {
+        let name = if name.len() > MAX_ID_BYTES { "" } else { name };
+        let code = match self.by_name.get(name) {
+            Some(code) => *code,
+            None => {
+                let code = u32::try_from(self.distinct.len()).unwrap_or(u32::MAX);
+                self.distinct.push(name.into());
+                self.by_name.insert(name.into(), code);
+                code
+            }
+        };
+        self.codes.push(code);
+    }
+
+    /// The name of an event; empty when there is none.
+    pub(crate) fn get(&self, event: usize) -> &str {
+        let code = self.codes.get(event).and_then(|code| usize::try_from(*code).ok());
+        code.and_then(|code| self.distinct.get(code)).map_or("", |name| name)
+    }
+}
 
 /// The names that this process knows to be known.
 #[derive(Default)]

@@ -15,6 +15,7 @@ use northstar_store::ingestion::SourceId;
 use northstar_store::ingestion::log::{EncodedEvents, NewEvent};
 use northstar_store::ingestion::quarantine::BodyKey;
 
+use crate::accounting::Names;
 use crate::contracts::ProjectContracts;
 use crate::events::Events;
 
@@ -31,6 +32,8 @@ pub(crate) struct Batch {
     pub(crate) encoded: EncodedEvents,
     /// The ids that [`Item::Accept`] links.
     pub(crate) ids: LinkedIds,
+    /// The name of each event.
+    pub(crate) names: Names,
 }
 
 /// One event or record.
@@ -98,14 +101,16 @@ impl Batch {
         let mut encoded = EncodedEvents::with_capacity(events.len(), events.len() * 320);
         let mut items = Vec::with_capacity(events.len());
         let mut ids = LinkedIds::default();
+        let mut names = Names::default();
         events.each(&mut |event| {
+            names.push(event.as_ref().map_or("", |event| event.name));
             let item = event
                 .and_then(|event| prepare(origin, &event, contracts, &mut encoded, &mut ids))
                 .unwrap_or_else(|fault| Item::Reject { fault });
             items.push(item);
         });
         let Origin { project, source, received_at } = origin;
-        Self { project, source, received_at, items, events: Box::new(events), encoded, ids }
+        Self { project, source, received_at, items, events: Box::new(events), encoded, ids, names }
     }
 
     /// Checks and hashes records that are no events.
@@ -134,6 +139,7 @@ impl Batch {
             events: Box::new(none),
             encoded: EncodedEvents::default(),
             ids: LinkedIds::default(),
+            names: Names::default(),
         }
     }
 

@@ -362,7 +362,7 @@ async fn count(
             counts.last_received_at = counts.last_received_at.max(Some(batch.received_at));
         }
         for (index, (item, result)) in batch.items.iter().zip(&answer.results).enumerate() {
-            let name = batch.events.get(index).map_or("", |event| event.name.as_str());
+            let name = batch.names.get(index);
             let effective_at = effective_time_of(item);
             let origin = (batch.project, batch.source);
             tally.count(origin, name, result.outcome(), batch.received_at, effective_at);

@@ -100,7 +100,9 @@ async fn announce(
     now: DateTime<Utc>,
 ) -> Result<()> {
     let previous = before.as_ref().map_or(State::Off, |before| before.state);
-    if before.as_ref().is_some_and(|before| before.state == judgement.state) {
+    // Another process that judged at a later time knows better.
+    let known = |before: &JudgedState| before.state == judgement.state || before.changed_at > now;
+    if before.as_ref().is_some_and(known) {
         return Ok(());
     }
     let news = before.is_some() || judgement.state > State::Fresh;
@@ -140,7 +142,11 @@ fn message(project: ProjectId, new: &JudgedState, previous: State) -> NewMessage
     let which = hex::encode(&hasher.finalize()[..16]);
     NewMessage {
         project,
-        message_id: format!("source-state/{which}/{}", new.changed_at.timestamp_micros()),
+        message_id: format!(
+            "source-state/{which}/{}/{}",
+            new.changed_at.timestamp_micros(),
+            new.changes
+        ),
         name: CHANGED.to_owned(),
         user_id: String::new(),
         anonymous_id: format!("source:{}", new.source),
