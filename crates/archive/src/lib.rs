@@ -25,6 +25,7 @@
 
 mod columns;
 mod lines;
+mod object;
 mod read;
 mod write;
 
@@ -32,6 +33,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 pub use lines::{from_line, to_line};
+pub use object::Archive;
 pub use read::ParquetEvents;
 pub use write::ParquetWriter;
 
@@ -97,6 +99,9 @@ pub enum Error {
     /// Its columns cannot be read.
     #[error(transparent)]
     Arrow(#[from] arrow_schema::ArrowError),
+    /// The place of the archive cannot be reached or does not have it.
+    #[error(transparent)]
+    Object(#[from] object_store::Error),
     /// It is Parquet or JSON, but no stretch of a log.
     #[error("{0}")]
     Shape(String),

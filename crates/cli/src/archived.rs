@@ -41,10 +41,8 @@ pub fn from_logged(logged: &pb::LoggedEvent) -> anyhow::Result<ArchivedEvent> {
 }
 
 fn required(time: Option<&prost_types::Timestamp>) -> anyhow::Result<DateTime<Utc>> {
-    time.and_then(|time| {
-        DateTime::from_timestamp(time.seconds, u32::try_from(time.nanos).ok()?)
-    })
-    .context("a logged event without a time")
+    time.and_then(|time| DateTime::from_timestamp(time.seconds, u32::try_from(time.nanos).ok()?))
+        .context("a logged event without a time")
 }
 
 /// The event of a row, to be sent again.

@@ -7,6 +7,7 @@ use northstar_proto::approvals::v1::approvals_service_client::ApprovalsServiceCl
 use northstar_proto::automations::v1::automations_service_client::AutomationsServiceClient;
 use northstar_proto::experiments::v1::experiments_service_client::ExperimentsServiceClient;
 use northstar_proto::ingestion::v1::ingestion_service_client::IngestionServiceClient;
+use northstar_proto::ingestion::v1::retention_service_client::RetentionServiceClient;
 use northstar_proto::ingestion::v1::sources_service_client::SourcesServiceClient;
 use northstar_proto::ingestion::v1::subscriptions_service_client::SubscriptionsServiceClient;
 use northstar_proto::metrics::v1::metrics_service_client::MetricsServiceClient;
@@ -92,6 +93,8 @@ macro_rules! clients {
 clients! {
     /// Takes events in, hands them on.
     ingestion: IngestionServiceClient over ingestion,
+    /// How long events stay in the database, and where they went.
+    retention: RetentionServiceClient over ingestion,
     /// What sources owe, and whether they deliver.
     sources: SourcesServiceClient over ingestion,
     /// Consumer groups with members, and the log by position.

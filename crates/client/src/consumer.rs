@@ -183,8 +183,7 @@ impl Consumer {
             return Err(Status::unavailable("the stream could not be opened"));
         };
         let message = stream.responses.message().await?;
-        let mut response =
-            message.ok_or_else(|| Status::unavailable("the stream ended"))?;
+        let mut response = message.ok_or_else(|| Status::unavailable("the stream ended"))?;
         self.pause = PAUSE;
         self.early.append(&mut response.events);
         Ok(response)
@@ -210,7 +209,11 @@ impl Consumer {
         self.early.clear();
         let passing = matches!(
             status.code(),
-            Code::Unavailable | Code::Aborted | Code::ResourceExhausted | Code::Unknown | Code::Cancelled
+            Code::Unavailable
+                | Code::Aborted
+                | Code::ResourceExhausted
+                | Code::Unknown
+                | Code::Cancelled
         );
         if !passing {
             return Err(status);

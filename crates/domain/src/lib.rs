@@ -21,6 +21,7 @@ pub mod metric;
 mod name;
 pub mod pillar;
 pub mod policy;
+pub mod retention;
 pub mod retry;
 mod role;
 pub mod run;

@@ -527,7 +527,8 @@ events:
     fn a_source_that_never_sent_is_as_old_as_its_declaration() {
         let rules = spec(SHOP).rules();
         let declared = at("2026-03-02T00:00:00Z");
-        let judged = |hours| rules.judge(Arrived::default(), declared, declared + TimeDelta::hours(hours));
+        let judged =
+            |hours| rules.judge(Arrived::default(), declared, declared + TimeDelta::hours(hours));
         assert_eq!(judged(1).state, State::Fresh);
         let breached = judged(13);
         assert_eq!(breached.state, State::Breached);

@@ -21,6 +21,12 @@ pub const TABLE: &[(&str, Role)] = &[
     ("/northstar.ingestion.v1.IngestionService/ApplyContract", Role::Analyst),
     ("/northstar.ingestion.v1.IngestionService/GetContract", Role::Viewer),
     ("/northstar.ingestion.v1.IngestionService/ListContracts", Role::Viewer),
+    // What leaves the log is hard to bring back.
+    ("/northstar.ingestion.v1.RetentionService/ApplyRetentionPolicy", Role::Admin),
+    ("/northstar.ingestion.v1.RetentionService/GetRetentionPolicy", Role::Viewer),
+    ("/northstar.ingestion.v1.RetentionService/ListRetentionPolicies", Role::Viewer),
+    ("/northstar.ingestion.v1.RetentionService/DeleteRetentionPolicy", Role::Admin),
+    ("/northstar.ingestion.v1.RetentionService/ListArchivedFiles", Role::Viewer),
     ("/northstar.ingestion.v1.SourcesService/ApplySource", Role::Analyst),
     ("/northstar.ingestion.v1.SourcesService/GetSource", Role::Viewer),
     ("/northstar.ingestion.v1.SourcesService/ListSourceDefinitions", Role::Viewer),

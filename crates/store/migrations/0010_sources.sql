@@ -132,3 +132,126 @@ CREATE TABLE ingestion.subscription_partitions (
     PRIMARY KEY (project_id, group_name, partition),
     FOREIGN KEY (project_id, group_name) REFERENCES ingestion.subscriptions ON DELETE CASCADE
 ) WITH (fillfactor = 50);
+
+-- Retention policies: a project has at most one.
+CREATE TABLE ingestion.retention_policies (
+    project_id integer PRIMARY KEY REFERENCES access.projects,
+    name text COLLATE "C" NOT NULL,
+    document jsonb NOT NULL,
+    etag text NOT NULL,
+    updated_at timestamptz NOT NULL,
+    updated_by text NOT NULL
+);
+
+-- Files of the archive: written, read back, and found to hold what the log
+-- holds. `partition_number` is the range of positions of the log's partitions.
+CREATE TABLE ingestion.archived_files (
+    project_id integer NOT NULL REFERENCES access.projects,
+    first_position bigint NOT NULL,
+    last_position bigint NOT NULL,
+    partition_number bigint NOT NULL,
+    events bigint NOT NULL,
+    bytes bigint NOT NULL,
+    location text NOT NULL,
+    sha256 bytea NOT NULL CONSTRAINT archived_files_sha256_check CHECK (length(sha256) = 32),
+    verified_at timestamptz NOT NULL,
+    -- When its events left the log; until then they are in both places.
+    detached_at timestamptz,
+    PRIMARY KEY (project_id, first_position),
+    CONSTRAINT archived_files_positions_check CHECK (first_position <= last_position)
+);
+-- What was verified stays as it was verified; only the function below detaches.
+REVOKE UPDATE, DELETE ON ingestion.archived_files FROM northstar_ingestion;
+
+-- Tables that left the log and wait to be dropped.
+CREATE TABLE ingestion.detached_partitions (
+    table_name text PRIMARY KEY,
+    partition_number bigint NOT NULL,
+    detached_at timestamptz NOT NULL,
+    drop_at timestamptz NOT NULL,
+    dropped_at timestamptz
+);
+REVOKE INSERT, UPDATE, DELETE ON ingestion.detached_partitions FROM northstar_ingestion;
+
+GRANT SELECT ON ingestion.archived_files TO northstar_metrics;
+
+-- Takes a partition out of the log once all of it is in the archive, and puts an
+-- empty one in its place, for projects that have not come so far. Returns the
+-- name of the table that left. The service's role may neither detach nor drop,
+-- so this runs as the owner, and checks for itself what it is told.
+CREATE FUNCTION ingestion.detach_partition(number bigint, at timestamptz, drop_at timestamptz)
+RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '5s'
+AS $$
+DECLARE
+    size constant bigint := 20000000;
+    first constant bigint := number * size;
+    last constant bigint := (number + 1) * size - 1;
+    partition constant text := format('events_%s', lpad(number::text, 6, '0'));
+    detached constant text := format('detached_%s_%s', lpad(number::text, 6, '0'),
+        to_char(at AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSUS'));
+    project record;
+    archived bigint;
+BEGIN
+    IF drop_at < at THEN
+        RAISE EXCEPTION 'a partition is not dropped before it is detached';
+    END IF;
+    FOR project IN EXECUTE format(
+        'SELECT project_id, count(*) AS events FROM ingestion.%I GROUP BY project_id', partition)
+    LOOP
+        IF (SELECT position <= last FROM ingestion.log_heads h
+            WHERE h.project_id = project.project_id) IS NOT FALSE THEN
+            RAISE EXCEPTION 'project % still writes to partition %', project.project_id, number;
+        END IF;
+        SELECT coalesce(sum(events), 0) INTO archived FROM ingestion.archived_files f
+        WHERE f.project_id = project.project_id AND f.partition_number = number
+            AND f.detached_at IS NULL;
+        IF archived <> project.events THEN
+            RAISE EXCEPTION 'project %: % of % events of partition % are archived',
+                project.project_id, archived, project.events, number;
+        END IF;
+        IF EXISTS (SELECT FROM ingestion.cursors c
+                   WHERE c.project_id = project.project_id AND c.position < last)
+            OR EXISTS (SELECT FROM ingestion.subscription_partitions p
+                       WHERE p.project_id = project.project_id AND p.position < last) THEN
+            RAISE EXCEPTION 'project %: a consumer group has not read partition %',
+                project.project_id, number;
+        END IF;
+    END LOOP;
+    EXECUTE format('ALTER TABLE ingestion.events DETACH PARTITION ingestion.%I', partition);
+    EXECUTE format('ALTER TABLE ingestion.%I RENAME TO %I', partition, detached);
+    EXECUTE format('CREATE TABLE ingestion.%I (LIKE ingestion.events INCLUDING ALL)', partition);
+    EXECUTE format('REVOKE ALL ON ingestion.%I FROM northstar_ingestion', partition);
+    EXECUTE format('REVOKE ALL ON ingestion.%I FROM northstar_ingestion', detached);
+    EXECUTE format(
+        'ALTER TABLE ingestion.events ATTACH PARTITION ingestion.%I FOR VALUES FROM (%s) TO (%s)',
+        partition, first, last + 1);
+    UPDATE ingestion.archived_files f SET detached_at = at
+    WHERE f.partition_number = number AND f.detached_at IS NULL;
+    INSERT INTO ingestion.detached_partitions (table_name, partition_number, detached_at, drop_at)
+    VALUES (detached, number, at, drop_at);
+    RETURN detached;
+END $$;
+REVOKE ALL ON FUNCTION ingestion.detach_partition FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ingestion.detach_partition TO northstar_ingestion;
+
+-- Drops the tables whose grace is over, and returns their names.
+CREATE FUNCTION ingestion.drop_detached(at timestamptz) RETURNS SETOF text
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    due record;
+BEGIN
+    FOR due IN SELECT table_name FROM ingestion.detached_partitions
+               WHERE dropped_at IS NULL AND drop_at <= at FOR UPDATE SKIP LOCKED LOOP
+        EXECUTE format('DROP TABLE IF EXISTS ingestion.%I', due.table_name);
+        UPDATE ingestion.detached_partitions SET dropped_at = at
+        WHERE table_name = due.table_name;
+        RETURN NEXT due.table_name;
+    END LOOP;
+END $$;
+REVOKE ALL ON FUNCTION ingestion.drop_detached FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ingestion.drop_detached TO northstar_ingestion;

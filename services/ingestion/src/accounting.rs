@@ -77,12 +77,8 @@ impl<'a> Tally<'a> {
     ) {
         // Only a time near the end of the calendar has no hour before it.
         let hour = received_at.duration_trunc(TimeDelta::hours(1)).unwrap_or(received_at);
-        let EventCounts { counts, last_accepted_at } = self
-            .counts
-            .entry((project, source))
-            .or_default()
-            .entry((name, hour))
-            .or_default();
+        let EventCounts { counts, last_accepted_at } =
+            self.counts.entry((project, source)).or_default().entry((name, hour)).or_default();
         counts.last_received_at = counts.last_received_at.max(Some(received_at));
         match outcome {
             EventOutcome::Accepted => {

@@ -11,6 +11,7 @@ mod events;
 mod links;
 mod page;
 mod plan;
+mod retention;
 mod service;
 mod source_states;
 mod sources;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use northstar_proto::ingestion::v1::ingestion_service_server::IngestionServiceServer;
+use northstar_proto::ingestion::v1::retention_service_server::RetentionServiceServer;
 use northstar_proto::ingestion::v1::sources_service_server::SourcesServiceServer;
 use northstar_proto::ingestion::v1::subscriptions_service_server::SubscriptionsServiceServer;
 use northstar_server::{Context, Service, outbox};
@@ -65,6 +67,14 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         Duration::from_millis(config.ingestion_source_check_milliseconds),
         shutdown.clone(),
     );
+    let retention = retention::Retention { pool: pool.clone(), clock: Arc::clone(&clock) };
+    let archiving = retention::archive(retention::Archiving {
+        pool: pool.clone(),
+        clock: Arc::clone(&clock),
+        archive_url: config.ingestion_archive_url,
+        interval: Duration::from_millis(config.ingestion_archive_check_milliseconds),
+        shutdown: shutdown.clone(),
+    });
     let watching_groups = subscriptions::watch(pool.clone(), clock, shutdown.clone());
     let relay = outbox::relay(pool.clone(), Outbox::Ingestion, context.clients, shutdown);
     let ingestion = service::Ingestion {
@@ -79,10 +89,12 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         IngestionServiceServer::new(ingestion).max_decoding_message_size(context.max_message_bytes);
     Ok(Service::new("ingestion")
         .grpc(server)
+        .grpc(RetentionServiceServer::new(retention))
         .grpc(SourcesServiceServer::new(source_states))
         .grpc(SubscriptionsServiceServer::new(subscriptions))
         .worker("log-writer", writing)
         .worker("contract-follower", following)
+        .worker("archiver", archiving)
         .worker("source-watch", watching_sources)
         .worker("subscription-watch", watching_groups)
         .worker("outbox-relay", relay)

@@ -369,8 +369,7 @@ async fn count(
             match result.outcome() {
                 EventOutcome::Accepted => {
                     counts.accepted += 1;
-                    counts.last_effective_at =
-                        counts.last_effective_at.max(effective_at);
+                    counts.last_effective_at = counts.last_effective_at.max(effective_at);
                 }
                 EventOutcome::Duplicate => counts.duplicate += 1,
                 EventOutcome::Quarantined => counts.quarantined += 1,

@@ -110,9 +110,11 @@ impl Sources {
                     read.as_ref().is_none_or(|read| read.contains(event.as_str()))
                 }
             })
-            .map(|(source, event, _)| {
-                if event.is_empty() { source.clone() } else { format!("{source}/{event}") }
-            })
+            .map(
+                |(source, event, _)| {
+                    if event.is_empty() { source.clone() } else { format!("{source}/{event}") }
+                },
+            )
             .collect()
     }
 

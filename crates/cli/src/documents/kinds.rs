@@ -9,7 +9,7 @@ use northstar_proto::{approvals, automations, experiments, ingestion, metrics};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Document, Kind, Mode, Summary, source};
+use super::{Document, Kind, Mode, Summary, retention, source};
 
 /// What a document says, in the domain's words.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub enum Spec {
     Kpi(northstar_domain::kpi::Kpi),
     /// See [`Kind::Policy`].
     Policy(northstar_domain::policy::PolicySpec),
+    /// See [`Kind::RetentionPolicy`].
+    RetentionPolicy(northstar_domain::retention::RetentionSpec),
     /// See [`Kind::Automation`].
     Automation(northstar_domain::automation::Spec),
     /// See [`Kind::Experiment`].
@@ -59,6 +61,7 @@ impl Spec {
             Kind::Metric => Self::Metric(body(text)?),
             Kind::Kpi => Self::Kpi(body(text)?),
             Kind::Policy => Self::Policy(body(text)?),
+            Kind::RetentionPolicy => Self::RetentionPolicy(body(text)?),
             Kind::Automation => Self::Automation(body(text)?),
             Kind::Experiment => Self::Experiment(body(text)?),
         })
@@ -69,6 +72,7 @@ impl Spec {
     pub fn violations(&self, name: &str) -> Vec<Violation> {
         let mut found = match self {
             Self::Source(spec) => return spec.violations(name),
+            Self::RetentionPolicy(spec) => return spec.violations(name),
             Self::Contract(spec) => return spec.violations(name),
             Self::Pillar(spec) => spec.violations(),
             Self::Metric(spec) => spec.violations(),
@@ -100,6 +104,7 @@ impl Spec {
             Self::Metric(spec) => serde_json::to_value(spec),
             Self::Kpi(spec) => serde_json::to_value(spec),
             Self::Policy(spec) => serde_json::to_value(spec),
+            Self::RetentionPolicy(spec) => serde_json::to_value(spec),
             Self::Automation(spec) => serde_json::to_value(spec),
             Self::Experiment(spec) => serde_json::to_value(spec),
         }?;
@@ -117,6 +122,7 @@ impl Spec {
             Self::Metric(spec) => spec.owner.clone(),
             Self::Kpi(spec) => spec.owner.clone(),
             Self::Policy(spec) => spec.owner.clone(),
+            Self::RetentionPolicy(spec) => spec.owner.clone(),
             Self::Automation(spec) => spec.owner.clone(),
             Self::Experiment(spec) => spec.owner.clone(),
         }
@@ -138,6 +144,7 @@ impl Spec {
             Self::Pillar(spec) => pillar::apply(clients, name, etag, spec, mode).await,
             Self::Metric(spec) => metric::apply(clients, name, etag, spec, mode).await,
             Self::Kpi(spec) => kpi::apply(clients, name, etag, spec, mode).await,
+            Self::RetentionPolicy(spec) => retention::apply(clients, name, etag, spec, mode).await,
             Self::Policy(spec) => policy::apply(clients, name, etag, spec, mode).await,
             Self::Automation(spec) => automation::apply(clients, name, etag, spec, mode).await,
             Self::Experiment(spec) => experiment::apply(clients, name, etag, spec, mode).await,
@@ -153,6 +160,7 @@ pub async fn get(clients: &Clients, kind: Kind, name: &str) -> anyhow::Result<Do
         Kind::Pillar => pillar::get(clients, name).await,
         Kind::Metric => metric::get(clients, name).await,
         Kind::Kpi => kpi::get(clients, name).await,
+        Kind::RetentionPolicy => retention::get(clients, name).await,
         Kind::Policy => policy::get(clients, name).await,
         Kind::Automation => automation::get(clients, name).await,
         Kind::Experiment => experiment::get(clients, name).await,
@@ -167,6 +175,7 @@ pub async fn list(clients: &Clients, kind: Kind) -> anyhow::Result<Vec<Document>
         Kind::Pillar => pillar::list(clients).await,
         Kind::Metric => metric::list(clients).await,
         Kind::Kpi => kpi::list(clients).await,
+        Kind::RetentionPolicy => retention::list(clients).await,
         Kind::Policy => policy::list(clients).await,
         Kind::Automation => automation::list(clients).await,
         Kind::Experiment => experiment::list(clients).await,

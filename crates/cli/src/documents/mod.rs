@@ -3,6 +3,7 @@
 
 mod kinds;
 mod read;
+mod retention;
 mod source;
 
 use std::fmt;
@@ -30,6 +31,8 @@ pub enum Kind {
     Kpi,
     /// Who decides.
     Policy,
+    /// How long events stay in the database.
+    RetentionPolicy,
     /// Trigger, condition, actions.
     Automation,
     /// A question and how it will be answered.
@@ -38,13 +41,14 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in order of dependence.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Source,
         Self::Contract,
         Self::Pillar,
         Self::Metric,
         Self::Kpi,
         Self::Policy,
+        Self::RetentionPolicy,
         Self::Automation,
         Self::Experiment,
     ];
@@ -58,6 +62,7 @@ impl Kind {
             Self::Metric => "Metric",
             Self::Kpi => "Kpi",
             Self::Policy => "Policy",
+            Self::RetentionPolicy => "RetentionPolicy",
             Self::Automation => "Automation",
             Self::Experiment => "Experiment",
         }

@@ -76,8 +76,7 @@ impl Writing {
         let name = format!("events-{first_position:012}{}", format.extension());
         let (_, draft) = folder.paths(&name);
         let file = fs::File::create(&draft).with_context(|| format!("{}", draft.display()))?;
-        let digested =
-            Digested { file: BufWriter::new(file), digest: Sha256::new(), bytes: 0 };
+        let digested = Digested { file: BufWriter::new(file), digest: Sha256::new(), bytes: 0 };
         let sink = match format {
             Format::Parquet => Sink::Parquet(Box::new(ParquetWriter::new(digested)?)),
             Format::Jsonl => Sink::Lines(Box::new(digested)),

@@ -86,12 +86,13 @@ impl Folder {
     }
 
     /// Goes on with the export that the folder holds, or begins the wanted one.
-    /// Incomplete files are removed.
+    /// Incomplete files are removed. Unless its first position was said, it is the
+    /// one that the folder has.
     ///
     /// # Errors
     /// When the folder holds another export, or one of its files is not there
     /// whole.
-    pub fn resume(&self, wanted: Manifest) -> anyhow::Result<Manifest> {
+    pub fn resume(&self, mut wanted: Manifest, explicit: bool) -> anyhow::Result<Manifest> {
         let path = self.0.join(NAME);
         let found = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice::<Manifest>(&bytes)
@@ -99,6 +100,9 @@ impl Folder {
             Err(error) if error.kind() == ErrorKind::NotFound => wanted.clone(),
             Err(error) => return Err(error).with_context(|| format!("{}", path.display())),
         };
+        if !explicit {
+            wanted.from_position = found.from_position;
+        }
         let same = Manifest { files: Vec::new(), ..found.clone() };
         if same != wanted {
             bail!(
@@ -144,8 +148,7 @@ impl Folder {
     /// When it cannot be written.
     pub fn save(&self, manifest: &Manifest) -> anyhow::Result<()> {
         let (path, draft) = self.paths(NAME);
-        let mut file =
-            fs::File::create(&draft).with_context(|| format!("{}", draft.display()))?;
+        let mut file = fs::File::create(&draft).with_context(|| format!("{}", draft.display()))?;
         file.write_all(&serde_json::to_vec_pretty(manifest)?)?;
         file.sync_all()?;
         self.publish(&draft, &path)

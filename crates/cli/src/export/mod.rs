@@ -99,7 +99,9 @@ pub async fn run(command: Export, connection: &Connection) -> anyhow::Result<()>
     let started = Instant::now();
     let folder = Folder::open(&command.to)?;
     let (from, to) = stretch(&command, &clients).await?;
-    let mut manifest = folder.resume(Manifest::new(command.format, from, &command.filter))?;
+    let explicit = command.from_position.is_some() || command.since.is_some();
+    let wanted = Manifest::new(command.format, from, &command.filter);
+    let mut manifest = folder.resume(wanted, explicit)?;
     let (kept_files, kept_events) = (manifest.files.len(), manifest.events());
     let bar = progress(manifest.next_position() - 1, to);
     let written = export(&command, &clients, &folder, &mut manifest, to, &bar).await;
@@ -143,7 +145,8 @@ async fn stretch(command: &Export, clients: &Clients) -> anyhow::Result<(i64, i6
     let end = find("now").await?.position;
     let from = match (&command.since, command.from_position) {
         (Some(since), _) => find(since).await?.position + 1,
-        (None, from) => from.unwrap_or(1),
+        (None, Some(from)) => from,
+        (None, None) => find("beginning").await?.position + 1,
     };
     let to = match (&command.until, command.to_position) {
         (Some(until), _) => find(until).await?.position,
@@ -232,11 +235,8 @@ async fn read(
     to: i64,
     filter: &str,
 ) -> Result<tonic::Streaming<pb::ReadEventsResponse>, tonic::Status> {
-    let request = pb::ReadEventsRequest {
-        after_position: after,
-        to_position: to,
-        filter: filter.to_owned(),
-    };
+    let request =
+        pb::ReadEventsRequest { after_position: after, to_position: to, filter: filter.to_owned() };
     Ok(clients.subscriptions().read_events(request).await?.into_inner())
 }
 

@@ -48,8 +48,9 @@ pub fn read(path: &Path, size: usize, progress: Progress) -> anyhow::Result<mpsc
                     return;
                 }
             };
-            let batch =
-                batches.entry(source).or_insert_with_key(|source| Batch::new(source.as_str().into()));
+            let batch = batches
+                .entry(source)
+                .or_insert_with_key(|source| Batch::new(source.as_str().into()));
             batch.events.push(event);
             batch.lines.push(line);
             if batch.events.len() >= size && sender.blocking_send(Ok(batch.take())).is_err() {

@@ -194,10 +194,8 @@ impl Import<'_> {
         if malformed.is_empty() {
             return Ok(rows);
         }
-        let request = pb::QuarantineRecordsRequest {
-            source: rows.source.to_string(),
-            records: malformed,
-        };
+        let request =
+            pb::QuarantineRecordsRequest { source: rows.source.to_string(), records: malformed };
         let answer = loop {
             match self.clients.ingestion().quarantine_records(request.clone()).await {
                 Ok(answer) => break answer.into_inner(),

@@ -17,7 +17,8 @@ fn filled() -> Suite {
     let suite = Suite::start();
     let lines: String = (0..ROWS)
         .map(|row| {
-            let at = format!("2026-01-02T{:02}:{:02}:{:02}.5Z", row / 3600, row / 60 % 60, row % 60);
+            let at =
+                format!("2026-01-02T{:02}:{:02}:{:02}.5Z", row / 3600, row / 60 % 60, row % 60);
             format!("{{\"u\":\"u{}\",\"e\":\"view\",\"at\":\"{at}\",\"n\":{row}}}\n", row % 97)
         })
         .collect();
@@ -139,8 +140,11 @@ fn a_killed_export_run_again_has_every_event_exactly_once() {
     assert_eq!(positions, (1..=2 * ROWS as u64).collect::<Vec<_>>());
 
     // Later events are added; another export does not go into the same folder.
-    let late = suite.file("late.yaml", "source: late\nevent: {column: e}\nuser_id: {column: u}\n\
-                                        occurred_time: {column: at}\n");
+    let late = suite.file(
+        "late.yaml",
+        "source: late\nevent: {column: e}\nuser_id: {column: u}\n\
+                                        occurred_time: {column: at}\n",
+    );
     let line = suite.file("late.jsonl", "{\"u\":\"a\",\"e\":\"x\",\"at\":\"2026-01-03\"}\n");
     suite.run(["import", text(&line), "--mapping", text(&late)]);
     let summary = suite.json(arguments.into_iter().chain(["--json"]));
@@ -170,8 +174,14 @@ fn a_breached_source_fails_the_check_and_groups_are_looked_after() {
     let names: Vec<_> = shown["sources"].as_array().expect("sources").iter().collect();
     assert_eq!(names[1]["state"], json!("fresh"), "{names:?}");
     // A document reads back as it was written.
-    suite.run(["diff", text(&suite.file("same.yaml", "kind: Source\nmetadata: {name: web}\nspec:\n  \
-        owner: growth\n  freshness: {basis: effective, error_after: {count: 1, period: hour}}\n"))]);
+    suite.run([
+        "diff",
+        text(&suite.file(
+            "same.yaml",
+            "kind: Source\nmetadata: {name: web}\nspec:\n  \
+        owner: growth\n  freshness: {basis: effective, error_after: {count: 1, period: hour}}\n",
+        )),
+    ]);
 
     let tail = suite
         .command(["subscription", "tail", "g", "--from", "beginning", "--limit", "5"])

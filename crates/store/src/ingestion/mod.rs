@@ -9,6 +9,7 @@ pub mod identity;
 pub mod keys;
 pub mod log;
 pub mod quarantine;
+pub mod retention;
 pub mod source_documents;
 pub mod sources;
 pub mod subscriptions;

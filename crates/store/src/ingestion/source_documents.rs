@@ -101,10 +101,7 @@ pub async fn list(
 }
 
 /// Every document of a project, by name.
-pub async fn all(
-    connection: &mut PgConnection,
-    project: ProjectId,
-) -> Result<Vec<SourceDocument>> {
+pub async fn all(connection: &mut PgConnection, project: ProjectId) -> Result<Vec<SourceDocument>> {
     let rows = sqlx::query_as!(
         Row,
         r#"SELECT name, document AS "document: Json<SourceSpec>", etag, declared_at, updated_at,
@@ -119,9 +116,10 @@ pub async fn all(
 
 /// The projects that have documents.
 pub async fn projects(connection: &mut PgConnection) -> Result<Vec<ProjectId>> {
-    let projects = sqlx::query_scalar!("SELECT DISTINCT project_id FROM ingestion.source_documents")
-        .fetch_all(connection)
-        .await?;
+    let projects =
+        sqlx::query_scalar!("SELECT DISTINCT project_id FROM ingestion.source_documents")
+            .fetch_all(connection)
+            .await?;
     Ok(projects.into_iter().map(ProjectId).collect())
 }
 

@@ -212,3 +212,34 @@ pub async fn source_states(
         senders: senders.into_iter().map(|row| (row.source_name, row.event_name)).collect(),
     })
 }
+
+/// A file with events that left the log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ArchivedFile {
+    /// Its URL.
+    pub location: String,
+    /// SHA-256 of its content.
+    pub sha256: Vec<u8>,
+    /// Last position in it.
+    pub last_position: i64,
+}
+
+/// The files with events after a position that are no longer in the log, in the
+/// order of positions.
+pub async fn archived_files(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    after: i64,
+) -> Result<Vec<ArchivedFile>> {
+    let files = sqlx::query_as!(
+        ArchivedFile,
+        "SELECT location, sha256, last_position FROM ingestion.archived_files
+         WHERE project_id = $1 AND last_position > $2 AND detached_at IS NOT NULL
+         ORDER BY first_position",
+        project.0,
+        after,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(files)
+}

@@ -6,7 +6,8 @@ use sqlx::{AssertSqlSafe, PgPool};
 
 /// What metrics may read of ingestion: the log, the identity map and their
 /// totals, and whether sources deliver.
-const READ_BY_METRICS: [&str; 8] = [
+const READ_BY_METRICS: [&str; 9] = [
+    "archived_files",
     "events",
     "identity_links",
     "log_heads",

@@ -42,8 +42,7 @@ pub(super) async fn judge(
     for (name, rules) in &spec.events {
         let rules = spec.rules_of(rules);
         let one = Names::One(name);
-        let judgement =
-            judge_one(connection, project, document, &rules, &one, counts, now).await?;
+        let judgement = judge_one(connection, project, document, &rules, &one, counts, now).await?;
         judged.events.insert(name.clone(), judgement);
     }
     Ok(judged)

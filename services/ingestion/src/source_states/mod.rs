@@ -75,7 +75,8 @@ impl SourcesService for SourceStates {
         let source = request.into_inner().source;
         let only = (!source.is_empty()).then_some(source.as_str());
         let now = self.clock.now();
-        let mut connection = self.pool.acquire().await.map_err(|error| Error::from(StoreError::from(error)))?;
+        let mut connection =
+            self.pool.acquire().await.map_err(|error| Error::from(StoreError::from(error)))?;
         Ok(Response::new(
             judge::standings(&mut connection, project, only, now).await.map_err(Error::from)?,
         ))

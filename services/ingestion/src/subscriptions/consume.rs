@@ -111,11 +111,7 @@ async fn follow(
     }
 }
 
-async fn handle(
-    member: &mut Member,
-    kind: Option<Kind>,
-    now: DateTime<Utc>,
-) -> Result<(), Error> {
+async fn handle(member: &mut Member, kind: Option<Kind>, now: DateTime<Utc>) -> Result<(), Error> {
     member.show_life(now);
     match kind {
         Some(Kind::Acknowledge(acknowledge)) => member.acknowledge(&acknowledge, now).await,

@@ -127,10 +127,7 @@ impl Member {
 
     pub(super) fn has_something_to_tell(&self) -> bool {
         let pb::ConsumeResponse { assignment, acknowledged, fenced, events } = &self.response;
-        assignment.is_some()
-            || !acknowledged.is_empty()
-            || !fenced.is_empty()
-            || !events.is_empty()
+        assignment.is_some() || !acknowledged.is_empty() || !fenced.is_empty() || !events.is_empty()
     }
 
     pub(super) fn take_response(&mut self) -> Option<pb::ConsumeResponse> {
@@ -144,7 +141,9 @@ impl Member {
             // Who holds nothing keeps nobody waiting.
             self.last_sign = now;
         } else if now - self.last_sign > self.lease {
-            return Err(self.lost("it held events for longer than its lease without a sign of life"));
+            return Err(
+                self.lost("it held events for longer than its lease without a sign of life")
+            );
         }
         let mut connection = self.pool.acquire().await.map_err(StoreError::from)?;
         if now - self.renewed_at >= self.lease / 3 {
@@ -185,8 +184,7 @@ impl Member {
                     let open = VecDeque::new();
                     Partition { fence, stored: position, sent: position, open, wanted: None }
                 });
-            partition_held.wanted =
-                wanted.then(|| partition_held.wanted.unwrap_or(now));
+            partition_held.wanted = wanted.then(|| partition_held.wanted.unwrap_or(now));
             self.partitions.insert(partition, partition_held);
         }
         self.open = self.partitions.values().map(|held| held.open.len()).sum();

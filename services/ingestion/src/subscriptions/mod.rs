@@ -239,5 +239,7 @@ async fn lag(
         return Ok(TimeDelta::zero());
     }
     let next = log::read_after(connection, group.project, group.position, 1).await?;
-    Ok(next.first().map_or(TimeDelta::zero(), |next| (now - next.received_at).max(TimeDelta::zero())))
+    Ok(next
+        .first()
+        .map_or(TimeDelta::zero(), |next| (now - next.received_at).max(TimeDelta::zero())))
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use northstar_domain::ProjectId;
 use northstar_proto::ingestion::v1 as pb;
-use northstar_store::ingestion::{heads, log};
+use northstar_store::ingestion::{heads, log, retention};
 use northstar_store::{PgConnection, Result as Stored};
 use pb::log_place::Place;
 
@@ -22,19 +22,24 @@ pub(super) async fn find(
     place: Option<&pb::LogPlace>,
 ) -> Result<i64, Error> {
     let head = heads::read(connection, project).await?.position;
+    // The log begins where the archive ends.
+    let start = retention::archived_through(connection, project).await?;
     match place.and_then(|place| place.place.as_ref()) {
-        None | Some(Place::Now(false)) => Ok(0),
+        None | Some(Place::Now(false) | Place::Position(0)) => Ok(start),
         Some(Place::Now(true)) => Ok(head),
-        Some(Place::Position(position)) if (0..=head).contains(position) => Ok(*position),
+        Some(Place::Position(position)) if (start..=head).contains(position) => Ok(*position),
         Some(Place::Position(_)) => Err(Error::invalid(
             format!("{field}.position"),
-            format!("must lie between 0 and the log's end, {head}"),
+            format!(
+                "must be 0 for the beginning, or lie between {start}, where the log begins, and \
+                 its end, {head}"
+            ),
         )),
         Some(Place::Time(time)) => {
             let time = time_from_proto(time).ok_or_else(|| {
                 Error::invalid(format!("{field}.time"), "lies outside of the years 1 to 9999")
             })?;
-            Ok(before_time(connection, project, head, time - DISORDER).await?)
+            Ok(before_time(connection, project, (start, head), time - DISORDER).await?)
         }
     }
 }
@@ -44,15 +49,14 @@ pub(super) async fn find(
 async fn before_time(
     connection: &mut PgConnection,
     project: ProjectId,
-    head: i64,
+    (start, head): (i64, i64),
     time: DateTime<Utc>,
 ) -> Stored<i64> {
     // All up to `low` are earlier; all after `high` are not.
-    let (mut low, mut high) = (0, head);
+    let (mut low, mut high) = (start, head);
     while low < high {
         let middle = low + (high - low) / 2;
         let next = log::read_after(connection, project, middle, 1).await?;
-        // What is no longer in the log is earlier than everything that is.
         if next.first().is_some_and(|event| event.received_at >= time) {
             high = middle;
         } else {

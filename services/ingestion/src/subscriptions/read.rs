@@ -3,7 +3,7 @@
 use northstar_domain::ProjectId;
 use northstar_domain::expression::Condition;
 use northstar_proto::ingestion::v1 as pb;
-use northstar_store::ingestion::{heads, log};
+use northstar_store::ingestion::{heads, log, retention};
 use northstar_store::{Error as StoreError, PgPool};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -40,8 +40,10 @@ impl Stretch {
             let problem = format!("must lie between 0 and the log's end, {head}");
             return Err(Error::invalid("to_position", problem));
         }
-        if !(0..=to).contains(&request.after_position) {
-            let problem = format!("must lie between 0 and to_position, {to}");
+        let start = retention::archived_through(&mut connection, project).await?;
+        if !(start..=to).contains(&request.after_position) {
+            let problem =
+                format!("must lie between {start}, where the log begins, and to_position, {to}");
             return Err(Error::invalid("after_position", problem));
         }
         Ok(Self {

@@ -79,8 +79,7 @@ async fn look(pool: &PgPool, clock: &dyn Clock, measure: Option<&Gauges>) -> Res
     for group in store::list(&mut connection, None, "", MEASURED).await? {
         let head = heads::read(&mut connection, group.project).await?.position;
         let behind = lag(&mut connection, &group, head, now).await?;
-        let labels =
-            [("project", group.project.0.to_string()), ("group", group.group.clone())];
+        let labels = [("project", group.project.0.to_string()), ("group", group.group.clone())];
         gauges.positions.set((head - group.position) as f64, &labels);
         gauges.seconds.set(behind.as_seconds_f64(), &labels);
     }

@@ -8,6 +8,7 @@ mod ingest;
 mod outage;
 mod positions;
 mod quarantine;
+mod retention;
 mod rights;
 mod sources;
 mod stream;

@@ -76,10 +76,7 @@ async fn the_equation_holds_for_every_event_name_of_a_source() {
     assert_eq!(equation(&web.accounting), [6, 3, 1, 1, 1]);
     let events: Vec<_> =
         web.events.iter().map(|event| (event.name.as_str(), equation(&event.accounting))).collect();
-    assert_eq!(
-        events,
-        [("Cart Viewed", [2, 1, 0, 0, 1]), ("Signed Up", [4, 2, 1, 1, 0])]
-    );
+    assert_eq!(events, [("Cart Viewed", [2, 1, 0, 0, 1]), ("Signed Up", [4, 2, 1, 1, 0])]);
     assert_eq!(web.state(), pb::SourceState::Off, "nothing is asked of it");
 }
 

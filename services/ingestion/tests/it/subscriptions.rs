@@ -265,11 +265,8 @@ async fn what_a_killed_process_held_is_sent_to_another_member() {
     let url = suite.database_url().to_owned();
     let clock = Arc::clone(&suite.clock);
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    let process = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
+    let process =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     process.spawn(async move {
         let host = crate::suite::serve(&url, clock).await;
         let mut member = Member::join(&clients(&host), join("g", "doomed")).await;
@@ -540,8 +537,7 @@ async fn the_log_is_read_by_position_and_ends_where_it_ended() {
     let clients = suite.clients();
     suite.ingest("web", people(0, 1_500)).await;
     let read = async |request: pb::ReadEventsRequest| {
-        let mut stream =
-            clients.subscriptions().read_events(request).await.unwrap().into_inner();
+        let mut stream = clients.subscriptions().read_events(request).await.unwrap().into_inner();
         let (mut found, mut last) = (Vec::new(), 0);
         while let Some(response) = stream.message().await.unwrap() {
             found.extend(response.events.into_iter().map(|event| event.position));
