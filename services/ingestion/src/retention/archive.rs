@@ -109,6 +109,10 @@ async fn released(
     for reach in reaches.iter().filter(|reach| reach.head >= first && reach.head > 0) {
         let project = reach.project;
         let Some(held) = store::held(connection, project, first, last).await? else { continue };
+        // A project's events leave in their order, so that what is left is its end.
+        if store::held(connection, project, 0, first - 1).await?.is_some() {
+            return Ok(None);
+        }
         let Some(policy) = store::find(connection, project).await? else { return Ok(None) };
         let newest = log::read_after(connection, project, held.1 - 1, 1).await?;
         let old = newest
@@ -132,7 +136,8 @@ async fn write(
     now: DateTime<Utc>,
 ) -> anyhow::Result<()> {
     let recorded = store::files(connection, project, first - 1, i64::MAX).await?;
-    let mut after = recorded.last().map_or(first - 1, |file| file.last_position);
+    let recorded = recorded.iter().filter(|file| file.partition == partition);
+    let mut after = recorded.map(|file| file.last_position).max().unwrap_or(first - 1);
     while after < last {
         let mut events: Vec<ArchivedEvent> = Vec::new();
         while after < last && (events.len() as i64) < FILE_EVENTS {
