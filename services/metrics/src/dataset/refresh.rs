@@ -86,7 +86,7 @@ async fn read(
         let mut collected = Vec::with_capacity(CHUNK_EVENTS);
         while let Some(chunk) = chunks.next().await {
             for event in chunk {
-                collected.push(event.map_err(Error::from)?);
+                collected.push(event?);
             }
             if collected.len() >= CHUNK_EVENTS {
                 let full = std::mem::replace(&mut collected, Vec::with_capacity(CHUNK_EVENTS));
