@@ -556,3 +556,35 @@ async fn the_log_is_read_by_position_and_ends_where_it_ended() {
     let refused = clients.subscriptions().read_events(beyond).await.unwrap_err();
     assert_eq!(blamed_fields(&refused), ["to_position"]);
 }
+
+#[tokio::test]
+async fn how_far_a_group_is_behind_is_on_metrics() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let suite = Suite::start().await;
+    suite.ingest("web", people(0, 9)).await;
+    let commit = pb::CommitCursorRequest { group: "lagging".to_owned(), position: 2 };
+    suite.clients().ingestion().commit_cursor(commit).await.unwrap();
+    suite.clock.advance(TimeDelta::seconds(45));
+    let read = async || {
+        let mut stream = tokio::net::TcpStream::connect(suite.host.http).await.unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    };
+    let value = |text: &str, name: &str| {
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(name) && line.contains("group=\"lagging\""))?;
+        line.rsplit(' ').next()?.parse::<f64>().ok()
+    };
+    loop {
+        let text = read().await;
+        let found = ["northstar_subscription_lag_positions", "northstar_subscription_lag_seconds"]
+            .map(|name| value(&text, name));
+        if found == [Some(7.0), Some(45.0)] {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
