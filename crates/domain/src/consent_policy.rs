@@ -251,7 +251,8 @@ mod tests {
 
     #[test]
     fn the_last_word_holds_and_of_the_same_time_the_refusal() {
-        let word = |seconds, granted| Word { at: DateTime::from_timestamp(seconds, 0).unwrap(), granted };
+        let word =
+            |seconds, granted| Word { at: DateTime::from_timestamp(seconds, 0).unwrap(), granted };
         assert_eq!(word(1, true).or_later(word(2, false)), word(2, false));
         assert_eq!(word(2, false).or_later(word(1, true)), word(2, false));
         assert_eq!(word(2, true).or_later(word(2, false)), word(2, false));

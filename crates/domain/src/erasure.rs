@@ -30,7 +30,9 @@ fn without_texts(object: Map<String, Value>) -> Map<String, Value> {
 fn left_of(value: Value) -> Option<Value> {
     match value {
         Value::String(_) => None,
-        Value::Array(values) => Some(Value::Array(values.into_iter().filter_map(left_of).collect())),
+        Value::Array(values) => {
+            Some(Value::Array(values.into_iter().filter_map(left_of).collect()))
+        }
         Value::Object(object) => Some(Value::Object(without_texts(object))),
         Value::Null | Value::Bool(_) | Value::Number(_) => Some(value),
     }
@@ -57,7 +59,8 @@ mod tests {
 
     #[test]
     fn texts_go_and_numbers_stay() {
-        let properties = r#"{"amount":12.5,"email":"a@x.io","items":[{"sku":"x","n":2},"note"],"vip":true}"#;
+        let properties =
+            r#"{"amount":12.5,"email":"a@x.io","items":[{"sku":"x","n":2},"note"],"vip":true}"#;
         assert_eq!(
             without_personal(properties, None),
             r#"{"amount":12.5,"items":[{"n":2}],"vip":true}"#

@@ -254,9 +254,8 @@ mod tests {
         let mut identity = Identity::default();
         let (user, device) =
             (identity.actor(ActorKind::User, "u"), identity.actor(ActorKind::Anonymous, "d"));
-        let counts = |identity: &Identity, actor: u32| {
-            identity.counted_subjects()[actor as usize] != NOBODY
-        };
+        let counts =
+            |identity: &Identity, actor: u32| identity.counted_subjects()[actor as usize] != NOBODY;
         identity.word(("anonymous_id", "d"), "analytics", 5, false);
         assert!(counts(&identity, device), "no purpose counts yet");
         identity.set_purposes(&[("analytics", false)]);

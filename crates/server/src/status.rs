@@ -111,7 +111,7 @@ pub fn code(reason: ErrorReason) -> Code {
         | ErrorReason::PersonRequired => Code::PermissionDenied,
         ErrorReason::NotFound => Code::NotFound,
         ErrorReason::RequestIdReused => Code::AlreadyExists,
-        ErrorReason::EtagMismatch => Code::Aborted,
+        ErrorReason::EtagMismatch | ErrorReason::LeaseLost => Code::Aborted,
         ErrorReason::InvalidTransition
         | ErrorReason::MissingReference
         | ErrorReason::ApprovalRequired

@@ -14,6 +14,7 @@ use northstar_store::ingestion::SourceId;
 use northstar_store::ingestion::log::{EncodedEvents, NewEvent};
 use northstar_store::ingestion::quarantine::BodyKey;
 
+use crate::accounting::Names;
 use crate::contracts::ProjectContracts;
 use crate::events::Events;
 use crate::judge::{Judgement, Notes, Times, judge};
@@ -31,6 +32,8 @@ pub(crate) struct Batch {
     pub(crate) encoded: EncodedEvents,
     /// The ids that [`Item::Accept`] links.
     pub(crate) ids: LinkedIds,
+    /// The name of each event.
+    pub(crate) names: Names,
 }
 
 /// One event or record.
@@ -98,7 +101,9 @@ impl Batch {
         let mut encoded = EncodedEvents::with_capacity(events.len(), events.len() * 320);
         let mut items = Vec::with_capacity(events.len());
         let mut ids = LinkedIds::default();
+        let mut names = Names::default();
         events.each(&mut |event| {
+            names.push(event.as_ref().map_or("", |event| event.name));
             let item = event
                 .and_then(|event| prepare(origin, &event, contracts, &mut encoded, &mut ids))
                 .unwrap_or_else(|fault| match events.keep(items.len(), &fault) {
@@ -108,7 +113,7 @@ impl Batch {
             items.push(item);
         });
         let Origin { project, source, received_at } = origin;
-        Self { project, source, received_at, items, events: Box::new(events), encoded, ids }
+        Self { project, source, received_at, items, events: Box::new(events), encoded, ids, names }
     }
 
     /// Checks and hashes records that are no events.
@@ -124,6 +129,7 @@ impl Batch {
             events: Box::new(none),
             encoded: EncodedEvents::default(),
             ids: LinkedIds::default(),
+            names: Names::default(),
         }
     }
 

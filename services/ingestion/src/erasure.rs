@@ -138,11 +138,7 @@ impl Erasures {
 }
 
 /// Looks at one page of the log.
-async fn look(
-    connection: &mut PgConnection,
-    erasure: &Erasure,
-    subject: &Forgotten,
-) -> Result<()> {
+async fn look(connection: &mut PgConnection, erasure: &Erasure, subject: &Forgotten) -> Result<()> {
     let events =
         log::read_after(connection, erasure.project, erasure.position, PAGE_EVENTS).await?;
     let up_to = events
@@ -196,11 +192,8 @@ pub(crate) struct Forgotten {
 
 impl Forgotten {
     pub(crate) fn new(pseudonyms: Vec<Pseudonym>) -> Self {
-        let mut found = Self {
-            users: BTreeMap::new(),
-            anonymous: BTreeMap::new(),
-            others: BTreeMap::new(),
-        };
+        let mut found =
+            Self { users: BTreeMap::new(), anonymous: BTreeMap::new(), others: BTreeMap::new() };
         for Pseudonym { kind, value, pseudonym } in pseudonyms {
             match kind.as_str() {
                 IdentifierKind::USER_ID => found.users.insert(value, pseudonym),
@@ -236,9 +229,8 @@ impl Forgotten {
         event: LoggedEvent,
         personal: &BTreeMap<String, BTreeSet<String>>,
     ) -> LoggedEvent {
-        let replaced = |ids: &BTreeMap<String, String>, id: String| {
-            ids.get(&id).cloned().unwrap_or(id)
-        };
+        let replaced =
+            |ids: &BTreeMap<String, String>, id: String| ids.get(&id).cloned().unwrap_or(id);
         let message_id = if self.is_named_by(event.message_id.as_bytes()) {
             format!("erased-{}", uuid::Uuid::new_v4())
         } else {

@@ -38,6 +38,14 @@ pub(crate) enum Error {
     NotQuarantined { id: String },
     /// A call to another service failed; it says why.
     Called(Box<Status>),
+    /// A document breaks rules.
+    InvalidDocument { field: &'static str, violations: Vec<Violation> },
+    /// There is no such document or consumer group.
+    NotFound { kind: &'static str, name: String },
+    /// A document changed since its etag was read.
+    Changed { kind: &'static str, name: String, etag: String },
+    /// A member lost its place in a consumer group.
+    LeaseLost { group: String, member: String, why: &'static str },
     /// Whether the events were committed is not known.
     CommitUnknown,
     /// A statement failed, or a rule that every service shares.
@@ -70,7 +78,11 @@ impl Error {
             | Self::NotApproved { .. }
             | Self::NoSuchEvents { .. }
             | Self::NotQuarantined { .. }
-            | Self::Called(_) => false,
+            | Self::Called(_)
+            | Self::InvalidDocument { .. }
+            | Self::NotFound { .. }
+            | Self::Changed { .. }
+            | Self::LeaseLost { .. } => false,
         }
     }
 }
@@ -162,8 +174,7 @@ impl From<Error> for Failure {
             .metadata("subject", subject(&name))
             .metadata("metrics", metrics.join(",")),
             Error::NotApproved { name, problem } => {
-                failure(ErrorReason::ApprovalRequired, problem)
-                    .metadata("subject", subject(&name))
+                failure(ErrorReason::ApprovalRequired, problem).metadata("subject", subject(&name))
             }
             Error::NoSuchEvents { name } => failure(
                 ErrorReason::NotFound,
@@ -171,13 +182,39 @@ impl From<Error> for Failure {
             )
             .metadata("kind", "Event")
             .metadata("name", name),
-            Error::NotQuarantined { id } => failure(
-                ErrorReason::NotFound,
-                format!("there is no quarantined event {id:?}"),
-            )
-            .metadata("kind", "QuarantinedEvent")
-            .metadata("name", id),
+            Error::NotQuarantined { id } => {
+                failure(ErrorReason::NotFound, format!("there is no quarantined event {id:?}"))
+                    .metadata("kind", "QuarantinedEvent")
+                    .metadata("name", id)
+            }
             Error::Called(status) => return *status,
+            Error::InvalidDocument { field, violations } => violations.into_iter().fold(
+                failure(
+                    ErrorReason::InvalidField,
+                    format!("the {field} breaks rules; see the violations"),
+                ),
+                |failure, violation| {
+                    failure.violation(format!("{field}.{}", violation.field), violation.problem)
+                },
+            ),
+            Error::NotFound { kind, name } => {
+                failure(ErrorReason::NotFound, format!("there is no {kind} named {name:?}"))
+                    .metadata("kind", kind)
+                    .metadata("name", name)
+            }
+            Error::Changed { kind, name, etag } => failure(
+                ErrorReason::EtagMismatch,
+                format!("the {kind} {name:?} has changed since it was read; read it again"),
+            )
+            .metadata("kind", kind)
+            .metadata("name", name)
+            .metadata("etag", etag),
+            Error::LeaseLost { group, member, why } => failure(
+                ErrorReason::LeaseLost,
+                format!("{member:?} lost its place in the group {group:?}: {why}; join again"),
+            )
+            .metadata("group", group)
+            .metadata("member_id", member),
             Error::CommitUnknown => failure(
                 ErrorReason::DependencyUnavailable,
                 "the database was lost while the batch was written; send it again, and what was \

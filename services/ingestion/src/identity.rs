@@ -40,9 +40,8 @@ pub(crate) async fn add_shown(
             .into_iter()
             .map(|found| ((found.anonymous_id.clone(), found.user_id.clone()), found))
             .collect();
-    let neighbour = |link: &ShownLink| {
-        neighbours.get(&(link.anonymous_id.clone(), link.user_id.clone()))
-    };
+    let neighbour =
+        |link: &ShownLink| neighbours.get(&(link.anonymous_id.clone(), link.user_id.clone()));
     let mut new: Vec<ShownLink> = links
         .iter()
         .filter(|link| neighbour(link).is_none_or(|neighbour| !neighbour.known))

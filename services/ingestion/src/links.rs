@@ -74,7 +74,8 @@ impl KnownLinks {
             }
             let users =
                 of_project.by_anonymous_id.entry(link.anonymous_id.into_boxed_str()).or_default();
-            if let Some((_, known_at)) = users.iter_mut().find(|(user, _)| **user == *link.user_id) {
+            if let Some((_, known_at)) = users.iter_mut().find(|(user, _)| **user == *link.user_id)
+            {
                 *known_at = link.linked_at.min(*known_at);
                 continue;
             }

@@ -156,6 +156,7 @@ mod tests {
             events: Box::new(Vec::<pb::Event>::new()),
             encoded: EncodedEvents::default(),
             ids: LinkedIds::default(),
+            names: crate::accounting::Names::default(),
         }
     }
 

@@ -14,7 +14,7 @@ use northstar_proto::ingestion::v1 as pb;
 use northstar_server::caller;
 use northstar_server::page::page_size;
 use northstar_store::PgPool;
-use northstar_store::ingestion::{contracts, cursors, heads, quarantine, sources};
+use northstar_store::ingestion::{contracts, cursors, heads, quarantine, retention, sources};
 use pb::ingestion_service_server::IngestionService;
 use prost::Message as _;
 use tokio::sync::mpsc;
@@ -202,7 +202,15 @@ impl Ingestion {
         let mut connection = self.pool.acquire().await.map_err(northstar_store::Error::from)?;
         let start = match request.start_position {
             -1 => heads::read(&mut connection, project).await?.position,
-            position @ 0.. => position,
+            // The log begins where the archive ends.
+            position @ 0.. => {
+                let start = retention::archived_through(&mut connection, project).await?;
+                if (1..start).contains(&position) {
+                    let problem = format!("lies before {start}, where the log begins");
+                    return Err(Error::invalid("start_position", problem));
+                }
+                position.max(start)
+            }
             _ => {
                 return Err(Error::invalid(
                     "start_position",

@@ -15,13 +15,12 @@ use northstar_store::ingestion::identity::ShownLink;
 use northstar_store::ingestion::keys::NewKey;
 use northstar_store::ingestion::quarantine::{BodyKey, Content, NewQuarantined};
 use northstar_store::ingestion::sources::Counts;
-use northstar_store::ingestion::{
-    SourceId, heads, keys, log, quarantine, sources,
-};
+use northstar_store::ingestion::{SourceId, heads, keys, log, quarantine, sources};
 use northstar_store::{PgConnection, Result};
 use pb::EventOutcome;
 use uuid::Uuid;
 
+use crate::accounting::{KnownNames, Tally};
 use crate::batch::{Batch, Item};
 use crate::identity;
 use crate::links::{KnownLinks, NewLinks};
@@ -63,6 +62,7 @@ pub(crate) async fn write(
     connection: &mut PgConnection,
     batches: &[&Batch],
     known_links: &KnownLinks,
+    known_names: &KnownNames,
     partition_end: i64,
 ) -> Result<Attempt> {
     let taken = find_taken(connection, batches).await?;
@@ -102,7 +102,7 @@ pub(crate) async fn write(
     note(connection, batches, &plan, &positions).await?;
 
     let answers = answers(batches, &plan, &positions, &quarantined, &project_heads);
-    count(connection, batches, &answers).await?;
+    count(connection, batches, &answers, known_names).await?;
     Ok(Attempt::Done(Written { answers, links }))
 }
 
@@ -326,19 +326,24 @@ async fn count(
     connection: &mut PgConnection,
     batches: &[&Batch],
     answers: &[Answer],
+    known_names: &KnownNames,
 ) -> Result<()> {
+    let mut tally = Tally::default();
     let mut counts: BTreeMap<(ProjectId, SourceId), Counts> = BTreeMap::new();
     for (batch, answer) in batches.iter().zip(answers) {
         let counts = counts.entry((batch.project, batch.source)).or_default();
         if !batch.items.is_empty() {
             counts.last_received_at = counts.last_received_at.max(Some(batch.received_at));
         }
-        for (item, result) in batch.items.iter().zip(&answer.results) {
+        for (index, (item, result)) in batch.items.iter().zip(&answer.results).enumerate() {
+            let name = batch.names.get(index);
+            let effective_at = effective_time_of(item);
+            let origin = (batch.project, batch.source);
+            tally.count(origin, name, result.outcome(), batch.received_at, effective_at);
             match result.outcome() {
                 EventOutcome::Accepted => {
                     counts.accepted += 1;
-                    counts.last_effective_at =
-                        counts.last_effective_at.max(effective_time_of(item));
+                    counts.last_effective_at = counts.last_effective_at.max(effective_at);
                 }
                 EventOutcome::Duplicate => counts.duplicate += 1,
                 EventOutcome::Quarantined => counts.quarantined += 1,
@@ -350,7 +355,7 @@ async fn count(
     for ((project, source), counts) in counts {
         sources::count(connection, project, source, &counts).await?;
     }
-    Ok(())
+    tally.save(connection, known_names).await
 }
 
 fn effective_time_of(item: &Item) -> Option<DateTime<Utc>> {

@@ -6,6 +6,7 @@
 //! committed, so it is at or below that position, and every smaller position is
 //! committed too; so the view covers it.
 
+mod archived;
 mod compact;
 mod folder;
 mod load;

@@ -111,8 +111,8 @@ fn value(
         })
         .collect();
     let status = kpi::status(value, charter);
-    let next_step =
-        kpi::next_step(status, &standings, sources.freshness, value, &kpi.owner, charter);
+    let freshness = sources.freshness_of(&metrics);
+    let next_step = kpi::next_step(status, &standings, freshness, value, &kpi.owner, charter);
     let answered = Answered {
         metrics: &metrics,
         metric_version: version,

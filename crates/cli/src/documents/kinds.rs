@@ -11,11 +11,13 @@ use northstar_proto::ingestion as subjects;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Document, Kind, Mode, Summary, webhook_source};
+use super::{Document, Kind, Mode, Summary, retention, source, webhook_source};
 
 /// What a document says, in the domain's words.
 #[derive(Clone, Debug)]
 pub enum Spec {
+    /// See [`Kind::Source`].
+    Source(northstar_domain::source::SourceSpec),
     /// See [`Kind::Contract`].
     Contract(northstar_domain::contract::ContractSpec),
     /// See [`Kind::IdentityPolicy`].
@@ -30,6 +32,8 @@ pub enum Spec {
     Kpi(northstar_domain::kpi::Kpi),
     /// See [`Kind::Policy`].
     Policy(northstar_domain::policy::PolicySpec),
+    /// See [`Kind::RetentionPolicy`].
+    RetentionPolicy(northstar_domain::retention::RetentionSpec),
     /// See [`Kind::Automation`].
     Automation(northstar_domain::automation::Spec),
     /// See [`Kind::Experiment`].
@@ -59,6 +63,7 @@ impl Spec {
     /// When it has an unknown field or a value of the wrong form.
     pub fn read(kind: Kind, text: &str) -> Result<Self, serde_norway::Error> {
         Ok(match kind {
+            Kind::Source => Self::Source(body(text)?),
             Kind::Contract => Self::Contract(body(text)?),
             Kind::IdentityPolicy => Self::IdentityPolicy(body(text)?),
             Kind::ConsentPolicy => Self::ConsentPolicy(body(text)?),
@@ -66,6 +71,7 @@ impl Spec {
             Kind::Metric => Self::Metric(body(text)?),
             Kind::Kpi => Self::Kpi(body(text)?),
             Kind::Policy => Self::Policy(body(text)?),
+            Kind::RetentionPolicy => Self::RetentionPolicy(body(text)?),
             Kind::Automation => Self::Automation(body(text)?),
             Kind::Experiment => Self::Experiment(body(text)?),
             Kind::WebhookSource => Self::WebhookSource(body(text)?),
@@ -76,6 +82,8 @@ impl Spec {
     /// server.
     pub fn violations(&self, name: &str) -> Vec<Violation> {
         let mut found = match self {
+            Self::Source(spec) => return spec.violations(name),
+            Self::RetentionPolicy(spec) => return spec.violations(name),
             Self::Contract(spec) => return spec.violations(name),
             Self::IdentityPolicy(spec) => spec.violations().into_iter().collect(),
             Self::ConsentPolicy(spec) => spec.violations().into_iter().collect(),
@@ -103,6 +111,8 @@ impl Spec {
     /// Never in practice: specs serialise.
     pub fn to_json(&self) -> serde_json::Result<serde_json::Value> {
         let mut json = match self {
+            // Null means off, so it is said.
+            Self::Source(spec) => return serde_json::to_value(spec),
             Self::Contract(spec) => serde_json::to_value(spec),
             Self::IdentityPolicy(spec) => serde_json::to_value(spec),
             Self::ConsentPolicy(spec) => serde_json::to_value(spec),
@@ -110,6 +120,7 @@ impl Spec {
             Self::Metric(spec) => serde_json::to_value(spec),
             Self::Kpi(spec) => serde_json::to_value(spec),
             Self::Policy(spec) => serde_json::to_value(spec),
+            Self::RetentionPolicy(spec) => serde_json::to_value(spec),
             Self::Automation(spec) => serde_json::to_value(spec),
             Self::Experiment(spec) => serde_json::to_value(spec),
             Self::WebhookSource(spec) => serde_json::to_value(spec),
@@ -122,6 +133,7 @@ impl Spec {
 
     pub(super) fn owner(&self) -> String {
         match self {
+            Self::Source(spec) => spec.owner.clone(),
             Self::Contract(spec) => spec.owner.clone(),
             Self::IdentityPolicy(spec) => spec.owner.clone(),
             Self::ConsentPolicy(spec) => spec.owner.clone(),
@@ -129,6 +141,7 @@ impl Spec {
             Self::Metric(spec) => spec.owner.clone(),
             Self::Kpi(spec) => spec.owner.clone(),
             Self::Policy(spec) => spec.owner.clone(),
+            Self::RetentionPolicy(spec) => spec.owner.clone(),
             Self::Automation(spec) => spec.owner.clone(),
             Self::Experiment(spec) => spec.owner.clone(),
             Self::WebhookSource(spec) => spec.owner.clone(),
@@ -146,6 +159,7 @@ impl Spec {
         mode: Mode,
     ) -> anyhow::Result<()> {
         match self {
+            Self::Source(spec) => source::apply(clients, name, etag, spec, mode).await,
             Self::Contract(spec) => contract::apply(clients, name, etag, spec, mode).await,
             Self::IdentityPolicy(spec) => {
                 identity_policy::apply(clients, name, etag, spec, mode).await
@@ -156,6 +170,7 @@ impl Spec {
             Self::Pillar(spec) => pillar::apply(clients, name, etag, spec, mode).await,
             Self::Metric(spec) => metric::apply(clients, name, etag, spec, mode).await,
             Self::Kpi(spec) => kpi::apply(clients, name, etag, spec, mode).await,
+            Self::RetentionPolicy(spec) => retention::apply(clients, name, etag, spec, mode).await,
             Self::Policy(spec) => policy::apply(clients, name, etag, spec, mode).await,
             Self::Automation(spec) => automation::apply(clients, name, etag, spec, mode).await,
             Self::Experiment(spec) => experiment::apply(clients, name, etag, spec, mode).await,
@@ -169,12 +184,14 @@ impl Spec {
 /// The definition of a name.
 pub async fn get(clients: &Clients, kind: Kind, name: &str) -> anyhow::Result<Document> {
     match kind {
+        Kind::Source => source::get(clients, name).await,
         Kind::Contract => contract::get(clients, name).await,
         Kind::IdentityPolicy => identity_policy::get(clients, name).await,
         Kind::ConsentPolicy => consent_policy::get(clients, name).await,
         Kind::Pillar => pillar::get(clients, name).await,
         Kind::Metric => metric::get(clients, name).await,
         Kind::Kpi => kpi::get(clients, name).await,
+        Kind::RetentionPolicy => retention::get(clients, name).await,
         Kind::Policy => policy::get(clients, name).await,
         Kind::Automation => automation::get(clients, name).await,
         Kind::Experiment => experiment::get(clients, name).await,
@@ -185,12 +202,14 @@ pub async fn get(clients: &Clients, kind: Kind, name: &str) -> anyhow::Result<Do
 /// Every definition of a kind, by name.
 pub async fn list(clients: &Clients, kind: Kind) -> anyhow::Result<Vec<Document>> {
     match kind {
+        Kind::Source => source::list(clients).await,
         Kind::Contract => contract::list(clients).await,
         Kind::IdentityPolicy => identity_policy::list(clients).await,
         Kind::ConsentPolicy => consent_policy::list(clients).await,
         Kind::Pillar => pillar::list(clients).await,
         Kind::Metric => metric::list(clients).await,
         Kind::Kpi => kpi::list(clients).await,
+        Kind::RetentionPolicy => retention::list(clients).await,
         Kind::Policy => policy::list(clients).await,
         Kind::Automation => automation::list(clients).await,
         Kind::Experiment => experiment::list(clients).await,

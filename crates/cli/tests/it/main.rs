@@ -3,6 +3,7 @@
 mod analyze;
 mod contracts;
 mod datasets;
+mod export;
 mod generated;
 mod import;
 mod readme;

@@ -68,7 +68,11 @@ impl FromStr for IdentifierKind {
             && text
                 .bytes()
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-        if valid { Ok(Self(text.to_owned())) } else { Err(InvalidIdentifier::Kind(text.to_owned())) }
+        if valid {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidIdentifier::Kind(text.to_owned()))
+        }
     }
 }
 

@@ -166,11 +166,8 @@ pub fn resolve<'a>(
     let (mut said, mut shown) = (Vec::new(), Vec::new());
     for ((left, right), pair) in pairs {
         // The identifier that names subjects comes first: users before devices.
-        let (strong, weak) = if graph.rank(left) <= graph.rank(right) {
-            (left, right)
-        } else {
-            (right, left)
-        };
+        let (strong, weak) =
+            if graph.rank(left) <= graph.rank(right) { (left, right) } else { (right, left) };
         match pair {
             Pair { said: Some((_, Verb::Unlink, _)), .. } => {}
             Pair { said: Some((at, _, id)), .. } => {
@@ -301,7 +298,8 @@ impl<'a> Graph<'a> {
             self.members[small].0.iter().map(|node| self.nodes[*node].kind.clone()).collect();
         kinds.into_iter().find_map(|kind| {
             let (limit, window) = self.policy.limit(&kind)?;
-            let (few, many) = (count(small, kind.clone(), window), count(large, kind.clone(), window));
+            let (few, many) =
+                (count(small, kind.clone(), window), count(large, kind.clone(), window));
             (few > 0 && many > 0 && few + many > limit as usize)
                 .then(|| Refusal::Limit { kind: kind.to_string(), limit })
         })
@@ -423,7 +421,8 @@ mod tests {
         ];
         assert_eq!(subject(&facts, "anonymous_id:d1"), "email:x@x.io");
         assert_eq!(subject(&facts, "anonymous_id:d2"), "email:x@x.io");
-        let facts = [facts[0].clone(), shown(3, 3, "d1", "a"), shown(4, 4, "d2", "b"), facts[1].clone()];
+        let facts =
+            [facts[0].clone(), shown(3, 3, "d1", "a"), shown(4, 4, "d2", "b"), facts[1].clone()];
         assert_eq!(subject(&facts, "email:x@x.io"), "user_id:a", "statements come before events");
         let map = resolve(&IdentityPolicy::default(), &facts);
         assert_eq!(
@@ -436,7 +435,9 @@ mod tests {
     fn a_limit_counts_within_its_window() {
         let day = 24 * 3600;
         let mut policy = IdentityPolicy::default();
-        policy.identifiers.retain(|rule| rule.kind != crate::identity::IdentifierKind::anonymous_id());
+        policy
+            .identifiers
+            .retain(|rule| rule.kind != crate::identity::IdentifierKind::anonymous_id());
         policy.identifiers.push(KindRule {
             kind: crate::identity::IdentifierKind::anonymous_id(),
             priority: 9,
@@ -478,14 +479,25 @@ mod tests {
         let one = (identifier.clone(), identifier, verb, 0..6i64, any::<proptest::sample::Index>());
         proptest::collection::vec(one, 0..25).prop_map(|drawn| {
             let mut facts: Vec<Fact> = Vec::new();
-            for (number, (from, to, (verb, said_by), seconds, index)) in drawn.into_iter().enumerate() {
+            for (number, (from, to, (verb, said_by), seconds, index)) in
+                drawn.into_iter().enumerate()
+            {
                 let id = number as i64 + 1;
-                let merges: Vec<&Fact> = facts.iter().filter(|fact| fact.verb == Verb::Merge).collect();
+                let merges: Vec<&Fact> =
+                    facts.iter().filter(|fact| fact.verb == Verb::Merge).collect();
                 let fact = match verb {
                     Verb::Unmerge if merges.is_empty() => continue,
                     Verb::Unmerge => unmerge(id, merges[index.index(merges.len())]),
                     _ if from == to => continue,
-                    _ => Fact { effective_at: at(seconds), id, verb, from, to, said_by, undoes: None },
+                    _ => Fact {
+                        effective_at: at(seconds),
+                        id,
+                        verb,
+                        from,
+                        to,
+                        said_by,
+                        undoes: None,
+                    },
                 };
                 facts.push(fact);
             }

@@ -142,9 +142,11 @@ impl IdentityPolicy {
                 found.push(field("blocked_values"), "a value that blocks everything is no value");
             }
         }
-        if self.identifiers.iter().any(|rule| {
-            rule.kind.as_str() == IdentifierKind::USER_ID && !rule.unique
-        }) {
+        if self
+            .identifiers
+            .iter()
+            .any(|rule| rule.kind.as_str() == IdentifierKind::USER_ID && !rule.unique)
+        {
             found.push("identifiers", "user_id must be unique: merge subjects to join two of them");
         }
         found

@@ -203,7 +203,10 @@ impl TryFrom<FactRow> for StoredFact {
                 effective_at: row.effective_at,
                 id: row.fact_id,
                 verb: row.verb.parse().map_err(|()| corrupt("verb", &row.verb))?,
-                from: Identifier { kind: kind("from_kind", &row.from_kind)?, value: row.from_value },
+                from: Identifier {
+                    kind: kind("from_kind", &row.from_kind)?,
+                    value: row.from_value,
+                },
                 to: Identifier { kind: kind("to_kind", &row.to_kind)?, value: row.to_value },
                 said_by: if row.position.is_some() { SaidBy::Event } else { SaidBy::Person },
                 undoes: row.undoes,

@@ -6,10 +6,11 @@ use chrono::{DateTime, Utc};
 use futures::{Stream, TryStreamExt as _};
 use northstar_domain::ProjectId;
 use northstar_domain::consent_policy::ConsentPolicy;
+use northstar_domain::source::State;
 use sqlx::PgConnection;
 
-use crate::Result;
 use crate::ingestion::subject_policies::{self, Kind, Stored};
+use crate::{Error, Result};
 
 /// How far the log of a project has come.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -224,4 +225,87 @@ pub async fn contract_versions(
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(|row| (row.name, row.schema_version)).collect())
+}
+
+/// What is known of whether sources deliver.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct SourceStates {
+    /// State of each judged source (event name empty) and event: source, event
+    /// name, state.
+    pub states: Vec<(String, String, State)>,
+    /// Which source sends which event: source, event name. An empty event name
+    /// stands for names that are not known one by one. Read only when something
+    /// is judged.
+    pub senders: Vec<(String, String)>,
+}
+
+/// The states of a project's sources, as ingestion last judged them.
+pub async fn source_states(
+    connection: &mut PgConnection,
+    project: ProjectId,
+) -> Result<SourceStates> {
+    let rows = sqlx::query!(
+        "SELECT source_name, event_name, state FROM ingestion.source_states
+         WHERE project_id = $1 ORDER BY source_name, event_name",
+        project.0,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    if rows.is_empty() {
+        return Ok(SourceStates::default());
+    }
+    let states = rows
+        .into_iter()
+        .map(|row| match row.state.parse() {
+            Ok(state) => Ok((row.source_name, row.event_name, state)),
+            Err(_) => Err(Error::Corrupt {
+                table: "ingestion.source_states",
+                column: "state",
+                row: format!("{project}/{}/{}", row.source_name, row.event_name),
+                value: row.state,
+            }),
+        })
+        .collect::<Result<_>>()?;
+    let senders = sqlx::query!(
+        r#"SELECT source_name AS "source_name!", event_name AS "event_name!"
+           FROM ingestion.source_events WHERE project_id = $1"#,
+        project.0,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(SourceStates {
+        states,
+        senders: senders.into_iter().map(|row| (row.source_name, row.event_name)).collect(),
+    })
+}
+
+/// A file with events that left the log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ArchivedFile {
+    /// Its URL.
+    pub location: String,
+    /// SHA-256 of its content.
+    pub sha256: Vec<u8>,
+    /// Last position in it.
+    pub last_position: i64,
+}
+
+/// The files with events after a position that are no longer in the log, in the
+/// order of positions.
+pub async fn archived_files(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    after: i64,
+) -> Result<Vec<ArchivedFile>> {
+    let files = sqlx::query_as!(
+        ArchivedFile,
+        "SELECT location, sha256, last_position FROM ingestion.archived_files
+         WHERE project_id = $1 AND last_position > $2 AND detached_at IS NOT NULL
+         ORDER BY first_position",
+        project.0,
+        after,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(files)
 }

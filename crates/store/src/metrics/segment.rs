@@ -122,11 +122,7 @@ pub async fn delete(
 }
 
 /// With which erasures the segments of a project in a folder are up to date.
-pub async fn epoch(
-    connection: &mut PgConnection,
-    folder: Uuid,
-    project: ProjectId,
-) -> Result<i64> {
+pub async fn epoch(connection: &mut PgConnection, folder: Uuid, project: ProjectId) -> Result<i64> {
     let version = sqlx::query_scalar!(
         "SELECT erasure_version FROM metrics.segment_epochs
          WHERE folder_id = $1 AND project_id = $2",

@@ -5,8 +5,9 @@ use northstar_testkit::TestDatabase;
 use sqlx::{AssertSqlSafe, PgPool};
 
 /// What metrics may read of ingestion: the log, the identity map and their
-/// totals.
-const READ_BY_METRICS: [&str; 8] = [
+/// totals, and whether sources deliver.
+const READ_BY_METRICS: [&str; 11] = [
+    "archived_files",
     "events",
     "identity_changes",
     "consent_facts",
@@ -15,6 +16,8 @@ const READ_BY_METRICS: [&str; 8] = [
     "sources",
     "source_counts",
     "quarantine_counts",
+    "source_events",
+    "source_states",
 ];
 
 /// Tables and views of a service, partitions too.

@@ -148,6 +148,24 @@ pub(crate) fn properties_to_proto(
     properties.into_iter().map(|(name, value)| (name, value_to_proto(value))).collect()
 }
 
+/// Properties as JSON text, exactly as the log keeps them.
+///
+/// # Errors
+/// When the log would refuse them.
+pub fn properties_to_json(properties: &BTreeMap<String, pb::Value>) -> Result<String, Fault> {
+    let mut out = Vec::new();
+    write_properties(&mut out, properties)?;
+    Ok(String::from_utf8(out).expect("JSON made of texts is a text"))
+}
+
+/// Properties from JSON text.
+///
+/// # Errors
+/// When it is no JSON object.
+pub fn properties_from_json(text: &str) -> serde_json::Result<BTreeMap<String, pb::Value>> {
+    serde_json::from_str(text).map(properties_to_proto)
+}
+
 fn value_to_proto(value: Json) -> pb::Value {
     let kind = match value {
         Json::Null => None,

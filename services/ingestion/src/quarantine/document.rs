@@ -82,8 +82,8 @@ pub(crate) fn to_document(event: &pb::Event) -> Result<Value, BadPatch> {
     let mut properties = Vec::new();
     write_properties(&mut properties, &event.properties)
         .map_err(|Fault { field, message, .. }| bad(field, message))?;
-    let properties: Value =
-        serde_json::from_slice(&properties).map_err(|error| bad("properties", error.to_string()))?;
+    let properties: Value = serde_json::from_slice(&properties)
+        .map_err(|error| bad("properties", error.to_string()))?;
     let time = |time: &Option<prost_types::Timestamp>| {
         time.as_ref()
             .and_then(time_from_proto)
@@ -152,9 +152,8 @@ mod tests {
     use super::*;
 
     fn event() -> pb::Event {
-        let text = |text: &str| pb::Value {
-            kind: Some(pb::value::Kind::StringValue(text.to_owned())),
-        };
+        let text =
+            |text: &str| pb::Value { kind: Some(pb::value::Kind::StringValue(text.to_owned())) };
         pb::Event {
             message_id: "m".to_owned(),
             name: "Signed Up".to_owned(),

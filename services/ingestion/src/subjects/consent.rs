@@ -44,17 +44,18 @@ pub(super) async fn record_consent(
         let problem = format!("the identity policy does not name the kind {}", identifier.kind);
         return Err(Error::invalid("identifier.kind", problem));
     }
-    let words: Vec<NewWord> = [(&request.granted_purposes, true), (&request.denied_purposes, false)]
-        .into_iter()
-        .flat_map(|(purposes, granted)| purposes.iter().map(move |purpose| (purpose, granted)))
-        .map(|(purpose, granted)| NewWord {
-            identifier: identifier.clone(),
-            purpose: purpose.clone(),
-            granted,
-            effective_at,
-            position: None,
-        })
-        .collect();
+    let words: Vec<NewWord> =
+        [(&request.granted_purposes, true), (&request.denied_purposes, false)]
+            .into_iter()
+            .flat_map(|(purposes, granted)| purposes.iter().map(move |purpose| (purpose, granted)))
+            .map(|(purpose, granted)| NewWord {
+                identifier: identifier.clone(),
+                purpose: purpose.clone(),
+                granted,
+                effective_at,
+                position: None,
+            })
+            .collect();
     let consent_version =
         store::add(&mut transaction, project, &words, now, &caller.principal, reason).await?;
     let detail = serde_json::json!({
@@ -74,8 +75,7 @@ pub(super) async fn record_consent(
     audit::append(&mut transaction, &entry).await?;
     let subject = subject_of(&mut transaction, project, &identifier, version).await?;
     let states = states(&mut transaction, service, project, &subject).await?;
-    let response =
-        pb::RecordConsentResponse { states: states.into_states(), consent_version };
+    let response = pb::RecordConsentResponse { states: states.into_states(), consent_version };
     mutation.save_answer(&mut transaction, &response, now).await?;
     transaction.commit().await.map_err(northstar_store::Error::from)?;
     Ok(response)

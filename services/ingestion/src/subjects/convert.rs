@@ -1,11 +1,11 @@
 //! Between the wire and the domain's words about subjects.
 
 use chrono::{DateTime, Utc};
+use northstar_domain::Violations;
 use northstar_domain::consent_policy::{ConsentPolicy, DataUse, Purpose};
 use northstar_domain::identity::{
     Identifier, IdentityPolicy, KindRule, LimitWindow, POLICY_NAME, Refusal, Verb,
 };
-use northstar_domain::Violations;
 use northstar_proto::ingestion::v1 as pb;
 use northstar_server::status::invalid_fields;
 use northstar_store::ingestion::identity::StoredFact;
@@ -96,10 +96,8 @@ pub fn consent_policy_from_proto(from: &pb::ConsentPolicy) -> Result<ConsentPoli
                 pb::DataUse::Store => required_for.push(DataUse::Store),
                 pb::DataUse::Analyse => required_for.push(DataUse::Analyse),
                 pb::DataUse::Act => required_for.push(DataUse::Act),
-                pb::DataUse::Unspecified => found.push(
-                    format!("purposes[{index}].required_for"),
-                    "say store, analyse or act",
-                ),
+                pb::DataUse::Unspecified => found
+                    .push(format!("purposes[{index}].required_for"), "say store, analyse or act"),
             }
         }
         purposes.push(Purpose {

@@ -128,11 +128,8 @@ pub(super) async fn list_erasures(
 }
 
 fn erasure_to_proto(erasure: Erasure) -> pb::Erasure {
-    let state = if erasure.done_at.is_some() {
-        pb::ErasureState::Done
-    } else {
-        pb::ErasureState::Running
-    };
+    let state =
+        if erasure.done_at.is_some() { pb::ErasureState::Done } else { pb::ErasureState::Running };
     pb::Erasure {
         erasure_id: erasure.id.to_string(),
         state: state.into(),

@@ -81,7 +81,11 @@ struct Export {
 }
 
 impl Export {
-    async fn run(self, consent: Vec<pb::ConsentState>, pieces: &Sender<Piece>) -> Result<(), Error> {
+    async fn run(
+        self,
+        consent: Vec<pb::ConsentState>,
+        pieces: &Sender<Piece>,
+    ) -> Result<(), Error> {
         let mut summary = pb::ExportSummary { log_position: self.position, ..Default::default() };
         let subject = pb::ExportedSubject {
             subject: Some(identifier_to_proto(&self.subject.name)),

@@ -63,8 +63,15 @@ pub(super) async fn apply_identity(
             "after": policy,
             "changed_identifiers": updated.changed,
         });
-        append(&mut transaction, caller, "identity_policy.apply", "identity-policies", &detail, now)
-            .await?;
+        append(
+            &mut transaction,
+            caller,
+            "identity_policy.apply",
+            "identity-policies",
+            &detail,
+            now,
+        )
+        .await?;
     }
     let stored = subject_policies::find(&mut transaction, project, Kind::Identity).await?;
     let response = pb::ApplyIdentityPolicyResponse {

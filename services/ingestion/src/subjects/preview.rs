@@ -130,7 +130,11 @@ impl Side {
 }
 
 /// The KPIs that look at subjects and read events of both sides.
-async fn affected_kpis(clients: &Clients, left: &Side, right: &Side) -> Result<Vec<String>, Status> {
+async fn affected_kpis(
+    clients: &Clients,
+    left: &Side,
+    right: &Side,
+) -> Result<Vec<String>, Status> {
     let mut client = clients.metrics();
     let mut definitions = BTreeMap::new();
     let mut page_token = String::new();
@@ -175,7 +179,8 @@ fn events_by_subject<'a>(
     name: &str,
 ) -> BTreeSet<&'a str> {
     use metrics::metric::Definition;
-    let Some(definition) = definitions.get(name).and_then(|metric| metric.definition.as_ref()) else {
+    let Some(definition) = definitions.get(name).and_then(|metric| metric.definition.as_ref())
+    else {
         return BTreeSet::new();
     };
     let names = |selectors: &[Option<&'a metrics::EventSelector>]| -> BTreeSet<&'a str> {
@@ -185,10 +190,9 @@ fn events_by_subject<'a>(
         Definition::Unique(metric) if matches!(metric.of.as_str(), "" | "subject") => {
             names(&[metric.event.as_ref()])
         }
-        Definition::Unique(_)
-        | Definition::Count(_)
-        | Definition::Sum(_)
-        | Definition::Mean(_) => BTreeSet::new(),
+        Definition::Unique(_) | Definition::Count(_) | Definition::Sum(_) | Definition::Mean(_) => {
+            BTreeSet::new()
+        }
         Definition::Ratio(metric) => {
             // The parts of a ratio are no ratios.
             let mut read = events_by_subject(definitions, &metric.numerator);

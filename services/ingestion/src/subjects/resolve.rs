@@ -55,8 +55,7 @@ pub(crate) async fn resolve_subject(
         }
     };
     let subject = subject_of(&mut connection, project, &identifier, version).await?;
-    let is_anonymous =
-        |other: &&Identifier| other.kind.as_str() == IdentifierKind::ANONYMOUS_ID;
+    let is_anonymous = |other: &&Identifier| other.kind.as_str() == IdentifierKind::ANONYMOUS_ID;
     let mut anonymous_ids: Vec<String> =
         subject.others.iter().filter(is_anonymous).map(|other| other.value.clone()).collect();
     anonymous_ids.sort_unstable();

@@ -71,7 +71,8 @@ pub(super) async fn unlink(
     if let Some(answer) = mutation.find_answer(&mut transaction).await? {
         return Ok(answer);
     }
-    let said = Said { verb: Verb::Unlink, from: &from, to: &to, effective_at, undoes: None, reason };
+    let said =
+        Said { verb: Verb::Unlink, from: &from, to: &to, effective_at, undoes: None, reason };
     let (fact, updated) = say(&mut transaction, caller, &said, now).await?;
     let subject = subject_of(&mut transaction, caller.project, &from, updated.version).await?;
     let response = pb::UnlinkIdentifiersResponse {

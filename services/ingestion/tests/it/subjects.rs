@@ -62,10 +62,7 @@ async fn merge(
     clients.subjects().merge_subjects(request).await.map(tonic::Response::into_inner)
 }
 
-async fn unmerge(
-    clients: &Clients,
-    fact_id: i64,
-) -> Result<pb::UnmergeSubjectsResponse, Status> {
+async fn unmerge(clients: &Clients, fact_id: i64) -> Result<pb::UnmergeSubjectsResponse, Status> {
     let request = pb::UnmergeSubjectsRequest {
         fact_id,
         reason: "two people".to_owned(),
@@ -100,11 +97,8 @@ async fn history(suite: &Suite, text: &str) -> Vec<pb::IdentityFact> {
     let mut facts = Vec::new();
     let mut page_token = String::new();
     loop {
-        let request = pb::ListIdentityFactsRequest {
-            identifier: Some(id(text)),
-            page_size: 2,
-            page_token,
-        };
+        let request =
+            pb::ListIdentityFactsRequest { identifier: Some(id(text)), page_size: 2, page_token };
         let page =
             suite.clients().subjects().list_identity_facts(request).await.unwrap().into_inner();
         assert!(page.facts.len() <= 2);
@@ -142,10 +136,7 @@ async fn a_merge_joins_two_subjects_and_an_unmerge_is_as_if_it_had_never_been() 
     }
     let ada = resolve_at(&suite, "ada", 0).await;
     assert_eq!(ada.anonymous_ids, ["laptop", "phone"]);
-    assert_eq!(
-        ada.identifiers,
-        ["anonymous_id:laptop", "anonymous_id:phone", "user_id:ada-2"]
-    );
+    assert_eq!(ada.identifiers, ["anonymous_id:laptop", "anonymous_id:phone", "user_id:ada-2"]);
     // A device that shows up with the merged user belongs to the whole.
     suite.ingest("web", vec![seen("tablet", "ada-2", -1)]).await;
     assert_eq!(subject(&suite, "anonymous_id:tablet").await, "user_id:ada");
@@ -163,7 +154,10 @@ async fn a_merge_joins_two_subjects_and_an_unmerge_is_as_if_it_had_never_been() 
     assert_eq!(then.subject, "ada");
 
     let again = unmerge(&clients, fact.fact_id).await.unwrap_err();
-    assert_eq!((again.code(), reason(&again).as_str()), (Code::FailedPrecondition, "INVALID_TRANSITION"));
+    assert_eq!(
+        (again.code(), reason(&again).as_str()),
+        (Code::FailedPrecondition, "INVALID_TRANSITION")
+    );
     let unknown = unmerge(&clients, 4_711).await.unwrap_err();
     assert_eq!(reason(&unknown), "NOT_FOUND");
 }
@@ -218,7 +212,9 @@ async fn an_unlink_holds_against_events_and_the_next_strongest_link_takes_over()
     let facts = history(&suite, "anonymous_id:kiosk").await;
     let said: Vec<_> = facts
         .iter()
-        .map(|fact| (fact.verb().as_str_name().trim_start_matches("IDENTITY_VERB_"), fact.position > 0))
+        .map(|fact| {
+            (fact.verb().as_str_name().trim_start_matches("IDENTITY_VERB_"), fact.position > 0)
+        })
         .collect();
     assert_eq!(
         said,
@@ -408,9 +404,8 @@ async fn the_same_request_is_answered_once_and_every_change_is_audited_without_i
 async fn wrong_statements_are_refused_by_their_field() {
     let suite = Suite::start().await;
     let clients = suite.clients();
-    let blamed = async |from: &str, to: &str| {
-        blamed_fields(&link(&clients, from, to).await.unwrap_err())
-    };
+    let blamed =
+        async |from: &str, to: &str| blamed_fields(&link(&clients, from, to).await.unwrap_err());
     assert_eq!(blamed("ada", "ada").await, ["to"]);
     assert_eq!(blamed("null", "ada").await, ["from.value"]);
     assert_eq!(blamed("Nick Name:x", "ada").await, ["from.kind"]);
@@ -451,10 +446,8 @@ async fn projects_do_not_know_each_others_subjects() {
     let found = other.ingestion().resolve_subject(request).await.unwrap().into_inner();
     assert_eq!((found.subject.as_str(), found.identity_map_version), ("phone", 0));
     assert_eq!(reason(&unmerge(&other, merged.fact_id).await.unwrap_err()), "NOT_FOUND");
-    let request = pb::ListIdentityFactsRequest {
-        identifier: Some(id("ada")),
-        ..Default::default()
-    };
+    let request =
+        pb::ListIdentityFactsRequest { identifier: Some(id("ada")), ..Default::default() };
     let facts = other.subjects().list_identity_facts(request).await.unwrap().into_inner().facts;
     assert_eq!(facts, []);
 }
@@ -491,10 +484,8 @@ async fn a_policy_limits_blocks_and_names_kinds_for_what_is_known_and_what_comes
         devices.iter().zip(-9..).map(|(device, minute)| seen(device, "ada", minute)).collect();
     suite.ingest("web", std::mem::take(&mut events)).await;
     let apply = async |policy: pb::IdentityPolicy| {
-        let request = pb::ApplyIdentityPolicyRequest {
-            identity_policy: Some(policy),
-            ..Default::default()
-        };
+        let request =
+            pb::ApplyIdentityPolicyRequest { identity_policy: Some(policy), ..Default::default() };
         clients.subjects().apply_identity_policy(request).await.map(tonic::Response::into_inner)
     };
     let applied = apply(identity_policy()).await.unwrap();
@@ -576,11 +567,8 @@ async fn the_last_word_about_a_purpose_holds_for_all_identifiers_of_a_subject() 
     assert_eq!(consent("ada").await, (true, false));
     let answer = record("ada", &[], &["analytics"], -1).await.unwrap();
     assert_eq!(consent("ada").await, (false, false));
-    let words: BTreeSet<_> = answer
-        .states
-        .iter()
-        .map(|state| (state.purpose.as_str(), state.decision()))
-        .collect();
+    let words: BTreeSet<_> =
+        answer.states.iter().map(|state| (state.purpose.as_str(), state.decision())).collect();
     assert!(words.contains(&("analytics", pb::ConsentDecision::Denied)), "{words:?}");
     let refused = record("ada", &["analytics"], &["analytics", ""], -1).await.unwrap_err();
     assert_eq!(blamed_fields(&refused), ["denied_purposes[1]", "denied_purposes"]);
@@ -656,9 +644,7 @@ async fn an_erased_subject_is_held_nowhere_and_its_events_still_count() {
     event_of_ada.message_id = "msg-ada-lovelace-1".to_owned();
     event_of_ada.properties.insert("note".to_owned(), crate::suite::text("Ada was here"));
     event_of_ada.properties.insert("amount".to_owned(), crate::suite::integer(12));
-    suite
-        .ingest("web", vec![event_of_ada.clone(), seen("laptop", "grace", -8)])
-        .await;
+    suite.ingest("web", vec![event_of_ada.clone(), seen("laptop", "grace", -8)]).await;
     let anonymous = pb::Event { user_id: String::new(), ..seen("ada-phone", "", -7) };
     suite.ingest("web", vec![anonymous]).await;
     let conflicting = pb::Event { name: "Other".to_owned(), ..event_of_ada.clone() };
@@ -669,8 +655,7 @@ async fn an_erased_subject_is_held_nowhere_and_its_events_still_count() {
         reason: "invalid_timestamp".to_owned(),
         ..Default::default()
     };
-    let request =
-        pb::QuarantineRecordsRequest { source: "web".to_owned(), records: vec![record] };
+    let request = pb::QuarantineRecordsRequest { source: "web".to_owned(), records: vec![record] };
     clients.ingestion().quarantine_records(request).await.unwrap();
     merge(&clients, "ada-2", "ada-lovelace").await.unwrap();
     link(&clients, "email:ada@x.io", "ada-lovelace").await.unwrap();

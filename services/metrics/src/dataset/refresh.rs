@@ -14,16 +14,16 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::spawn_blocking;
 
-use super::{Datasets, Loaded, View};
+use super::{Datasets, Loaded, View, archived};
 use crate::{Error, Result};
 
 /// Events handed over at once, and how often before the reader waits: enough to
 /// keep both sides busy, little enough not to count.
-const CHUNK_EVENTS: usize = 2_048;
+pub(super) const CHUNK_EVENTS: usize = 2_048;
 const CHUNKS_IN_FLIGHT: usize = 4;
 
 /// What the reader of the log hands over.
-enum Part {
+pub(super) enum Part {
     Events(Vec<Event>),
     /// Everything was read; without it the reader failed or was given up.
     End,
@@ -76,10 +76,12 @@ impl Datasets {
         if watermark < head.position {
             sources = log::sources(&mut connection, project).await?;
         }
+        let names = sources.iter().map(|(number, name)| (name.clone(), *number)).collect();
         let missing = Missing { project, head, changes, words, policy, sources };
         let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
         let taking_in = spawn_blocking(move || take_in(loaded, receiver, missing));
-        let read = read(&mut connection, project, watermark, head.position, sender).await;
+        let stretch = (watermark, head.position);
+        let read = read(&mut connection, project, stretch, &names, sender).await;
         let view = taking_in.await?;
         read?;
         view
@@ -90,11 +92,12 @@ impl Datasets {
 async fn read(
     connection: &mut PgConnection,
     project: ProjectId,
-    after: i64,
-    up_to: i64,
+    (after, up_to): (i64, i64),
+    sources: &HashMap<String, i32>,
     sender: Sender<Part>,
-) -> Result<(), StoreError> {
+) -> Result<()> {
     if after < up_to {
+        let after = archived::read(connection, project, after, sources, &sender).await?;
         let events = log::events(connection, project, after, up_to);
         let mut chunks = pin!(events.ready_chunks(CHUNK_EVENTS));
         let mut collected = Vec::with_capacity(CHUNK_EVENTS);

@@ -43,7 +43,10 @@ async fn start() -> Suite {
                 user: String::new(),
                 ..event("visit", "", "2026-03-05T10:00:00Z")
             },
-            crate::suite::Event { anonymous: "phone", ..event("signup", "grace", "2026-03-06T10:00:00Z") },
+            crate::suite::Event {
+                anonymous: "phone",
+                ..event("signup", "grace", "2026-03-06T10:00:00Z")
+            },
         ])
         .await;
     suite.metric("visitors", unique("visit")).await;
@@ -73,8 +76,11 @@ async fn a_merge_an_unmerge_and_an_unlink_change_exactly_the_numbers_they_should
     assert_eq!(numbers(&mut suite).await, [Some(3.0), Some(4.0), Some(1.0 / 3.0)]);
     let fact_id = merge(&suite, "ada-2", "ada").await;
     assert_eq!(numbers(&mut suite).await, [Some(2.0), Some(4.0), Some(0.5)]);
-    let request =
-        log::UnmergeSubjectsRequest { fact_id, reason: "two people".to_owned(), ..Default::default() };
+    let request = log::UnmergeSubjectsRequest {
+        fact_id,
+        reason: "two people".to_owned(),
+        ..Default::default()
+    };
     suite.operator().subjects().unmerge_subjects(request).await.unwrap();
     assert_eq!(numbers(&mut suite).await, [Some(3.0), Some(4.0), Some(1.0 / 3.0)]);
     let request = log::UnlinkIdentifiersRequest {
