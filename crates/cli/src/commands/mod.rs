@@ -6,7 +6,6 @@ pub mod bench;
 pub mod contract;
 pub mod decision;
 pub mod definitions;
-pub mod events;
 pub mod experiment;
 pub mod key;
 pub mod log;

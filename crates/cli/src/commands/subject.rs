@@ -225,9 +225,9 @@ impl std::str::FromStr for Identified {
             kind.parse::<northstar_domain::identity::IdentifierKind>().is_ok()
         });
         let full = if has_kind { text.to_owned() } else { format!("user_id:{text}") };
-        full.parse().map(Self).map_err(|error: northstar_domain::identity::InvalidIdentifier| {
-            error.to_string()
-        })
+        full.parse()
+            .map(Self)
+            .map_err(|error: northstar_domain::identity::InvalidIdentifier| error.to_string())
     }
 }
 
@@ -698,12 +698,10 @@ fn history(facts: Vec<ShownFact>, json: bool) -> anyhow::Result<()> {
         return output::json(&facts);
     }
     let rows = facts.into_iter().map(|fact| {
-        let by = if fact.actor.is_empty() {
-            format!("event {}", fact.position)
-        } else {
-            fact.actor
-        };
-        let verb = if fact.undoes > 0 { format!("{} {}", fact.verb, fact.undoes) } else { fact.verb };
+        let by =
+            if fact.actor.is_empty() { format!("event {}", fact.position) } else { fact.actor };
+        let verb =
+            if fact.undoes > 0 { format!("{} {}", fact.verb, fact.undoes) } else { fact.verb };
         [
             fact.id.to_string(),
             verb,

@@ -149,7 +149,8 @@ impl Import<'_> {
         let answered = self.pending.remove(place)?;
         let Rows { source, events, lines } = answered.rows;
         let mut again = Rows { source, events: Vec::new(), lines: Vec::new() };
-        for ((event, line), result) in events.into_iter().zip(lines).zip(expand(answer.result_runs)) {
+        for ((event, line), result) in events.into_iter().zip(lines).zip(expand(answer.result_runs))
+        {
             if result.outcome() == pb::EventOutcome::Retry {
                 again.events.push(event);
                 again.lines.push(line);

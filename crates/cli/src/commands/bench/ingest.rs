@@ -154,8 +154,7 @@ async fn measure(
             let per_event = |before: f64, after: f64| (after - before) / command.events as f64;
             let per_second = done.per_second();
             report.push(
-                Measured::new(&name, per_second, Unit::EventsPerSecond)
-                    .against(rows.per_second),
+                Measured::new(&name, per_second, Unit::EventsPerSecond).against(rows.per_second),
             );
             let mut add = |what: &str, value: f64, unit: Unit| {
                 report.add(format!("{name}/{what}"), value, unit);
@@ -191,8 +190,7 @@ async fn measure(
     }
     let peak = service.highest_peak_mebibytes()?;
     report.push(
-        Measured::new("memory/peak", peak, Unit::Mebibytes)
-            .target(at_most(MEMORY_MEBIBYTES), peak),
+        Measured::new("memory/peak", peak, Unit::Mebibytes).target(at_most(MEMORY_MEBIBYTES), peak),
     );
 
     output::note("a lone small request");

@@ -37,8 +37,7 @@ pub(super) enum Door {
 }
 
 impl Door {
-    pub(super) const ALL: [Self; 4] =
-        [Self::Map, Self::Columns, Self::Stream, Self::StreamColumns];
+    pub(super) const ALL: [Self; 4] = [Self::Map, Self::Columns, Self::Stream, Self::StreamColumns];
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
@@ -217,10 +216,7 @@ async fn stream(
 }
 
 /// Every event must be in the log: a bench that loses some measures nothing.
-fn check(
-    count: usize,
-    results: impl IntoIterator<Item = pb::EventResult>,
-) -> anyhow::Result<()> {
+fn check(count: usize, results: impl IntoIterator<Item = pb::EventResult>) -> anyhow::Result<()> {
     let mut found = 0;
     for result in results {
         match result.outcome() {
