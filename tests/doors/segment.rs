@@ -164,8 +164,9 @@ async fn what_a_batch_says_holds_for_its_messages_unless_they_say_otherwise() {
     own["context"] = json!({"locale": "de", "groupId": "acme"});
     own["properties"] = json!({"context": "mine"});
     own["channel"] = "server".into();
+    let consent = json!({"categoryPreferences": {"ads": false, "analytics": true}});
     let batch = json!({
-        "context": {"locale": "en", "app": {"name": "shop"}},
+        "context": {"locale": "en", "consent": consent},
         "integrations": {"All": true},
         "sentAt": "2026-03-01T12:00:05Z",
         "batch": [own, track("2")],
@@ -173,11 +174,17 @@ async fn what_a_batch_says_holds_for_its_messages_unless_they_say_otherwise() {
     assert_eq!(http.post("/v1/batch", &key, &batch).await.status, 200);
     assert_eq!(http.post("/v1/import", &key, &json!({"batch": [track("3")]})).await.status, 200);
     let clients = suite.clients("reader", Role::Admin).await;
-    let events: Vec<Value> = log::events(&clients)
+    let events: Vec<pb::Event> = log::events(&clients)
         .await
-        .iter()
-        .map(|logged| log::to_json(logged.event.as_ref().expect("an event")))
+        .into_iter()
+        .map(|logged| logged.event.expect("an event"))
         .collect();
+    let consent = pb::Consent {
+        granted_purposes: vec!["analytics".to_owned()],
+        denied_purposes: vec!["ads".to_owned()],
+    };
+    assert!(events.iter().take(2).all(|event| event.consent.as_ref() == Some(&consent)));
+    let events: Vec<Value> = events.iter().map(log::to_json).collect();
     assert_eq!(events[0]["account_id"], "acme");
     assert_eq!(events[0]["sent_time"], "2026-03-01T12:00:05Z");
     assert_eq!(
@@ -185,7 +192,8 @@ async fn what_a_batch_says_holds_for_its_messages_unless_they_say_otherwise() {
         json!({
             "context": "mine",
             "$context": {
-                "locale": "de", "groupId": "acme", "app": {"name": "shop"}, "channel": "server",
+                "locale": "de", "groupId": "acme", "channel": "server",
+                "consent": {"categoryPreferences": {"ads": false, "analytics": true}},
             },
             "integrations": {"All": true},
         })

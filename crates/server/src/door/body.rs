@@ -92,8 +92,7 @@ impl Body {
         };
         let known = parts.extensions.get::<Caller>().is_some();
         let sender = if known { Sender::Caller } else { Sender::Stranger };
-        let mut decoding =
-            Decoding::new(encoding, limits.decoded_bytes, room.share(sender)).map_err(stopped)?;
+        let mut decoding = Decoding::new(encoding, limits.decoded_bytes, room.share(sender));
         let mut read = 0;
         loop {
             let frame = timeout_at(deadline, body.frame()).await.map_err(|_| too_slow(limits))?;

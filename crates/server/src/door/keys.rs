@@ -27,6 +27,11 @@ pub struct Keys {
 }
 
 impl Keys {
+    fn of(request: &Request) -> Result<Self, Refusal> {
+        let door = OfDoor::of(request.extensions())?;
+        door.keys(request.method(), request.extensions(), request.headers())
+    }
+
     /// The caller that a header names, for a handler with its own way to tell
     /// who sends and for which a key is one of them.
     ///
@@ -92,7 +97,8 @@ fn unauthenticated() -> crate::status::Failure {
 /// Turns the key of a header into a [`Caller`], before the body is read. A
 /// request without one goes on only where the protocol may have it elsewhere.
 pub(super) async fn authorize(mut request: Request, next: Next) -> Response {
-    let caller = match authorized(&request).await {
+    let (keys, key) = (Keys::of(&request), header_key(request.headers()));
+    let caller = match authorized(keys, key).await {
         Ok(caller) => caller,
         Err(refusal) => {
             discard(request.into_body()).await;
@@ -105,10 +111,11 @@ pub(super) async fn authorize(mut request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-async fn authorized(request: &Request) -> Result<Option<Caller>, Refusal> {
-    let door = OfDoor::of(request.extensions())?;
-    let keys = door.keys(request.method(), request.extensions(), request.headers())?;
-    let key = header_key(request.headers());
+async fn authorized(
+    keys: Result<Keys, Refusal>,
+    key: Option<String>,
+) -> Result<Option<Caller>, Refusal> {
+    let keys = keys?;
     match keys.access {
         DoorAccess::Own => Ok(None),
         DoorAccess::KeyWithin(_) if key.is_none() => Ok(None),

@@ -193,6 +193,7 @@ fn map(
         true => None,
         false => time("sentAt", sent_at).unwrap_or_default(),
     };
+    let consent = consent(&context)?;
     let message_id = match message_id {
         // What says when it happened is one fact, however often it comes;
         // what does not may happen again.
@@ -211,6 +212,7 @@ fn map(
             account_id,
             occurred_time,
             sent_time,
+            consent,
             properties: properties_to_proto(properties),
             ..pb::Event::default()
         },
@@ -225,6 +227,56 @@ fn occurred(message: &Object) -> Result<(Option<prost_types::Timestamp>, bool), 
     let original = time("originalTimestamp", message.get("originalTimestamp"))?;
     let explicit = original.is_some() && timestamp.is_some() && original != timestamp;
     Ok((timestamp.or(original), explicit))
+}
+
+/// What the actor agreed to, as Segment's or RudderStack's consent managers
+/// write it; `None` when neither is there. What cannot be read is a fault,
+/// because an event without its consent would count as one that was not asked.
+fn consent(context: &Object) -> Result<Option<pb::Consent>, Unreadable> {
+    let unreadable = |field: &str, problem: &str| {
+        Unreadable::new(Reason::InvalidConsent.as_str(), field, problem)
+    };
+    let mut consent = pb::Consent::default();
+    match context.get("consent").and_then(|consent| consent.get("categoryPreferences")) {
+        None | Some(Json::Null) => {}
+        Some(Json::Object(preferences)) => {
+            for (category, agreed) in preferences {
+                let side = match agreed {
+                    Json::Bool(true) => &mut consent.granted_purposes,
+                    Json::Bool(false) => &mut consent.denied_purposes,
+                    _ => {
+                        let field = format!("context.consent.categoryPreferences.{category}");
+                        return Err(unreadable(&field, "must be true or false"));
+                    }
+                };
+                side.push(category.clone());
+            }
+        }
+        Some(_) => {
+            return Err(unreadable("context.consent.categoryPreferences", "must be an object"));
+        }
+    }
+    if let Some(managed) = context.get("consentManagement") {
+        for (name, side) in [
+            ("allowedConsentIds", &mut consent.granted_purposes),
+            ("deniedConsentIds", &mut consent.denied_purposes),
+        ] {
+            match managed.get(name) {
+                // Some consent managers write an empty object for an empty list.
+                None | Some(Json::Null) => {}
+                Some(Json::Object(none)) if none.is_empty() => {}
+                Some(Json::Array(ids)) if ids.iter().all(Json::is_string) => {
+                    side.extend(ids.iter().filter_map(Json::as_str).map(str::to_owned));
+                }
+                Some(_) => {
+                    let field = format!("context.consentManagement.{name}");
+                    return Err(unreadable(&field, "must be a list of texts"));
+                }
+            }
+        }
+    }
+    let said = !consent.granted_purposes.is_empty() || !consent.denied_purposes.is_empty();
+    Ok(said.then_some(consent))
 }
 
 fn unknown_type() -> Unreadable {
@@ -309,6 +361,39 @@ mod tests {
         };
         assert_eq!(alias(json!({"previousId": "before"})), "before");
         assert_eq!(alias(json!({})), "a");
+    }
+
+    #[test]
+    fn consent_is_read_as_either_manager_writes_it() {
+        let said = |context: Json| {
+            let message = json!({"type": "track", "event": "a", "userId": "u", "context": context});
+            read(&message.to_string(), None, &Envelope::default())
+                .event
+                .map(|mapped| mapped.event.consent.map(|c| (c.granted_purposes, c.denied_purposes)))
+                .map_err(|unreadable| (unreadable.reason, unreadable.field))
+        };
+        let both = Ok(Some((vec!["analytics".to_owned()], vec!["ads".to_owned()])));
+        let of_segment = json!({"categoryPreferences": {"analytics": true, "ads": false}});
+        assert_eq!(said(json!({"consent": of_segment})), both);
+        let of_rudderstack = json!({"provider": "custom", "allowedConsentIds": ["analytics"], "deniedConsentIds": ["ads"]});
+        assert_eq!(said(json!({"consentManagement": of_rudderstack})), both);
+        assert_eq!(said(json!({})), Ok(None));
+        for (context, field) in [
+            (
+                json!({"consent": {"categoryPreferences": {"ads": "no"}}}),
+                "context.consent.categoryPreferences.ads",
+            ),
+            (
+                json!({"consent": {"categoryPreferences": ["ads"]}}),
+                "context.consent.categoryPreferences",
+            ),
+            (
+                json!({"consentManagement": {"deniedConsentIds": "ads"}}),
+                "context.consentManagement.deniedConsentIds",
+            ),
+        ] {
+            assert_eq!(said(context), Err(("invalid_consent", field.to_owned())));
+        }
     }
 
     /// Any JSON, with the words of the protocol where they hurt.
