@@ -56,13 +56,7 @@ impl ContractSet {
 /// # Errors
 /// One sentence that names the field, when it is not one.
 pub fn event_from_json(text: &str) -> Result<pb::Event, String> {
-    document::Patch::parse(text).and_then(|fields| fields.apply(&pb::Event::default())).map_err(
-        |bad| match bad.field.strip_prefix("merge_patch_json") {
-            Some("") => bad.problem,
-            Some(field) => format!("{}: {}", field.trim_start_matches('.'), bad.problem),
-            None => bad.to_string(),
-        },
-    )
+    document::read(text).map_err(|bad| bad.to_string())
 }
 
 /// An event as the JSON object that [`event_from_json`] reads; null when it has
