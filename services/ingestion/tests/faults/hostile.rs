@@ -136,9 +136,9 @@ async fn an_odd_event_is_answered_and_costs_its_neighbours_nothing() {
             _ => assert_eq!(again.outcome(), EventOutcome::Duplicate, "{name}"),
         }
     }
-    for id in ["\0", "a\0b", &"x".repeat(64 * 1024), "", " "] {
+    for (number, id) in ["\0", "a\0b", &"x".repeat(64 * 1024), "", " "].into_iter().enumerate() {
         let odd = pb::Event { message_id: id.to_owned(), ..event(String::new(), 1) };
-        let result = among_good_ones(&clients, &format!("id {}", id.len()), odd).await;
+        let result = among_good_ones(&clients, &format!("id {number}"), odd).await;
         if result.outcome() != EventOutcome::Accepted {
             assert!(!result.reason.is_empty(), "{result:?}");
         }
