@@ -180,11 +180,11 @@ mod tests {
     fn a_ratio_of_a_ratio_is_refused_from_both_ends() {
         let catalog = catalog();
         let above = catalog.check_metric("new", &ratio("paid-rate", "paid"), &compile);
-        assert_eq!(above.fields[0].field, "ratio.numerator");
+        assert_eq!(above.fields.as_slice()[0].field, "ratio.numerator");
         let below = catalog.check_metric("paid", &ratio("signups", "signups"), &compile);
-        assert_eq!(below.fields[0].field, "definition");
+        assert_eq!(below.fields.as_slice()[0].field, "definition");
         let itself = catalog.check_metric("paid-rate", &ratio("paid", "paid-rate"), &compile);
-        assert_eq!(itself.fields[0].field, "ratio.denominator");
+        assert_eq!(itself.fields.as_slice()[0].field, "ratio.denominator");
     }
 
     #[test]
@@ -195,7 +195,7 @@ mod tests {
             ..Metric::default()
         };
         let problems = catalog().check_metric("new", &metric, &compile);
-        assert_eq!(problems.fields[0].field, "sum.property");
+        assert_eq!(problems.fields.as_slice()[0].field, "sum.property");
         assert_eq!(problems.expressions[0].field, "sum.event.filter");
         let problems = catalog().check_metric("new", &ratio("paid", "nobody"), &compile);
         assert_eq!(problems.missing[0].name, "nobody");

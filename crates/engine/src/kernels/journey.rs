@@ -31,8 +31,8 @@ impl Steps {
         for group in events.chunk_by(together) {
             let time = group[0].time;
             let mut next: Waiting = [None; MAX_STEPS + 1];
-            for reached in 1..self.count {
-                if let Some(start) = waiting[reached].filter(|start| self.in_window(*start, time)) {
+            for (reached, start) in waiting.iter().enumerate().take(self.count).skip(1) {
+                if let Some(start) = start.filter(|start| self.in_window(*start, time)) {
                     let reached = self.advance(group, reached, None);
                     next[reached] = next[reached].max(Some(start));
                 }

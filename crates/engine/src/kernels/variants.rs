@@ -245,7 +245,7 @@ fn answer<B: Bits>(
         outcome,
         denominator,
         as_of: query.as_of_micros.unwrap_or(i64::MAX),
-        known: query.as_of_micros.unwrap_or(latest.saturating_add(1)),
+        known: query.as_of_micros.unwrap_or_else(|| latest.saturating_add(1)),
     };
 
     let index = snapshot.index();

@@ -15,8 +15,8 @@ use crate::stage::{PATIENCE, Stage, ingest};
 
 const CLIENTS: usize = 8;
 const BATCHES: usize = 12;
-/// Rounds when nobody asks for more: one of each kind of fault, twice.
-const ROUNDS: u64 = 8;
+/// Rounds when nobody asks for more: one of each kind of fault.
+const ROUNDS: u64 = 4;
 
 #[derive(Clone, Copy, Debug)]
 enum Fault {
