@@ -81,17 +81,13 @@ pub enum Reason {
     OmittedProperties,
     /// It keeps an older version of its contract, which is still welcome.
     SupersededContract,
-    /// A consent that its storage needs is missing.
-    Consent,
-    /// Its region may not be stored here.
-    Region,
     /// It would join subjects that must stay apart.
     IdentityConflict,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::MissingMessageId,
         Self::MissingName,
         Self::MissingActor,
@@ -114,8 +110,11 @@ impl Reason {
         Self::Late,
         Self::OmittedProperties,
         Self::SupersededContract,
-        Self::Consent,
-        Self::Region,
+        Self::InvalidJson,
+        Self::InvalidConsent,
+        Self::Malformed,
+        Self::ConsentMissing,
+        Self::RegionBlocked,
         Self::IdentityConflict,
     ];
 
@@ -130,6 +129,8 @@ impl Reason {
             | Self::InvalidTime
             | Self::NulCharacter
             | Self::InvalidNumber
+            | Self::InvalidJson
+            | Self::InvalidConsent
             | Self::InvalidReason => {
                 (Kind::TrackerProtocolViolation, Severity::Error, true, "mend the producer")
             }
@@ -160,8 +161,18 @@ impl Reason {
                 true,
                 "patch its time, then replay it",
             ),
-            Self::Consent => (Kind::Consent, Severity::Error, true, "ask for the consent"),
-            Self::Region => (Kind::Region, Severity::Error, false, "store it where it belongs"),
+            Self::Malformed => (
+                Kind::AdapterFailure,
+                Severity::Error,
+                true,
+                "mend the producer, or patch the record into an event, then replay it",
+            ),
+            Self::ConsentMissing => {
+                (Kind::Consent, Severity::Error, true, "ask for the consent, then replay it")
+            }
+            Self::RegionBlocked => {
+                (Kind::Region, Severity::Error, false, "store it where it belongs")
+            }
             Self::IdentityConflict => (
                 Kind::IdentityConflict,
                 Severity::Error,
@@ -219,8 +230,6 @@ impl Reason {
             Self::Late => "late",
             Self::OmittedProperties => "omitted_properties",
             Self::SupersededContract => "superseded_contract",
-            Self::Consent => "consent",
-            Self::Region => "region",
             Self::IdentityConflict => "identity_conflict",
         }
     }

@@ -4,8 +4,8 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::violation::{Violation, check_required_line, check_text};
 use crate::{ResourceName, duration};
+use crate::{Violation, Violations};
 
 /// Events stay in the database for at least so long.
 const LEAST_ARCHIVE_AFTER: TimeDelta = TimeDelta::days(1);
@@ -38,19 +38,19 @@ fn drop_after() -> TimeDelta {
 impl RetentionSpec {
     /// Everything that is wrong with the policy of a name.
     pub fn violations(&self, name: &str) -> Vec<Violation> {
-        let mut found = Vec::new();
+        let mut found = Violations::new();
         if let Err(error) = name.parse::<ResourceName>() {
-            found.push(Violation::new("name", error.to_string()));
+            found.push("name", error.to_string());
         }
-        check_required_line(&mut found, "owner", &self.owner);
-        check_text(&mut found, "description", &self.description);
+        found.require_line("owner", &self.owner);
+        found.text("description", &self.description);
         if self.archive_after < LEAST_ARCHIVE_AFTER {
-            found.push(Violation::new("archive_after", "must be at least 1d"));
+            found.push("archive_after", "must be at least 1d");
         }
         if self.drop_after < TimeDelta::zero() {
-            found.push(Violation::new("drop_after", "must not be negative"));
+            found.push("drop_after", "must not be negative");
         }
-        found
+        found.into_iter().collect()
     }
 
     /// Changes with every change of the policy.

@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::duration;
 use crate::event::{MAX_ID_BYTES, MAX_SOURCE_BYTES};
-use crate::violation::{Violation, check_line, check_required_line, check_text};
+use crate::{Violation, Violations};
 
 /// Longest period of a rule.
 pub const MAX_PERIOD: TimeDelta = TimeDelta::days(90);
@@ -96,9 +96,9 @@ impl Period {
         }
     }
 
-    fn check(self, found: &mut Vec<Violation>, field: &str) {
+    fn check(self, found: &mut Violations, field: &str) {
         if self.count == 0 || self.duration() > MAX_PERIOD {
-            found.push(Violation::new(field, "must lie between 1 minute and 90 days"));
+            found.push(field, "must lie between 1 minute and 90 days");
         }
     }
 }
@@ -275,13 +275,13 @@ pub struct Judgement {
 impl SourceSpec {
     /// Everything that is wrong with the document of the source `name`.
     pub fn violations(&self, name: &str) -> Vec<Violation> {
-        let mut found = Vec::new();
+        let mut found = Violations::new();
         if !(1..=MAX_SOURCE_BYTES).contains(&name.len()) || name.contains('\0') {
             let problem = format!("must have 1 to {MAX_SOURCE_BYTES} bytes and no U+0000");
-            found.push(Violation::new("name", problem));
+            found.push("name", problem);
         }
-        check_required_line(&mut found, "owner", &self.owner);
-        check_text(&mut found, "description", &self.description);
+        found.require_line("owner", &self.owner);
+        found.text("description", &self.description);
         if let Some(freshness) = self.freshness.set() {
             freshness.check(&mut found, "freshness");
         }
@@ -289,7 +289,7 @@ impl SourceSpec {
             volume.check(&mut found, "volume");
         }
         if self.events.len() > MAX_EVENTS {
-            found.push(Violation::new("events", format!("at most {MAX_EVENTS} are allowed")));
+            found.push("events", format!("at most {MAX_EVENTS} are allowed"));
         }
         for (event, rules) in &self.events {
             let field = format!("events.{event}");
@@ -298,14 +298,14 @@ impl SourceSpec {
                 freshness.check(&mut found, &format!("{field}.freshness"));
                 if !freshness.events.is_empty() {
                     let problem = "one event is judged by itself; leave it out";
-                    found.push(Violation::new(format!("{field}.freshness.events"), problem));
+                    found.push(format!("{field}.freshness.events"), problem);
                 }
             }
             if let Some(volume) = rules.volume.set() {
                 volume.check(&mut found, &format!("{field}.volume"));
             }
         }
-        found
+        found.into_iter().collect()
     }
 
     /// Changes with every change of the document.
@@ -347,17 +347,17 @@ impl SourceSpec {
     }
 }
 
-fn check_event_name(found: &mut Vec<Violation>, field: &str, name: &str) {
+fn check_event_name(found: &mut Violations, field: &str, name: &str) {
     if !(1..=MAX_ID_BYTES).contains(&name.len()) {
         let problem = format!("an event name has 1 to {MAX_ID_BYTES} bytes");
-        found.push(Violation::new(field, problem));
+        found.push(field, problem);
     } else {
-        check_line(found, field, name);
+        found.line(field, name);
     }
 }
 
 impl Freshness {
-    fn check(&self, found: &mut Vec<Violation>, field: &str) {
+    fn check(&self, found: &mut Violations, field: &str) {
         for (name, rule) in [("warn_after", &self.warn_after), ("error_after", &self.error_after)] {
             if let Some(period) = rule.set() {
                 period.check(found, &format!("{field}.{name}"));
@@ -367,11 +367,11 @@ impl Freshness {
             && warn.duration() > error.duration()
         {
             let problem = "must not be longer than error_after";
-            found.push(Violation::new(format!("{field}.warn_after"), problem));
+            found.push(format!("{field}.warn_after"), problem);
         }
         if self.events.len() > MAX_EVENTS {
             let problem = format!("at most {MAX_EVENTS} are allowed");
-            found.push(Violation::new(format!("{field}.events"), problem));
+            found.push(format!("{field}.events"), problem);
         }
         for (index, event) in self.events.iter().enumerate() {
             check_event_name(found, &format!("{field}.events[{index}]"), event);
@@ -380,29 +380,29 @@ impl Freshness {
 }
 
 impl Volume {
-    fn check(&self, found: &mut Vec<Violation>, field: &str) {
+    fn check(&self, found: &mut Violations, field: &str) {
         if self.expected == 0 || i64::try_from(self.expected).is_err() {
-            found.push(Violation::new(format!("{field}.expected"), "must be at least 1"));
+            found.push(format!("{field}.expected"), "must be at least 1");
         }
         if self.every.period == Unit::Minute {
             let problem = "must be whole hours or days: volumes are counted by the hour";
-            found.push(Violation::new(format!("{field}.every"), problem));
+            found.push(format!("{field}.every"), problem);
         } else {
             self.every.check(found, &format!("{field}.every"));
         }
         for (name, share) in [("warn_below", self.warn_below), ("error_below", self.error_below)] {
             if share.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
-                found.push(Violation::new(format!("{field}.{name}"), "must lie between 0 and 1"));
+                found.push(format!("{field}.{name}"), "must lie between 0 and 1");
             }
         }
         match (self.warn_below, self.error_below) {
             (None, None) => {
                 let problem = "say warn_below, error_below or both";
-                found.push(Violation::new(field, problem));
+                found.push(field, problem);
             }
             (Some(warn), Some(error)) if warn < error => {
                 let problem = "must not be smaller than error_below";
-                found.push(Violation::new(format!("{field}.warn_below"), problem));
+                found.push(format!("{field}.warn_below"), problem);
             }
             _ => {}
         }

@@ -64,15 +64,12 @@ pub(crate) fn read(text: &str) -> Result<pb::Event, BadPatch> {
 
 fn check_fields(fields: &Map<String, Value>) -> Result<(), BadPatch> {
     let known = |name: &str| {
-        TEXTS.contains(&name)
-            || TIMES.contains(&name)
-            || ["sequence", "properties"].contains(&name)
+        TEXTS.contains(&name) || TIMES.contains(&name) || ["sequence", "properties"].contains(&name)
     };
     match fields.keys().find(|name| !known(name)) {
-        Some(unknown) => Err(bad(
-            unknown,
-            "is no field of an event; properties belong under \"properties\"",
-        )),
+        Some(unknown) => {
+            Err(bad(unknown, "is no field of an event; properties belong under \"properties\""))
+        }
         None => Ok(()),
     }
 }
