@@ -21,8 +21,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser};
 
 use commands::{
-    audit, automation, bench, decision, definitions, events, experiment, key, migrate, query, scorecard,
-    up,
+    audit, automation, bench, decision, definitions, events, experiment, key, migrate, query,
+    scorecard, up,
 };
 use connection::Connection;
 

@@ -140,7 +140,7 @@ impl ColumnsBuilder {
     /// refused.
     pub fn push<'a>(
         &mut self,
-        row: Row<'a>,
+        row: Row<'_>,
         properties: impl IntoIterator<Item = (&'a str, Property<'a>)>,
     ) {
         append(&mut self.message_ids, row.message_id);
@@ -245,7 +245,10 @@ impl ColumnsBuilder {
         let sequences = built.sequences;
         pb::EventColumns {
             event_count: u32::try_from(count).unwrap_or(u32::MAX),
-            message_ids: Some(pb::TextColumn { values: Some(built.message_ids), codes: Vec::new() }),
+            message_ids: Some(pb::TextColumn {
+                values: Some(built.message_ids),
+                codes: Vec::new(),
+            }),
             names: built.names.finish(),
             user_ids: built.user_ids.finish(),
             anonymous_ids: built.anonymous_ids.finish(),

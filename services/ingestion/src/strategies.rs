@@ -39,11 +39,8 @@ fn value() -> impl Strategy<Value = pb::Value> {
 }
 
 fn time() -> impl Strategy<Value = Timestamp> {
-    prop_oneof![
-        (0..4_000_000_000_i64, 0..1_000_000_000_i32),
-        (any::<i64>(), any::<i32>()),
-    ]
-    .prop_map(|(seconds, nanos)| Timestamp { seconds, nanos })
+    prop_oneof![(0..4_000_000_000_i64, 0..1_000_000_000_i32), (any::<i64>(), any::<i32>()),]
+        .prop_map(|(seconds, nanos)| Timestamp { seconds, nanos })
 }
 
 fn consent() -> impl Strategy<Value = pb::Consent> {

@@ -116,9 +116,8 @@ impl Events for Walked {
 impl Walked {
     fn view(&self, found: &Found) -> Result<Event<'_>, Fault> {
         let occurred = found.occurred.as_ref().ok_or_else(missing_occurred_time)?;
-        let time = |field, time| {
-            crate::convert::time_from_proto(time).ok_or_else(|| invalid_time(field))
-        };
+        let time =
+            |field, time| crate::convert::time_from_proto(time).ok_or_else(|| invalid_time(field));
         let [a, b, c, d, e, f, g, h] = found.ends;
         Ok(Event {
             occurred_at: time("occurred_time", occurred)?,

@@ -58,9 +58,6 @@ mod tests {
             ..pb::EventResult::default()
         };
         let runs = result_runs(vec![accepted(7), accepted(8), accepted(9), accepted(11)]);
-        assert_eq!(
-            runs.iter().map(|run| run.event_count).collect::<Vec<_>>(),
-            [3, 1]
-        );
+        assert_eq!(runs.iter().map(|run| run.event_count).collect::<Vec<_>>(), [3, 1]);
     }
 }

@@ -17,7 +17,10 @@ fn columns(events: &[pb::Event]) -> Option<pb::EventColumns> {
     Some(columns.finish())
 }
 
-async fn ingest(suite: &Suite, columns: Option<pb::EventColumns>) -> Result<Vec<pb::ResultRun>, Status> {
+async fn ingest(
+    suite: &Suite,
+    columns: Option<pb::EventColumns>,
+) -> Result<Vec<pb::ResultRun>, Status> {
     let request = pb::IngestColumnsRequest { source: "web".to_owned(), columns };
     let answer = suite.clients().ingestion().ingest_columns(request).await?;
     Ok(answer.into_inner().result_runs)

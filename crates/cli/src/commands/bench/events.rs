@@ -110,7 +110,8 @@ impl Generator {
                 found
             })
             .map_or("page_view", |found| found.0);
-        let occurred = self.start + TimeDelta::milliseconds(random.random_range(0..DAYS * 86_400_000));
+        let occurred =
+            self.start + TimeDelta::milliseconds(random.random_range(0..DAYS * 86_400_000));
         let ties = name == "signup" || name == "login";
         Sample {
             message_id: id.into_uuid().to_string(),
@@ -198,8 +199,7 @@ impl Sample {
 
     /// Its properties as the log keeps them.
     pub(super) fn json(&self) -> String {
-        let amount =
-            self.amount.map(|amount| format!("\"amount\":{amount},")).unwrap_or_default();
+        let amount = self.amount.map(|amount| format!("\"amount\":{amount},")).unwrap_or_default();
         let texts = self.texts().map(|(key, text)| format!("\"{key}\":\"{text}\""));
         format!("{{{amount}{}}}", texts.join(","))
     }

@@ -37,8 +37,7 @@ pub(super) enum Door {
 }
 
 impl Door {
-    pub(super) const ALL: [Self; 4] =
-        [Self::Map, Self::Columns, Self::Stream, Self::StreamColumns];
+    pub(super) const ALL: [Self; 4] = [Self::Map, Self::Columns, Self::Stream, Self::StreamColumns];
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
@@ -88,7 +87,7 @@ impl Done {
 #[derive(Clone, Debug)]
 enum Payload {
     Map(Vec<pb::Event>),
-    Columns(pb::EventColumns),
+    Columns(Box<pb::EventColumns>),
 }
 
 /// Requests that wait, shared by the clients.
@@ -141,7 +140,7 @@ fn prepare(generator: &Generator, load: &Load) -> VecDeque<(usize, Payload)> {
                     for sample in samples {
                         columns.push(sample.row(), sample.properties());
                     }
-                    Payload::Columns(columns.finish())
+                    Payload::Columns(Box::new(columns.finish()))
                 }
             };
             (count, payload)
@@ -171,7 +170,7 @@ async fn unary(
                 check(count, answer.results)?;
             }
             Payload::Columns(columns) => {
-                let request = pb::IngestColumnsRequest { source, columns: Some(columns) };
+                let request = pb::IngestColumnsRequest { source, columns: Some(*columns) };
                 let answer = ingestion.ingest_columns(request).await?.into_inner();
                 latencies.push(start.elapsed());
                 check(count, expand(answer.result_runs))?;
@@ -201,7 +200,7 @@ async fn stream(
                 pb::StreamEventsRequest { sequence, source: source.clone(), ..Default::default() };
             match payload {
                 Payload::Map(events) => request.events = events,
-                Payload::Columns(columns) => request.columns = Some(columns),
+                Payload::Columns(columns) => request.columns = Some(*columns),
             }
             open.insert(sequence, (count, Instant::now()));
             requests.send(request).await.context("the stream ended")?;
@@ -217,10 +216,7 @@ async fn stream(
 }
 
 /// Every event must be in the log: a bench that loses some measures nothing.
-fn check(
-    count: usize,
-    results: impl IntoIterator<Item = pb::EventResult>,
-) -> anyhow::Result<()> {
+fn check(count: usize, results: impl IntoIterator<Item = pb::EventResult>) -> anyhow::Result<()> {
     let mut found = 0;
     for result in results {
         match result.outcome() {
@@ -267,7 +263,7 @@ pub(super) async fn visible(service: &Service) -> anyhow::Result<(Duration, Dura
         title: "Events of the bench".to_owned(),
         owner: "bench".to_owned(),
         definition: Some(metrics::metric::Definition::Count(metrics::CountMetric {
-            event: Some(metrics::EventSelector { name: METRIC.to_owned(), ..Default::default() }),
+            event: Some(metrics::EventSelector { event: METRIC.to_owned(), ..Default::default() }),
         })),
         ..Default::default()
     };
