@@ -55,16 +55,28 @@ impl Authenticator {
         path: &str,
         headers: &HeaderMap,
     ) -> Result<Caller, Failure> {
+        self.identify(path, bearer(headers), headers).await
+    }
+
+    /// The holder of a key, wherever the protocol had it, and the project of the
+    /// call.
+    pub(crate) async fn identify(
+        &self,
+        path: &str,
+        secret: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Result<Caller, Failure> {
         let unauthenticated =
             |message: &str| failure(ErrorReason::Unauthenticated, message).metadata("method", path);
-        let secret = bearer(headers).ok_or_else(|| {
+        let secret = secret.ok_or_else(|| {
             unauthenticated("send an API key as metadata \"authorization: Bearer <key>\"")
         })?;
         let key = self.find(digest(secret)).await?.ok_or_else(|| {
             unauthenticated("the API key is unknown or revoked; ask an admin for another")
         })?;
         let project = self.project(&key, headers).await?;
-        Ok(Caller { project, principal: key.principal, role: key.role, api_key: key.id })
+        let is_suite = key.project.is_none();
+        Ok(Caller { project, principal: key.principal, role: key.role, api_key: key.id, is_suite })
     }
 
     async fn find(&self, digest: Digest) -> Result<Option<ApiKey>, Failure> {

@@ -4,9 +4,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::Stream;
+use northstar_client::Clients;
 use northstar_domain::Clock;
-use northstar_domain::contract::ContractSpec;
-use northstar_domain::event::{MAX_BATCH_EVENTS, MAX_ID_BYTES, MAX_SOURCE_BYTES, check_text};
+use northstar_domain::event::{MAX_BATCH_EVENTS, MAX_SOURCE_BYTES, check_text};
 use northstar_domain::expression::Condition;
 use northstar_domain::{ProjectId, QuarantineId};
 use northstar_proto::Encoded;
@@ -14,7 +14,7 @@ use northstar_proto::ingestion::v1 as pb;
 use northstar_server::caller;
 use northstar_server::page::page_size;
 use northstar_store::PgPool;
-use northstar_store::ingestion::{contracts, cursors, heads, identity, quarantine, sources};
+use northstar_store::ingestion::{contracts, cursors, heads, quarantine, retention, sources};
 use pb::ingestion_service_server::IngestionService;
 use prost::Message as _;
 use tokio::sync::mpsc;
@@ -22,13 +22,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::apply_contract::apply_contract;
+use crate::apply_contract::{Changes, apply_contract, stored_contract};
 use crate::batch::Batch;
 use crate::contracts::Contracts;
-use crate::convert::{contract_to_proto, quarantined_to_proto, source_to_proto, time_to_proto};
+use crate::convert::{quarantined_to_proto, source_to_proto};
 use crate::error::Error;
 use crate::ingest::{check_bytes, check_count};
 use crate::sources::Sources;
+use crate::subjects::resolve_subject;
 use crate::subscribe::Subscription;
 use crate::writer::Writer;
 
@@ -45,6 +46,7 @@ pub(crate) struct Ingestion {
     pub(crate) writer: Writer,
     pub(crate) sources: Sources,
     pub(crate) contracts: Contracts,
+    pub(crate) clients: Clients,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -121,8 +123,8 @@ impl IngestionService for Ingestion {
         request: Request<pb::ResolveSubjectRequest>,
     ) -> Result<Response<pb::ResolveSubjectResponse>, Status> {
         let project = caller(&request)?.project;
-        let identifier = request.into_inner().identifier;
-        Ok(Response::new(self.resolve(project, identifier).await?))
+        let request = request.into_inner();
+        Ok(Response::new(resolve_subject(&self.pool, project, &request).await?))
     }
 
     async fn list_sources(
@@ -148,7 +150,8 @@ impl IngestionService for Ingestion {
     ) -> Result<Response<pb::ApplyContractResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let response = apply_contract(&self.pool, &caller, &request, self.clock.now()).await?;
+        let ways = self.contract_changes();
+        let response = apply_contract(&ways, &caller, &request).await?;
         // What was applied holds from the next request on.
         self.contracts.reload(caller.project).await.map_err(Error::from)?;
         Ok(Response::new(response))
@@ -175,6 +178,11 @@ impl IngestionService for Ingestion {
 }
 
 impl Ingestion {
+    /// What changes of contracts need.
+    pub(crate) fn contract_changes(&self) -> Changes<'_> {
+        Changes { pool: &self.pool, clients: &self.clients, now: self.clock.now() }
+    }
+
     async fn open(
         &self,
         project: ProjectId,
@@ -194,7 +202,15 @@ impl Ingestion {
         let mut connection = self.pool.acquire().await.map_err(northstar_store::Error::from)?;
         let start = match request.start_position {
             -1 => heads::read(&mut connection, project).await?.position,
-            position @ 0.. => position,
+            // The log begins where the archive ends.
+            position @ 0.. => {
+                let start = retention::archived_through(&mut connection, project).await?;
+                if (1..start).contains(&position) {
+                    let problem = format!("lies before {start}, where the log begins");
+                    return Err(Error::invalid("start_position", problem));
+                }
+                position.max(start)
+            }
             _ => {
                 return Err(Error::invalid(
                     "start_position",
@@ -229,24 +245,6 @@ impl Ingestion {
         }
         let (group, position, now) = (&request.group, request.position, self.clock.now());
         Ok(cursors::commit(&mut connection, project, group, position, now).await?)
-    }
-
-    async fn resolve(
-        &self,
-        project: ProjectId,
-        identifier: String,
-    ) -> Result<pb::ResolveSubjectResponse, Error> {
-        check_name("identifier", &identifier, MAX_ID_BYTES)?;
-        let mut connection = self.pool.acquire().await.map_err(northstar_store::Error::from)?;
-        let subject =
-            identity::find_user(&mut connection, project, &identifier).await?.unwrap_or(identifier);
-        let anonymous_ids = identity::anonymous_ids(&mut connection, project, &subject).await?;
-        let head = heads::read(&mut connection, project).await?;
-        Ok(pb::ResolveSubjectResponse {
-            subject,
-            anonymous_ids,
-            identity_map_version: head.identity_version,
-        })
     }
 
     async fn sources_of(&self, project: ProjectId) -> Result<pb::ListSourcesResponse, Error> {
@@ -317,18 +315,6 @@ impl Ingestion {
     }
 }
 
-/// A contract with what the store knows about it.
-pub(crate) fn stored_contract(contract: &contracts::Contract) -> pb::Contract {
-    let contracts::Contract { name, spec, etag, updated_at, observed_violations } = contract;
-    let spec: &ContractSpec = spec;
-    pb::Contract {
-        etag: etag.clone(),
-        update_time: Some(time_to_proto(*updated_at)),
-        observed_violations: *observed_violations,
-        ..contract_to_proto(name, spec)
-    }
-}
-
 /// Checks a name that must be there.
 pub(crate) fn check_name(field: &'static str, name: &str, most: usize) -> Result<(), Error> {
     if name.is_empty() {
@@ -337,10 +323,10 @@ pub(crate) fn check_name(field: &'static str, name: &str, most: usize) -> Result
     check_text(field, name, most).map_err(|fault| Error::invalid(field, fault.message))
 }
 
-fn unknown_page() -> Error {
+pub(crate) fn unknown_page() -> Error {
     Error::invalid("page_token", "is not one that this call returned")
 }
 
-fn some_if_set(text: &str) -> Option<&str> {
+pub(crate) fn some_if_set(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }

@@ -148,6 +148,24 @@ pub(crate) fn properties_to_proto(
     properties.into_iter().map(|(name, value)| (name, value_to_proto(value))).collect()
 }
 
+/// Properties as JSON text, exactly as the log keeps them.
+///
+/// # Errors
+/// When the log would refuse them.
+pub fn properties_to_json(properties: &BTreeMap<String, pb::Value>) -> Result<String, Fault> {
+    let mut out = Vec::new();
+    write_properties(&mut out, properties)?;
+    Ok(String::from_utf8(out).expect("JSON made of texts is a text"))
+}
+
+/// Properties from JSON text.
+///
+/// # Errors
+/// When it is no JSON object.
+pub fn properties_from_json(text: &str) -> serde_json::Result<BTreeMap<String, pb::Value>> {
+    serde_json::from_str(text).map(properties_to_proto)
+}
+
 fn value_to_proto(value: Json) -> pb::Value {
     let kind = match value {
         Json::Null => None,
@@ -169,7 +187,73 @@ fn value_to_proto(value: Json) -> pb::Value {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Any value: characters of every kind, numbers of every size, and lists and maps in each other.
+    fn any_value() -> impl Strategy<Value = pb::Value> {
+        let leaf = prop_oneof![
+            Just(None),
+            any::<String>().prop_map(|text| Some(Kind::StringValue(text))),
+            any::<i64>().prop_map(|integer| Some(Kind::IntValue(integer))),
+            proptest::num::f64::ANY.prop_map(|double| Some(Kind::DoubleValue(double))),
+            any::<bool>().prop_map(|value| Some(Kind::BoolValue(value))),
+        ];
+        let leaf = leaf.prop_map(|kind| pb::Value { kind });
+        leaf.prop_recursive(20, 60, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4)
+                    .prop_map(|values| value(Kind::ListValue(pb::ListValue { values }))),
+                proptest::collection::btree_map(any::<String>(), inner, 0..4)
+                    .prop_map(|fields| value(Kind::StructValue(pb::StructValue { fields }))),
+            ]
+        })
+    }
+
+    /// Whether a value holds what no JSON in the log may hold, or more levels than are left.
+    fn forbidden(value: &pb::Value, levels: usize) -> bool {
+        let nul = |text: &String| text.contains('\0');
+        match &value.kind {
+            Some(Kind::StringValue(text)) => nul(text),
+            Some(Kind::DoubleValue(double)) => !double.is_finite(),
+            Some(Kind::ListValue(list)) => {
+                levels == 0 || list.values.iter().any(|value| forbidden(value, levels - 1))
+            }
+            Some(Kind::StructValue(object)) => {
+                levels == 0
+                    || object
+                        .fields
+                        .iter()
+                        .any(|(name, value)| nul(name) || forbidden(value, levels - 1))
+            }
+            None | Some(Kind::IntValue(_) | Kind::BoolValue(_)) => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_sent_reads_back_the_same_or_is_refused_with_its_place(
+            properties in proptest::collection::btree_map(any::<String>(), any_value(), 0..5)
+        ) {
+            let wrong = properties
+                .iter()
+                .any(|(name, value)| name.contains('\0') || forbidden(value, MAX_PROPERTIES_DEPTH));
+            match written(&properties) {
+                Ok(text) => {
+                    prop_assert!(!wrong, "{text}");
+                    let Json::Object(read) = serde_json::from_str(&text).unwrap() else { panic!("{text}") };
+                    let read = properties_to_proto(read);
+                    prop_assert_eq!(written(&read).unwrap(), text);
+                    prop_assert_eq!(read, properties);
+                }
+                Err(fault) => {
+                    prop_assert!(wrong, "{fault:?}");
+                    prop_assert!(fault.field.starts_with("properties"), "{fault:?}");
+                }
+            }
+        }
+    }
 
     fn value(kind: Kind) -> pb::Value {
         pb::Value { kind: Some(kind) }
