@@ -99,8 +99,7 @@ async fn send(clients: &Clients, message_id: &str, plan: &str) -> ingestion::Eve
         properties: [("plan".to_owned(), ingestion::Value { kind: Some(value) })].into(),
         ..Default::default()
     };
-    let request =
-        ingestion::IngestEventsRequest { source: "web".to_owned(), events: vec![event] };
+    let request = ingestion::IngestEventsRequest { source: "web".to_owned(), events: vec![event] };
     let answer = clients.ingestion().ingest_events(request).await.expect("ingestion answers");
     answer.into_inner().results[0].outcome()
 }
@@ -220,11 +219,8 @@ async fn a_replay_tells_which_kpis_moved() {
     }
     let last = last.expect("an end");
     assert_eq!(last.kpis_unknown, "");
-    let moved = ingestion::KpiMove {
-        kpi: "signups".to_owned(),
-        before: Some(1.0),
-        after: Some(3.0),
-    };
+    let moved =
+        ingestion::KpiMove { kpi: "signups".to_owned(), before: Some(1.0), after: Some(3.0) };
     assert_eq!(last.kpi_moves, [moved]);
     suite.stop().await;
 }

@@ -142,11 +142,7 @@ pub struct ContractSpec {
     pub properties: BTreeMap<String, PropertyRule>,
     /// Events that happened longer than this before their receipt are accepted
     /// and flagged as late; `None` flags none.
-    #[serde(
-        default,
-        with = "crate::duration::option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, with = "crate::duration::option", skip_serializing_if = "Option::is_none")]
     pub late_after: Option<TimeDelta>,
     /// What becomes of an event from the future.
     #[serde(default, skip_serializing_if = "FutureRule::is_default")]

@@ -162,9 +162,7 @@ impl Reason {
                 true,
                 "mend the one that waits; sending it again changes nothing",
             ),
-            Self::Unavailable => {
-                (Kind::GenericError, Severity::Error, true, "send it again")
-            }
+            Self::Unavailable => (Kind::GenericError, Severity::Error, true, "send it again"),
             Self::Late => (Kind::Late, Severity::Warning, true, "look at what delays it"),
             Self::OmittedProperties => (
                 Kind::SchemaViolation,

@@ -199,10 +199,7 @@ impl ContractService {
         let end = heads::read(&mut connection, project).await?.position;
         let mut inference = Inference::new();
         let mut start = end;
-        while start > 0
-            && inference.events() < wanted
-            && end - start < MAX_SCANNED_POSITIONS
-        {
+        while start > 0 && inference.events() < wanted && end - start < MAX_SCANNED_POSITIONS {
             let until = start;
             start = (until - READ_POSITIONS).max(0);
             let events = log::read_after(&mut connection, project, start, until - start).await?;

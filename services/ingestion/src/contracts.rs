@@ -61,7 +61,11 @@ impl Validator {
         if self.allows(properties) {
             return Vec::new();
         }
-        self.0.iter_errors(properties).take(MAX_FAULTS).flat_map(|error| violations(&error)).collect()
+        self.0
+            .iter_errors(properties)
+            .take(MAX_FAULTS)
+            .flat_map(|error| violations(&error))
+            .collect()
     }
 }
 

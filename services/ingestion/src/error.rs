@@ -144,8 +144,7 @@ impl From<Error> for Status {
             .metadata("subject", subject(&name))
             .metadata("metrics", metrics.join(",")),
             Error::NotApproved { name, problem } => {
-                failure(ErrorReason::ApprovalRequired, problem)
-                    .metadata("subject", subject(&name))
+                failure(ErrorReason::ApprovalRequired, problem).metadata("subject", subject(&name))
             }
             Error::NoSuchEvents { name } => failure(
                 ErrorReason::NotFound,
@@ -153,12 +152,11 @@ impl From<Error> for Status {
             )
             .metadata("kind", "Event")
             .metadata("name", name),
-            Error::NotQuarantined { id } => failure(
-                ErrorReason::NotFound,
-                format!("there is no quarantined event {id:?}"),
-            )
-            .metadata("kind", "QuarantinedEvent")
-            .metadata("name", id),
+            Error::NotQuarantined { id } => {
+                failure(ErrorReason::NotFound, format!("there is no quarantined event {id:?}"))
+                    .metadata("kind", "QuarantinedEvent")
+                    .metadata("name", id)
+            }
             Error::Called(status) => return *status,
             Error::CommitUnknown => failure(
                 ErrorReason::DependencyUnavailable,

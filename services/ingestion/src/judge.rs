@@ -277,8 +277,7 @@ mod tests {
 
     fn judged(contracts: &ProjectContracts, properties: Value) -> Judgement {
         let at = DateTime::UNIX_EPOCH;
-        let times =
-            Times { received_at: at, effective_at: at, correction: TimeCorrection::None };
+        let times = Times { received_at: at, effective_at: at, correction: TimeCorrection::None };
         let event = Event {
             message_id: "m",
             name: "Signed Up",
@@ -322,7 +321,8 @@ mod tests {
     #[test]
     fn what_is_omitted_is_kept_aside() {
         let rules = contracts(json!({"mode": "omit", "unplanned_properties": "omit"}));
-        let sent = json!({"plan": "pro", "seats": "many", "extra": 2.0, "$schema_version": "1-1-0"});
+        let sent =
+            json!({"plan": "pro", "seats": "many", "extra": 2.0, "$schema_version": "1-1-0"});
         let found = notes(judged(&rules, sent));
         assert_eq!(found.name, "Signed Up");
         assert_eq!(found.omitted.as_deref(), Some(r#"{"extra":2.0,"seats":"many"}"#));

@@ -16,9 +16,7 @@ use northstar_store::ingestion::identity::{Link, LinkFacts};
 use northstar_store::ingestion::keys::NewKey;
 use northstar_store::ingestion::quarantine::{BodyKey, Content, NewQuarantined};
 use northstar_store::ingestion::sources::Counts;
-use northstar_store::ingestion::{
-    SourceId, heads, identity, keys, log, quarantine, sources,
-};
+use northstar_store::ingestion::{SourceId, heads, identity, keys, log, quarantine, sources};
 use northstar_store::{PgConnection, Result};
 use pb::EventOutcome;
 use uuid::Uuid;

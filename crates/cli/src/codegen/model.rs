@@ -11,8 +11,23 @@ use serde_json::{Map, Value};
 const MAX_DEPTH: usize = 12;
 /// Names that mean something else in a module of one of the languages.
 const RESERVED: [&str; 17] = [
-    "Any", "Array", "Box", "ClassVar", "Deserialize", "Dict", "List", "Literal", "None", "Option",
-    "Optional", "Self", "Serialize", "Some", "String", "TypedEvent", "Vec",
+    "Any",
+    "Array",
+    "Box",
+    "ClassVar",
+    "Deserialize",
+    "Dict",
+    "List",
+    "Literal",
+    "None",
+    "Option",
+    "Optional",
+    "Self",
+    "Serialize",
+    "Some",
+    "String",
+    "TypedEvent",
+    "Vec",
 ];
 
 /// Every type of a module, those that others use first.
@@ -149,11 +164,7 @@ impl Model {
             .iter()
             .map(|(name, here)| Field {
                 name: name.clone(),
-                doc: here
-                    .get("description")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default()
-                    .to_owned(),
+                doc: here.get("description").and_then(Value::as_str).unwrap_or_default().to_owned(),
                 kind: self.kind(
                     Schema { here, ..schema },
                     &format!("{owner}{}", pascal_case(name)),
@@ -175,8 +186,7 @@ impl Model {
         let kind = match (schema.texts(), types.as_slice()) {
             (Some(values), _) => {
                 let name = self.unused(name);
-                self.definitions
-                    .push(Definition::Enum(Enum { name: name.clone(), values }));
+                self.definitions.push(Definition::Enum(Enum { name: name.clone(), values }));
                 Type::Named(name)
             }
             (None, ["string"]) => Type::Text,

@@ -5,10 +5,46 @@ use std::fmt::Write as _;
 use super::model::{Definition, Enum, Model, Struct, Type, distinct, quoted, snake_case};
 
 const RESERVED: [&str; 40] = [
-    "false", "none", "true", "and", "as", "assert", "async", "await", "break", "class", "continue",
-    "def", "del", "elif", "else", "except", "finally", "for", "from", "global", "if", "import",
-    "in", "is", "lambda", "match", "nonlocal", "not", "or", "pass", "raise", "return", "self",
-    "try", "type", "while", "with", "yield", "to_properties", "to_json",
+    "false",
+    "none",
+    "true",
+    "and",
+    "as",
+    "assert",
+    "async",
+    "await",
+    "break",
+    "class",
+    "continue",
+    "def",
+    "del",
+    "elif",
+    "else",
+    "except",
+    "finally",
+    "for",
+    "from",
+    "global",
+    "if",
+    "import",
+    "in",
+    "is",
+    "lambda",
+    "match",
+    "nonlocal",
+    "not",
+    "or",
+    "pass",
+    "raise",
+    "return",
+    "self",
+    "try",
+    "type",
+    "while",
+    "with",
+    "yield",
+    "to_properties",
+    "to_json",
 ];
 
 /// Writes the module.
@@ -60,7 +96,8 @@ fn write_struct(out: &mut String, it: &Struct) {
         let _ = writeln!(out, "    SCHEMA_VERSION: ClassVar[str] = {}", quoted(&event.version));
     }
     let _ = writeln!(out, "\n    def to_json(self) -> Dict[str, Any]:");
-    let _ = writeln!(out, "        \"\"\"The object as JSON has it; what is None is left out.\"\"\"");
+    let _ =
+        writeln!(out, "        \"\"\"The object as JSON has it; what is None is left out.\"\"\"");
     let _ = writeln!(out, "        plain: Dict[str, Any] = {{}}");
     for (field, name) in it.fields.iter().zip(&names) {
         let json = quoted(&field.name);

@@ -2,9 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::model::{
-    Definition, Enum, Model, Struct, Type, distinct, pascal_case, snake_case,
-};
+use super::model::{Definition, Enum, Model, Struct, Type, distinct, pascal_case, snake_case};
 
 const KEYWORDS: [&str; 39] = [
     "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate",

@@ -207,9 +207,7 @@ pub async fn run(command: Contract, connection: &Connection) -> anyhow::Result<(
             Ok(())
         }
         Contract::Versions { name, json } => versions(connection, name, json).await,
-        Contract::UnplannedEvents { mode, json } => {
-            unplanned_events(connection, mode, json).await
-        }
+        Contract::UnplannedEvents { mode, json } => unplanned_events(connection, mode, json).await,
         Contract::Notes { event, limit, json } => notes(connection, event, limit, json).await,
         Contract::Codegen { paths, lang, out } => codegen(connection, &paths, lang, out).await,
     }
@@ -355,8 +353,7 @@ async fn check(connection: &Connection, paths: &[PathBuf], json: bool) -> anyhow
     let mut checked = Vec::new();
     let mut refused = 0;
     for (name, spec) in contracts_of(paths)? {
-        let request =
-            pb::CheckContractRequest { contract: Some(contract_to_proto(&name, &spec)) };
+        let request = pb::CheckContractRequest { contract: Some(contract_to_proto(&name, &spec)) };
         let found =
             contracts.check_contract(request).await.with_context(|| name.clone())?.into_inner();
         let bump = word(found.bump());
@@ -367,7 +364,12 @@ async fn check(connection: &Connection, paths: &[PathBuf], json: bool) -> anyhow
             let was = if found.current_version.is_empty() { "new" } else { &found.current_version };
             output::line(format!("Contract {name}: {was} -> {} ({bump})", spec.schema_version))?;
             for change in &found.changes {
-                output::line(format!("  {} {}: {}", word(change.bump()), change.path, change.what))?;
+                output::line(format!(
+                    "  {} {}: {}",
+                    word(change.bump()),
+                    change.path,
+                    change.what
+                ))?;
             }
             if !found.version_problem.is_empty() {
                 output::line(format!("  schema_version: {}", found.version_problem))?;
@@ -448,7 +450,8 @@ async fn versions(connection: &Connection, name: String, json: bool) -> anyhow::
     }
     let rows = found.into_iter().map(|version| {
         let contract = version.contract.clone().unwrap_or_default();
-        let mode = contract.mode().as_str_name().trim_start_matches("CONTRACT_MODE_").to_lowercase();
+        let mode =
+            contract.mode().as_str_name().trim_start_matches("CONTRACT_MODE_").to_lowercase();
         [
             version.revision.to_string(),
             contract.schema_version,
@@ -507,8 +510,7 @@ async fn notes(
     json: bool,
 ) -> anyhow::Result<()> {
     let mut contracts = connection.clients()?.contracts();
-    let request =
-        pb::ListEventNotesRequest { page_size: limit, page_token: String::new(), name };
+    let request = pb::ListEventNotesRequest { page_size: limit, page_token: String::new(), name };
     let page = contracts.list_event_notes(request).await?.into_inner();
     if json {
         let notes: Vec<_> = page
@@ -546,11 +548,8 @@ async fn codegen(
     lang: Language,
     out: Option<PathBuf>,
 ) -> anyhow::Result<()> {
-    let contracts = if paths.is_empty() {
-        registry(connection).await?
-    } else {
-        contracts_of(paths)?
-    };
+    let contracts =
+        if paths.is_empty() { registry(connection).await? } else { contracts_of(paths)? };
     let text = codegen::generate(lang, &contracts);
     let Some(folder) = out else {
         output::line(text.trim_end())?;
@@ -566,8 +565,7 @@ async fn codegen(
 /// Every contract that the service knows.
 async fn registry(connection: &Connection) -> anyhow::Result<Vec<(String, ContractSpec)>> {
     let clients = connection.clients()?;
-    let documents =
-        crate::documents::fetch_all(&clients, crate::documents::Kind::Contract).await?;
+    let documents = crate::documents::fetch_all(&clients, crate::documents::Kind::Contract).await?;
     Ok(documents
         .into_iter()
         .filter_map(|document| match document.spec {

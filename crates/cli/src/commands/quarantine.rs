@@ -167,9 +167,7 @@ struct How {
 impl Filter {
     fn to_proto(&self, states: &[String]) -> anyhow::Result<pb::QuarantineFilter> {
         let at = |text: &Option<String>| {
-            text.as_deref()
-                .map(|text| time::parse(text, Tz::UTC).map(time::timestamp))
-                .transpose()
+            text.as_deref().map(|text| time::parse(text, Tz::UTC).map(time::timestamp)).transpose()
         };
         let states = states
             .iter()
@@ -263,9 +261,7 @@ pub async fn run(command: Quarantine, connection: &Connection) -> anyhow::Result
             };
             let request = pb::PatchQuarantinedEventsRequest {
                 filter: Some(filter.to_proto(&[])?),
-                change: Some(
-                    pb::patch_quarantined_events_request::Change::MergePatchJson(text),
-                ),
+                change: Some(pb::patch_quarantined_events_request::Change::MergePatchJson(text)),
                 dry_run: how.dry_run,
                 request_id: uuid::Uuid::new_v4().to_string(),
             };
@@ -288,7 +284,9 @@ pub async fn run(command: Quarantine, connection: &Connection) -> anyhow::Result
             let moves: Vec<_> = last
                 .kpi_moves
                 .iter()
-                .map(|moved| json!({"kpi": moved.kpi, "before": moved.before, "after": moved.after}))
+                .map(
+                    |moved| json!({"kpi": moved.kpi, "before": moved.before, "after": moved.after}),
+                )
                 .collect();
             let more = [
                 ("kpi_moves", json!(moves)),
@@ -422,8 +420,7 @@ async fn list(command: List, connection: &Connection) -> anyhow::Result<()> {
         ..Default::default()
     };
     let mut ingestion = connection.clients()?.ingestion();
-    let counts =
-        ingestion.list_quarantined_events(request).await?.into_inner().counts_by_reason;
+    let counts = ingestion.list_quarantined_events(request).await?.into_inner().counts_by_reason;
     if command.json {
         return output::json(&json!({"events": events, "counts": counts}));
     }

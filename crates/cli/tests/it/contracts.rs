@@ -149,7 +149,9 @@ fn types_for_rust_compile_and_build_a_valid_event() {
         std::fs::write(&golden, &written).expect("the golden file");
     }
     let compiled = std::fs::read_to_string(golden).expect("the golden file");
-    let bare = |text: &str| text.split_whitespace().collect::<String>().replace(",}", "}").replace(",)", ")");
+    let bare = |text: &str| {
+        text.split_whitespace().collect::<String>().replace(",}", "}").replace(",)", ")")
+    };
     assert_eq!(
         bare(&written),
         bare(&compiled),
@@ -227,9 +229,8 @@ console.log(JSON.stringify(event));
     let wrong = program.replace("'2-for-1'", "'three'");
     std::fs::write(folder.path().join("wrong.ts"), wrong).expect("a file");
     let options = ["--strict", "--target", "es2020", "--module", "commonjs", "--outDir", "js"];
-    let compile = |file: &'static str| {
-        tool("tsc", folder.path(), &[&[file], options.as_slice()].concat())
-    };
+    let compile =
+        |file: &'static str| tool("tsc", folder.path(), &[&[file], options.as_slice()].concat());
     let Some(output) = compile("use.ts") else { return };
     success(&output);
     let refused = compile("wrong.ts").expect("it was here a moment ago");
@@ -261,10 +262,14 @@ fn a_broken_producer_is_mended_from_the_command_line() {
     let found = suite.json(["quarantine", "get", &id, "--json"]);
     assert_eq!(found["check"]["field"], "properties.total");
     let set = r#"{"properties": {"total": 3.5, "lines": [], "note": null}}"#;
-    let patch = ["quarantine", "patch", "--where", "properties.plan == 'pro'", "--set", set, "--json"];
+    let patch =
+        ["quarantine", "patch", "--where", "properties.plan == 'pro'", "--set", set, "--json"];
     // A merge patch takes null as absent, and the contract wants a note.
     let patched = suite.json(patch);
-    assert_eq!((&patched["changed"], &patched["last_check"]["field"]), (&json!(1), &json!("properties.note")));
+    assert_eq!(
+        (&patched["changed"], &patched["last_check"]["field"]),
+        (&json!(1), &json!("properties.note"))
+    );
     let set = set.replace("null", "\"gift\"");
     let patched = suite.json(["quarantine", "patch", &id, "--set", &set, "--json"]);
     assert_eq!(patched["last_check"]["outcome"], "accepted", "{patched}");

@@ -204,7 +204,10 @@ mod tests {
     fn a_metric_breaks_when_what_it_reads_changes() {
         let uses = [
             EventUse { metric: "events".to_owned(), texts: vec![] },
-            EventUse { metric: "pro".to_owned(), texts: vec!["properties.plan == 'pro'".to_owned()] },
+            EventUse {
+                metric: "pro".to_owned(),
+                texts: vec!["properties.plan == 'pro'".to_owned()],
+            },
             EventUse { metric: "seats".to_owned(), texts: vec!["properties.seats".to_owned()] },
         ];
         let broken = |old: Value, new: Value| affects(&compare(&old, &new), &uses);

@@ -145,8 +145,11 @@ struct Comparison {
 
 impl Comparison {
     fn note(&mut self, bump: Bump, what: impl Into<String>) {
-        let path: String =
-            self.path.iter().map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1"))).collect();
+        let path: String = self
+            .path
+            .iter()
+            .map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1")))
+            .collect();
         let property = match self.path.as_slice() {
             [first, name, ..] if first == "properties" => name.clone(),
             _ => String::new(),
@@ -204,8 +207,7 @@ impl Comparison {
         }
         let allowed = type_names(new_type);
         let before = old_type.map_or_else(every_type, type_names);
-        let lost: Vec<_> =
-            before.iter().filter(|name| !covers(&allowed, name)).copied().collect();
+        let lost: Vec<_> = before.iter().filter(|name| !covers(&allowed, name)).copied().collect();
         let bump = if lost.is_empty() {
             Bump::Addition
         } else if lost.len() == before.len() && !before.iter().any(|name| overlaps(&allowed, name))
@@ -231,8 +233,7 @@ impl Comparison {
             (_, None) => (Bump::Addition, "any value is allowed now".to_owned()),
             (None, Some(_)) => (Bump::Revision, "only listed values are allowed now".to_owned()),
             (Some(before), Some(after)) => {
-                let lost: Vec<_> =
-                    before.iter().filter(|value| !after.contains(value)).collect();
+                let lost: Vec<_> = before.iter().filter(|value| !after.contains(value)).collect();
                 let texts: Vec<_> = lost.iter().map(ToString::to_string).collect();
                 if lost.is_empty() {
                     (Bump::Addition, "more values are allowed".to_owned())
@@ -243,11 +244,8 @@ impl Comparison {
                 }
             }
         };
-        let keyword = if new.contains_key("const") || old.contains_key("const") {
-            "const"
-        } else {
-            "enum"
-        };
+        let keyword =
+            if new.contains_key("const") || old.contains_key("const") { "const" } else { "enum" };
         self.below(&[keyword], |at| at.note(bump, what));
     }
 
@@ -477,10 +475,7 @@ mod tests {
         let more = json!({"plan": {"type": "string"}, "seats": {"type": "integer"}});
         for (old, new) in [
             (object(plan.clone(), closed.clone()), object(more, closed)),
-            (
-                object(plan.clone(), json!({"required": ["plan"]})),
-                object(plan.clone(), json!({})),
-            ),
+            (object(plan.clone(), json!({"required": ["plan"]})), object(plan.clone(), json!({}))),
             (json!({"type": "integer"}), json!({"type": ["number", "null"]})),
             (json!({"enum": ["a"]}), json!({"enum": ["a", "b"]})),
             (json!({"const": "a"}), json!({"enum": ["a", "b"]})),
@@ -508,7 +503,10 @@ mod tests {
             ),
             (
                 object(plan.clone(), json!({})),
-                object(json!({"plan": {"type": "string"}, "seats": {"type": "integer"}}), json!({})),
+                object(
+                    json!({"plan": {"type": "string"}, "seats": {"type": "integer"}}),
+                    json!({}),
+                ),
             ),
             (json!({"type": "number"}), json!({"type": "integer"})),
             (json!({"enum": ["a", "b"]}), json!({"enum": ["a"]})),

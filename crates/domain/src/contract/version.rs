@@ -108,9 +108,7 @@ impl SchemaVersion {
         match bump {
             Bump::None => self,
             Bump::Addition => Self { addition: addition.saturating_add(1), ..self },
-            Bump::Revision => {
-                Self { model, revision: revision.saturating_add(1), addition: 0 }
-            }
+            Bump::Revision => Self { model, revision: revision.saturating_add(1), addition: 0 },
             Bump::Model => Self { model: model.saturating_add(1), revision: 0, addition: 0 },
         }
     }

@@ -307,11 +307,8 @@ pub async fn find(
     project: ProjectId,
     id: QuarantineId,
 ) -> Result<Option<Quarantined>> {
-    let search = Search {
-        ids: vec![id],
-        states: QuarantineState::ALL.to_vec(),
-        ..Search::default()
-    };
+    let search =
+        Search { ids: vec![id], states: QuarantineState::ALL.to_vec(), ..Search::default() };
     let mut found = self::search(connection, project, &search, None, None, 1).await?;
     Ok(found.pop())
 }

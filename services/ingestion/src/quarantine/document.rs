@@ -64,15 +64,12 @@ pub(crate) fn read(text: &str) -> Result<pb::Event, BadPatch> {
 
 fn check_fields(fields: &Map<String, Value>) -> Result<(), BadPatch> {
     let known = |name: &str| {
-        TEXTS.contains(&name)
-            || TIMES.contains(&name)
-            || ["sequence", "properties"].contains(&name)
+        TEXTS.contains(&name) || TIMES.contains(&name) || ["sequence", "properties"].contains(&name)
     };
     match fields.keys().find(|name| !known(name)) {
-        Some(unknown) => Err(bad(
-            unknown,
-            "is no field of an event; properties belong under \"properties\"",
-        )),
+        Some(unknown) => {
+            Err(bad(unknown, "is no field of an event; properties belong under \"properties\""))
+        }
         None => Ok(()),
     }
 }
@@ -100,8 +97,8 @@ pub(crate) fn to_document(event: &pb::Event) -> Result<Value, BadPatch> {
     let mut properties = Vec::new();
     write_properties(&mut properties, &event.properties)
         .map_err(|Fault { field, message, .. }| bad(field, message))?;
-    let properties: Value =
-        serde_json::from_slice(&properties).map_err(|error| bad("properties", error.to_string()))?;
+    let properties: Value = serde_json::from_slice(&properties)
+        .map_err(|error| bad("properties", error.to_string()))?;
     let time = |time: &Option<prost_types::Timestamp>| {
         time.as_ref()
             .and_then(time_from_proto)
@@ -170,9 +167,8 @@ mod tests {
     use super::*;
 
     fn event() -> pb::Event {
-        let text = |text: &str| pb::Value {
-            kind: Some(pb::value::Kind::StringValue(text.to_owned())),
-        };
+        let text =
+            |text: &str| pb::Value { kind: Some(pb::value::Kind::StringValue(text.to_owned())) };
         pb::Event {
             message_id: "m".to_owned(),
             name: "Signed Up".to_owned(),

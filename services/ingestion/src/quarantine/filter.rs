@@ -61,10 +61,7 @@ impl Picked {
         let time = |field: &str, time: Option<prost_types::Timestamp>| {
             time.map(|time| {
                 time_from_proto(&time).ok_or_else(|| {
-                    Error::invalid(
-                        format!("filter.{field}"),
-                        "lies outside of the years 1 to 9999",
-                    )
+                    Error::invalid(format!("filter.{field}"), "lies outside of the years 1 to 9999")
                 })
             })
             .transpose()
@@ -140,9 +137,7 @@ pub(crate) fn event_of(row: &Quarantined) -> Option<pb::Event> {
     }
 }
 
-fn properties_of(
-    event: &pb::Event,
-) -> Result<serde_json::Map<String, serde_json::Value>, Fault> {
+fn properties_of(event: &pb::Event) -> Result<serde_json::Map<String, serde_json::Value>, Fault> {
     let mut text = Vec::new();
     write_properties(&mut text, &event.properties)?;
     Ok(serde_json::from_slice(&text).unwrap_or_default())

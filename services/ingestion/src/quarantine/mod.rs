@@ -193,9 +193,7 @@ impl Rpcs for QuarantineService {
             }
         };
         let work = self.work(caller, picked, step, request.dry_run, mutation);
-        Ok(work.start(|update| pb::ResolveIdConflictsResponse {
-            progress: Some(update.progress),
-        }))
+        Ok(work.start(|update| pb::ResolveIdConflictsResponse { progress: Some(update.progress) }))
     }
 }
 
@@ -241,15 +239,9 @@ impl QuarantineService {
         let mut events = Vec::new();
         let mut connection = self.0.pool.acquire().await.map_err(northstar_store::Error::from)?;
         for _ in 0..MAX_PAGES_READ {
-            let rows = store::search(
-                &mut connection,
-                caller.project,
-                &picked.search,
-                after,
-                None,
-                PAGE,
-            )
-            .await?;
+            let rows =
+                store::search(&mut connection, caller.project, &picked.search, after, None, PAGE)
+                    .await?;
             let last_page = i64::try_from(rows.len()).is_ok_and(|rows| rows < PAGE);
             let mut rows = rows.into_iter();
             for row in rows.by_ref() {
@@ -316,8 +308,7 @@ impl Work {
         let with_kpis = matches!(self.step, Step::Replay { skip_kpis: false }) && !self.dry_run;
         let before =
             if with_kpis { Some(kpis::Scorecard::read(&self.service.clients).await) } else { None };
-        let hand =
-            Hand { service: &self.service, caller: &self.caller, dry_run: self.dry_run };
+        let hand = Hand { service: &self.service, caller: &self.caller, dry_run: self.dry_run };
         let mut told = Told::default();
         let mut after = None;
         loop {
@@ -358,11 +349,7 @@ impl Work {
         Ok(())
     }
 
-    async fn step(
-        &self,
-        hand: &Hand<'_>,
-        page: &[store::Quarantined],
-    ) -> Result<Outcome, Error> {
+    async fn step(&self, hand: &Hand<'_>, page: &[store::Quarantined]) -> Result<Outcome, Error> {
         match &self.step {
             Step::Patch(correction) => hand.patch(page, correction).await,
             Step::Replay { .. } => hand.replay(page).await,

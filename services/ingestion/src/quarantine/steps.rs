@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
+use northstar_domain::QuarantineId;
 use northstar_domain::event::Reason;
 use northstar_domain::failure::{self, FailureType};
 use northstar_domain::quarantine::{InvalidStep, QuarantineState};
-use northstar_domain::QuarantineId;
 use northstar_proto::ingestion::v1 as pb;
 use northstar_server::Caller;
 use northstar_store::ingestion::quarantine::{self as store, BodyKey, By, Content, Quarantined};

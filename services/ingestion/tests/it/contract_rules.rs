@@ -65,8 +65,7 @@ async fn a_version_that_understates_its_change_is_refused() {
     assert_eq!(reason(&status), "INVALID_FIELD");
     assert_eq!(blamed_fields(&status), ["contract.schema_version"]);
 
-    let request =
-        pb::CheckContractRequest { contract: Some(contract("1-0-1", &stricter)) };
+    let request = pb::CheckContractRequest { contract: Some(contract("1-0-1", &stricter)) };
     let found = clients.contracts().check_contract(request).await.unwrap().into_inner();
     assert_eq!(found.current_version, "1-0-0");
     assert_eq!(found.bump(), pb::SchemaBump::Revision);
@@ -86,10 +85,8 @@ async fn everything_a_contract_said_is_kept() {
     apply(&clients, contract("1-0-0", PLAN)).await.unwrap();
     let described = PLAN.replacen("{", r#"{"description": "more words", "#, 1);
     apply(&clients, contract("1-0-1", &described)).await.unwrap();
-    let observing = pb::Contract {
-        mode: pb::ContractMode::Observe.into(),
-        ..contract("1-0-1", &described)
-    };
+    let observing =
+        pb::Contract { mode: pb::ContractMode::Observe.into(), ..contract("1-0-1", &described) };
     apply(&clients, observing).await.unwrap();
 
     let mut found = Vec::new();
@@ -100,8 +97,7 @@ async fn everything_a_contract_said_is_kept() {
             page_size: 2,
             page_token,
         };
-        let page =
-            clients.contracts().list_contract_versions(request).await.unwrap().into_inner();
+        let page = clients.contracts().list_contract_versions(request).await.unwrap().into_inner();
         found.extend(page.versions);
         page_token = page.next_page_token;
         if page_token.is_empty() {
@@ -180,8 +176,7 @@ async fn late_clients_are_welcome_as_long_as_their_version_is_superseded() {
     let old = r#"{"type": "object", "required": ["tier"]}"#;
     apply(&clients, contract("1-0-0", old)).await.unwrap();
     let strict = contract("2-0-0", PLAN);
-    let welcoming =
-        pb::Contract { supersedes: vec!["1-0-0".to_owned()], ..strict.clone() };
+    let welcoming = pb::Contract { supersedes: vec!["1-0-0".to_owned()], ..strict.clone() };
     apply(&clients, welcoming).await.unwrap();
     let (tier, plan) = (("tier", text("pro")), ("plan", text("pro")));
     let named = |version: &str| ("$schema_version", text(version));
@@ -213,7 +208,10 @@ async fn late_clients_are_welcome_as_long_as_their_version_is_superseded() {
     // Without the word of welcome, only who names the old version is held to it.
     apply(&clients, strict).await.unwrap();
     let results = suite
-        .ingest("app", vec![with("f", std::slice::from_ref(&tier)), with("g", &[tier, named("1-0-0")])])
+        .ingest(
+            "app",
+            vec![with("f", std::slice::from_ref(&tier)), with("g", &[tier, named("1-0-0")])],
+        )
         .await;
     let expected = [(Quarantined, "schema_violation"), (Accepted, "superseded_contract")];
     assert_eq!(outcomes(&results), expected);
@@ -289,7 +287,8 @@ async fn a_contract_is_proposed_from_what_was_seen() {
         }
     });
     suite.ingest("web", events.collect()).await;
-    let found = clients.contracts().infer_contract(request("Signed Up")).await.unwrap().into_inner();
+    let found =
+        clients.contracts().infer_contract(request("Signed Up")).await.unwrap().into_inner();
     assert_eq!((found.events, found.scanned_positions), (500, 1_500));
     let proposed = found.contract.unwrap();
     let schema: serde_json::Value = serde_json::from_str(&proposed.json_schema).unwrap();

@@ -64,7 +64,10 @@ fn merge(filter: Option<pb::QuarantineFilter>, patch: &str) -> pb::PatchQuaranti
     }
 }
 
-async fn patch(clients: &Clients, request: pb::PatchQuarantinedEventsRequest) -> pb::PatchQuarantinedEventsResponse {
+async fn patch(
+    clients: &Clients,
+    request: pb::PatchQuarantinedEventsRequest,
+) -> pb::PatchQuarantinedEventsResponse {
     last(clients.quarantine().patch_quarantined_events(request).await).await.unwrap()
 }
 
@@ -77,8 +80,7 @@ async fn replay(
 }
 
 async fn search(clients: &Clients, filter: pb::QuarantineFilter) -> Vec<pb::QuarantinedEvent> {
-    let request =
-        pb::SearchQuarantinedEventsRequest { filter: Some(filter), ..Default::default() };
+    let request = pb::SearchQuarantinedEventsRequest { filter: Some(filter), ..Default::default() };
     let page = clients.quarantine().search_quarantined_events(request).await.unwrap();
     page.into_inner().events
 }
@@ -139,7 +141,10 @@ async fn a_patched_event_is_replayed_with_the_time_it_was_received() {
     // Again: nothing is left to do for it, and the other still waits.
     let again = replay(&clients, only(id)).await;
     assert_eq!(told(again.progress), (0, 0, none()));
-    assert_eq!(get(&clients, &other.quarantine_id).await.event.unwrap().state(), pb::QuarantineState::Open);
+    assert_eq!(
+        get(&clients, &other.quarantine_id).await.event.unwrap().state(),
+        pb::QuarantineState::Open
+    );
     // The producer's second delivery is known.
     assert_eq!(
         outcomes(&suite.ingest("web", vec![event("a")]).await),
@@ -175,17 +180,13 @@ async fn work_on_many_picks_by_every_condition_and_may_be_tried_first() {
     request.dry_run = true;
     assert_eq!(told(patch(&clients, request.clone()).await.progress), (149, 149, none()));
     let patched = pb::QuarantineState::Patched.into();
-    let patched =
-        pb::QuarantineFilter { states: vec![patched], ..pb::QuarantineFilter::default() };
+    let patched = pb::QuarantineFilter { states: vec![patched], ..pb::QuarantineFilter::default() };
     assert_eq!(search(&clients, patched.clone()).await, []);
     request.dry_run = false;
     assert_eq!(told(patch(&clients, request).await.progress), (149, 149, none()));
 
-    let mut trial = pb::ReplayQuarantinedEventsRequest {
-        filter: all(),
-        dry_run: true,
-        ..Default::default()
-    };
+    let mut trial =
+        pb::ReplayQuarantinedEventsRequest { filter: all(), dry_run: true, ..Default::default() };
     let stays: BTreeMap<_, _> = [("schema_violation".to_owned(), 151)].into();
     let tried = last(clients.quarantine().replay_quarantined_events(trial.clone()).await).await;
     assert_eq!(told(tried.unwrap().progress), (300, 149, stays.clone()));
@@ -260,8 +261,7 @@ async fn a_conflict_of_ids_is_resolved_either_way() {
         ..Default::default()
     };
     let mut quarantine = clients.quarantine();
-    let keep_first =
-        resolve(only(&first.quarantine_id), pb::IdConflictResolution::KeepFirst);
+    let keep_first = resolve(only(&first.quarantine_id), pb::IdConflictResolution::KeepFirst);
     let done = last(quarantine.resolve_id_conflicts(keep_first).await).await.unwrap();
     assert_eq!(told(done.progress), (1, 1, none()));
     let keep_both = resolve(all(), pb::IdConflictResolution::KeepBoth);
@@ -332,10 +332,7 @@ async fn a_replay_that_was_killed_is_finished_by_the_next() {
 
     // Killed after it was written and before that was noted: the service had
     // counted the delivery and not yet taken it back.
-    killed(
-        "UPDATE ingestion.quarantine SET state = 'replaying', position = NULL",
-    )
-    .await;
+    killed("UPDATE ingestion.quarantine SET state = 'replaying', position = NULL").await;
     killed(
         "UPDATE ingestion.source_counts SET received = received + 3, quarantined = quarantined + 3",
     )
@@ -434,10 +431,8 @@ async fn what_a_call_does_not_say_well_is_refused() {
     assert_eq!(blamed_fields(&status), ["filter"]);
     let status = quarantine.patch_quarantined_events(merge(all(), "[")).await.unwrap_err();
     assert_eq!(blamed_fields(&status), ["merge_patch_json"]);
-    let condition = pb::QuarantineFilter {
-        condition: "properties.plan = 1".to_owned(),
-        ..Default::default()
-    };
+    let condition =
+        pb::QuarantineFilter { condition: "properties.plan = 1".to_owned(), ..Default::default() };
     let status =
         quarantine.patch_quarantined_events(merge(Some(condition), "{}")).await.unwrap_err();
     assert_eq!(reason(&status), "INVALID_EXPRESSION");
@@ -448,8 +443,7 @@ async fn what_a_call_does_not_say_well_is_refused() {
     };
     let status = quarantine.patch_quarantined_events(whole).await.unwrap_err();
     assert_eq!(blamed_fields(&status), ["filter.quarantine_ids"]);
-    let silent =
-        pb::DiscardQuarantinedEventsRequest { filter: all(), ..Default::default() };
+    let silent = pb::DiscardQuarantinedEventsRequest { filter: all(), ..Default::default() };
     let status = quarantine.discard_quarantined_events(silent).await.unwrap_err();
     assert_eq!(blamed_fields(&status), ["reason"]);
     let unknown = pb::GetQuarantinedEventRequest { quarantine_id: "x".to_owned() };
