@@ -11,6 +11,8 @@ use uuid::Uuid;
 pub const MAX_ID_BYTES: usize = 200;
 /// Most bytes of the name of a source.
 pub const MAX_SOURCE_BYTES: usize = 100;
+/// Most bytes of the name of a region.
+pub const MAX_REGION_BYTES: usize = 100;
 /// Most bytes of the properties as JSON, and of a record that is no event.
 pub const MAX_PROPERTIES_BYTES: usize = 64 * 1024;
 /// Deepest nesting of lists and objects in the properties.
@@ -53,6 +55,8 @@ pub enum Reason {
     ConsentMissing,
     /// The same body already waits in quarantine.
     AlreadyQuarantined,
+    /// Its consent names a purpose wrongly, twice or too many of them.
+    InvalidConsent,
     /// A record that is no event does not say why in `lower_snake_case`.
     InvalidReason,
     /// It could not be stored now; it may be sent again.
@@ -78,6 +82,7 @@ impl Reason {
             Self::RegionBlocked => "region_blocked",
             Self::ConsentMissing => "consent_missing",
             Self::AlreadyQuarantined => "already_quarantined",
+            Self::InvalidConsent => "invalid_consent",
             Self::InvalidReason => "invalid_reason",
             Self::Unavailable => "unavailable",
         }
@@ -135,6 +140,11 @@ pub struct Event<'a> {
     pub sequence: i64,
     /// The properties as JSON text.
     pub properties: &'a str,
+    /// Region it belongs to; empty when not said.
+    pub region: &'a str,
+    /// The text form of its [`Consent`](crate::consent::Consent); empty when not
+    /// said.
+    pub consent: &'a str,
 }
 
 impl Event<'_> {
@@ -158,13 +168,14 @@ impl Event<'_> {
         }
         check_text("user_id", self.user_id, MAX_ID_BYTES)?;
         check_text("anonymous_id", self.anonymous_id, MAX_ID_BYTES)?;
-        check_text("account_id", self.account_id, MAX_ID_BYTES)
+        check_text("account_id", self.account_id, MAX_ID_BYTES)?;
+        check_text("region", self.region, MAX_REGION_BYTES)
     }
 
     /// Whether two deliveries are the same event: a digest of the name, the ids,
     /// the time it happened, the client's sequence and the properties, each
-    /// preceded by its length. The time it was sent is left out, because a
-    /// retry is sent later.
+    /// preceded by its length; then region and consent, if it says something of
+    /// them. The time it was sent is left out, because a retry is sent later.
     pub fn body_hash(&self) -> Uuid {
         let mut hasher = Sha256::new();
         for part in [self.name, self.user_id, self.anonymous_id, self.account_id, self.properties] {
@@ -173,6 +184,12 @@ impl Event<'_> {
         }
         hasher.update(self.occurred_at.timestamp_micros().to_le_bytes());
         hasher.update(self.sequence.to_le_bytes());
+        if !self.region.is_empty() || !self.consent.is_empty() {
+            for part in [self.region, self.consent] {
+                hasher.update((part.len() as u64).to_le_bytes());
+                hasher.update(part);
+            }
+        }
         truncated(hasher)
     }
 }
@@ -240,6 +257,8 @@ mod tests {
             sent_at: None,
             sequence: 0,
             properties: "{}",
+            region: "",
+            consent: "",
         }
     }
 
@@ -255,6 +274,7 @@ mod tests {
             (Event { user_id: "", ..event() }, Reason::MissingActor),
             (Event { account_id: &long, ..event() }, Reason::TooLong),
             (Event { name: "a\0b", ..event() }, Reason::NulCharacter),
+            (Event { region: &long, ..event() }, Reason::TooLong),
         ] {
             assert_eq!(reason(broken), Err(expected));
         }
@@ -272,8 +292,14 @@ mod tests {
             Event { occurred_at: later, ..event() },
             Event { sequence: 1, ..event() },
             Event { properties: "{\"a\":1}", ..event() },
+            Event { region: "eu", ..event() },
+            Event { consent: "eu", ..event() },
         ] {
             assert_ne!(other.body_hash(), hash, "{other:?}");
         }
+        assert_ne!(
+            Event { region: "eu", ..event() }.body_hash(),
+            Event { consent: "eu", ..event() }.body_hash()
+        );
     }
 }

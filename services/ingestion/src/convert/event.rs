@@ -7,7 +7,7 @@ use northstar_store::ingestion::quarantine::{Content, Quarantined};
 use northstar_store::ingestion::sources::Source;
 use prost::Message as _;
 
-use super::{properties_to_proto, time_to_proto};
+use super::{consent_to_proto, properties_to_proto, time_to_proto};
 
 /// An event of the log; its properties are parsed already.
 pub(crate) fn logged_to_proto(
@@ -32,6 +32,8 @@ pub(crate) fn logged_to_proto(
             sent_time: event.sent_at.map(time_to_proto),
             sequence: event.sequence,
             properties: properties_to_proto(properties),
+            region: event.region,
+            consent: consent_to_proto(&event.consent),
         }),
         received_time: Some(time_to_proto(event.received_at)),
         effective_time: Some(time_to_proto(event.effective_at)),
