@@ -15,6 +15,7 @@ use northstar_store::ingestion::SourceId;
 use northstar_store::ingestion::log::{EncodedEvents, NewEvent};
 use northstar_store::ingestion::quarantine::BodyKey;
 
+use crate::consent::{self, Said};
 use crate::contracts::ProjectContracts;
 use crate::events::Events;
 
@@ -42,6 +43,8 @@ pub(crate) enum Item {
         effective_at: DateTime<Utc>,
         /// The user that it links its anonymous id to, in [`Batch::ids`].
         link: Option<Link>,
+        /// What its actor said about purposes.
+        consent: Option<Box<Said>>,
         /// Name of the contract that it breaks and that only observes.
         breaks_contract: Option<Box<str>>,
     },
@@ -109,10 +112,17 @@ impl Batch {
     }
 
     /// Checks and hashes records that are no events.
-    pub(crate) fn of_records(origin: Origin, records: Vec<pb::MalformedRecord>) -> Self {
+    pub(crate) fn of_records(
+        origin: Origin,
+        records: Vec<pb::MalformedRecord>,
+        contracts: &ProjectContracts,
+    ) -> Self {
         let items = records
             .into_iter()
-            .map(|record| match check_record(&record) {
+            // A record says neither region nor consent.
+            .map(|record| match check_record(&record)
+                .and_then(|()| contracts.consent.may_store("", None))
+            {
                 Err(fault) => Item::Reject { fault },
                 Ok(()) => Item::Keep {
                     key: BodyKey {
@@ -151,6 +161,7 @@ fn prepare(
     ids: &mut LinkedIds,
 ) -> Result<Item, Fault> {
     event.check()?;
+    let said = consent::judge(&contracts.consent, event)?;
     let key = BodyKey {
         source: origin.source,
         message_hash: message_hash(event.message_id),
@@ -181,7 +192,7 @@ fn prepare(
     });
     let link = linked_user(event.anonymous_id, event.user_id)
         .map(|user_id| ids.push(event.anonymous_id, user_id));
-    Ok(Item::Accept { key, encoded, effective_at, link, breaks_contract })
+    Ok(Item::Accept { key, encoded, effective_at, link, consent: said, breaks_contract })
 }
 
 fn check_record(record: &pb::MalformedRecord) -> Result<(), Fault> {

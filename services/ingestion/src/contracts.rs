@@ -10,9 +10,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use northstar_domain::ProjectId;
+use northstar_domain::consent_policy::ConsentPolicy;
 use northstar_domain::contract::ContractMode;
 use northstar_domain::event::{Fault, Reason};
 use northstar_store::ingestion::contracts as store;
+use northstar_store::ingestion::subject_policies::{self, Kind, Stored};
 use northstar_store::{PgPool, Result};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -79,6 +81,8 @@ pub(crate) struct Compiled {
 pub(crate) struct ProjectContracts {
     version: i64,
     by_name: HashMap<String, Compiled>,
+    /// What must be said before anything is kept.
+    pub(crate) consent: ConsentPolicy,
 }
 
 impl ProjectContracts {
@@ -135,7 +139,10 @@ impl Contracts {
                 ),
             }
         }
-        let contracts = Arc::new(ProjectContracts { version, by_name });
+        let consent: Option<Stored<ConsentPolicy>> =
+            subject_policies::find(&mut connection, project, Kind::Consent).await?;
+        let consent = consent.map(|stored| stored.policy).unwrap_or_default();
+        let contracts = Arc::new(ProjectContracts { version, by_name, consent });
         let mut projects = self.projects.write().unwrap_or_else(PoisonError::into_inner);
         let newest = projects.entry(project).or_insert_with(|| Arc::clone(&contracts));
         if newest.version <= contracts.version {

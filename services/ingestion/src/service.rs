@@ -110,7 +110,8 @@ impl IngestionService for Ingestion {
         let bytes = check_batch(&request.source, request.records.len(), &request)?;
         let memory = self.writer.try_reserve(bytes)?;
         let origin = self.origin(project, &request.source).await?;
-        let batch = Batch::of_records(origin, request.records);
+        let contracts = self.contracts.of(project).await.map_err(Error::from)?;
+        let batch = Batch::of_records(origin, request.records, &contracts);
         let answer = self.writer.write(batch, memory).await?;
         Ok(Response::new(pb::QuarantineRecordsResponse { results: answer.results }))
     }

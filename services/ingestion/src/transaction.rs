@@ -23,6 +23,7 @@ use pb::EventOutcome;
 use uuid::Uuid;
 
 use crate::batch::{Batch, Item};
+use crate::consent;
 use crate::identity;
 use crate::links::{KnownLinks, NewLinks};
 use crate::plan::{Outcome, Plan, Taken, ToQuarantine, decide};
@@ -98,10 +99,12 @@ pub(crate) async fn write(
     }
     append(connection, batches, &plan, &positions).await?;
     let links = link(connection, batches, &plan, &positions, known_links, &project_heads).await?;
+    consent::add_said(connection, batches, &plan, &positions).await?;
     count_violations(connection, batches, &plan).await?;
 
     let answers = answers(batches, &plan, &positions, &quarantined, &project_heads);
     count(connection, batches, &answers).await?;
+    consent::count_refusals(connection, batches).await?;
     Ok(Attempt::Done(Written { answers, links }))
 }
 
