@@ -143,6 +143,7 @@ mod tests {
             encoded: 0,
             effective_at: DateTime::UNIX_EPOCH,
             link: None,
+            consent: None,
             notes: None,
         }
     }

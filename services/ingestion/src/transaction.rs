@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use crate::accounting::{KnownNames, Tally};
 use crate::batch::{Batch, Item};
+use crate::consent;
 use crate::identity;
 use crate::links::{KnownLinks, NewLinks};
 use crate::notes::{flagged, note};
@@ -99,10 +100,12 @@ pub(crate) async fn write(
     }
     append(connection, batches, &plan, &positions).await?;
     let links = link(connection, batches, &plan, &positions, known_links, &project_heads).await?;
+    consent::add_said(connection, batches, &plan, &positions).await?;
     note(connection, batches, &plan, &positions).await?;
 
     let answers = answers(batches, &plan, &positions, &quarantined, &project_heads);
     count(connection, batches, &answers, known_names).await?;
+    consent::count_refusals(connection, batches).await?;
     Ok(Attempt::Done(Written { answers, links }))
 }
 
