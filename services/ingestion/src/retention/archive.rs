@@ -264,8 +264,9 @@ pub(crate) fn archived(event: LoggedEvent) -> ArchivedEvent {
         }
         .to_owned(),
         sequence: event.sequence,
-        region: String::new(),
-        consent: None,
+        region: event.region,
+        // The text forms are the same.
+        consent: serde_json::from_str(&event.consent).ok(),
         properties: event.properties,
     }
 }
