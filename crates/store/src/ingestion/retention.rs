@@ -113,7 +113,7 @@ pub struct Reach {
     pub head: i64,
 }
 
-/// Numbers of the log's partitions, and the positions of each.
+/// Positions of a partition of the log; `detach_partition` knows the same number.
 pub const PARTITION_POSITIONS: i64 = 20_000_000;
 
 /// Every project's head.
