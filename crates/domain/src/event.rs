@@ -7,10 +7,14 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use crate::failure::{Failure, FailureType, Severity};
+
 /// Most bytes of a message id, an event name and an actor's id.
 pub const MAX_ID_BYTES: usize = 200;
 /// Most bytes of the name of a source.
 pub const MAX_SOURCE_BYTES: usize = 100;
+/// Most bytes of the name of a region.
+pub const MAX_REGION_BYTES: usize = 100;
 /// Most bytes of the properties as JSON, and of a record that is no event.
 pub const MAX_PROPERTIES_BYTES: usize = 64 * 1024;
 /// Deepest nesting of lists and objects in the properties.
@@ -39,6 +43,8 @@ pub enum Reason {
     NulCharacter,
     /// A number is NaN or infinite.
     InvalidNumber,
+    /// A property that is given as JSON text is none.
+    InvalidJson,
     /// The properties are larger than 64 KiB.
     PropertiesTooLarge,
     /// The properties are nested more than 16 levels deep.
@@ -47,15 +53,153 @@ pub enum Reason {
     SchemaViolation,
     /// Its message id was used before with another body.
     IdConflict,
+    /// It came in another protocol, and could not be read as an event.
+    Malformed,
+    /// The consent policy refuses events of its region.
+    RegionBlocked,
+    /// It lacks a consent without which nothing is kept.
+    ConsentMissing,
     /// The same body already waits in quarantine.
     AlreadyQuarantined,
+    /// Its consent names a purpose wrongly, twice or too many of them.
+    InvalidConsent,
     /// A record that is no event does not say why in `lower_snake_case`.
     InvalidReason,
     /// It could not be stored now; it may be sent again.
     Unavailable,
+    /// No contract plans an event of its name.
+    UnplannedEvent,
+    /// Its contract does not plan one of its properties.
+    UnplannedProperty,
+    /// It names a version of its contract that nobody knows.
+    StaleContract,
+    /// It lies more than 24 hours ahead.
+    FutureTime,
+    /// It happened longer ago than the horizon of its contract.
+    Late,
+    /// Properties that broke its contract were kept aside.
+    OmittedProperties,
+    /// It keeps an older version of its contract, which is still welcome.
+    SupersededContract,
+    /// It would join subjects that must stay apart.
+    IdentityConflict,
 }
 
 impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 28] = [
+        Self::MissingMessageId,
+        Self::MissingName,
+        Self::MissingActor,
+        Self::MissingOccurredTime,
+        Self::InvalidTime,
+        Self::TooLong,
+        Self::NulCharacter,
+        Self::InvalidNumber,
+        Self::PropertiesTooLarge,
+        Self::PropertiesTooDeep,
+        Self::SchemaViolation,
+        Self::IdConflict,
+        Self::AlreadyQuarantined,
+        Self::InvalidReason,
+        Self::Unavailable,
+        Self::UnplannedEvent,
+        Self::UnplannedProperty,
+        Self::StaleContract,
+        Self::FutureTime,
+        Self::Late,
+        Self::OmittedProperties,
+        Self::SupersededContract,
+        Self::InvalidJson,
+        Self::InvalidConsent,
+        Self::Malformed,
+        Self::ConsentMissing,
+        Self::RegionBlocked,
+        Self::IdentityConflict,
+    ];
+
+    /// What the registry of failures says about it.
+    pub fn failure(self) -> Failure {
+        use FailureType as Kind;
+        let (kind, severity, recoverable, advice) = match self {
+            Self::MissingMessageId
+            | Self::MissingName
+            | Self::MissingActor
+            | Self::MissingOccurredTime
+            | Self::InvalidTime
+            | Self::NulCharacter
+            | Self::InvalidNumber
+            | Self::InvalidJson
+            | Self::InvalidConsent
+            | Self::InvalidReason => {
+                (Kind::TrackerProtocolViolation, Severity::Error, true, "mend the producer")
+            }
+            Self::TooLong | Self::PropertiesTooLarge | Self::PropertiesTooDeep => {
+                (Kind::SizeViolation, Severity::Error, false, "send less in one event")
+            }
+            Self::SchemaViolation | Self::UnplannedEvent | Self::UnplannedProperty => (
+                Kind::SchemaViolation,
+                Severity::Error,
+                true,
+                "patch the event or widen its contract, then replay it",
+            ),
+            Self::StaleContract => (
+                Kind::StaleContract,
+                Severity::Error,
+                true,
+                "publish that version of the contract or patch the event, then replay it",
+            ),
+            Self::IdConflict => (
+                Kind::IdConflict,
+                Severity::Error,
+                true,
+                "resolve the conflict: keep the first event, or both",
+            ),
+            Self::FutureTime => (
+                Kind::TrackerProtocolViolation,
+                Severity::Error,
+                true,
+                "patch its time, then replay it",
+            ),
+            Self::Malformed => (
+                Kind::AdapterFailure,
+                Severity::Error,
+                true,
+                "mend the producer, or patch the record into an event, then replay it",
+            ),
+            Self::ConsentMissing => {
+                (Kind::Consent, Severity::Error, true, "ask for the consent, then replay it")
+            }
+            Self::RegionBlocked => {
+                (Kind::Region, Severity::Error, false, "store it where it belongs")
+            }
+            Self::IdentityConflict => (
+                Kind::IdentityConflict,
+                Severity::Error,
+                true,
+                "patch its identifiers, then replay it",
+            ),
+            Self::AlreadyQuarantined => (
+                Kind::GenericError,
+                Severity::Warning,
+                true,
+                "mend the one that waits; sending it again changes nothing",
+            ),
+            Self::Unavailable => (Kind::GenericError, Severity::Error, true, "send it again"),
+            Self::Late => (Kind::Late, Severity::Warning, true, "look at what delays it"),
+            Self::OmittedProperties => (
+                Kind::SchemaViolation,
+                Severity::Warning,
+                true,
+                "mend the producer or widen the contract",
+            ),
+            Self::SupersededContract => {
+                (Kind::StaleContract, Severity::Warning, true, "bring the producer up to date")
+            }
+        };
+        Failure { kind, severity, recoverable, advice }
+    }
+
     /// The reason as machines read it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -67,13 +211,26 @@ impl Reason {
             Self::TooLong => "too_long",
             Self::NulCharacter => "nul_character",
             Self::InvalidNumber => "invalid_number",
+            Self::InvalidJson => "invalid_json",
             Self::PropertiesTooLarge => "properties_too_large",
             Self::PropertiesTooDeep => "properties_too_deep",
             Self::SchemaViolation => "schema_violation",
             Self::IdConflict => "id_conflict",
+            Self::Malformed => "malformed",
+            Self::RegionBlocked => "region_blocked",
+            Self::ConsentMissing => "consent_missing",
             Self::AlreadyQuarantined => "already_quarantined",
+            Self::InvalidConsent => "invalid_consent",
             Self::InvalidReason => "invalid_reason",
             Self::Unavailable => "unavailable",
+            Self::UnplannedEvent => "unplanned_event",
+            Self::UnplannedProperty => "unplanned_property",
+            Self::StaleContract => "stale_contract",
+            Self::FutureTime => "future_time",
+            Self::Late => "late",
+            Self::OmittedProperties => "omitted_properties",
+            Self::SupersededContract => "superseded_contract",
+            Self::IdentityConflict => "identity_conflict",
         }
     }
 }
@@ -129,6 +286,11 @@ pub struct Event<'a> {
     pub sequence: i64,
     /// The properties as JSON text.
     pub properties: &'a str,
+    /// Region it belongs to; empty when not said.
+    pub region: &'a str,
+    /// The text form of its [`Consent`](crate::consent::Consent); empty when not
+    /// said.
+    pub consent: &'a str,
 }
 
 impl Event<'_> {
@@ -152,13 +314,14 @@ impl Event<'_> {
         }
         check_text("user_id", self.user_id, MAX_ID_BYTES)?;
         check_text("anonymous_id", self.anonymous_id, MAX_ID_BYTES)?;
-        check_text("account_id", self.account_id, MAX_ID_BYTES)
+        check_text("account_id", self.account_id, MAX_ID_BYTES)?;
+        check_text("region", self.region, MAX_REGION_BYTES)
     }
 
     /// Whether two deliveries are the same event: a digest of the name, the ids,
     /// the time it happened, the client's sequence and the properties, each
-    /// preceded by its length. The time it was sent is left out, because a
-    /// retry is sent later.
+    /// preceded by its length; then region and consent, if it says something of
+    /// them. The time it was sent is left out, because a retry is sent later.
     pub fn body_hash(&self) -> Uuid {
         let mut hasher = Sha256::new();
         for part in [self.name, self.user_id, self.anonymous_id, self.account_id, self.properties] {
@@ -167,6 +330,12 @@ impl Event<'_> {
         }
         hasher.update(self.occurred_at.timestamp_micros().to_le_bytes());
         hasher.update(self.sequence.to_le_bytes());
+        if !self.region.is_empty() || !self.consent.is_empty() {
+            for part in [self.region, self.consent] {
+                hasher.update((part.len() as u64).to_le_bytes());
+                hasher.update(part);
+            }
+        }
         truncated(hasher)
     }
 }
@@ -234,7 +403,21 @@ mod tests {
             sent_at: None,
             sequence: 0,
             properties: "{}",
+            region: "",
+            consent: "",
         }
+    }
+
+    #[test]
+    fn every_reason_is_in_the_registry_under_its_own_name() {
+        let names: std::collections::BTreeSet<_> =
+            Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(names.len(), Reason::ALL.len());
+        for reason in Reason::ALL {
+            assert_eq!(crate::failure::of(reason.as_str()), reason.failure());
+        }
+        let foreign = crate::failure::of("invalid_timestamp");
+        assert_eq!(foreign.kind, FailureType::AdapterFailure);
     }
 
     #[test]
@@ -249,6 +432,7 @@ mod tests {
             (Event { user_id: "", ..event() }, Reason::MissingActor),
             (Event { account_id: &long, ..event() }, Reason::TooLong),
             (Event { name: "a\0b", ..event() }, Reason::NulCharacter),
+            (Event { region: &long, ..event() }, Reason::TooLong),
         ] {
             assert_eq!(reason(broken), Err(expected));
         }
@@ -266,8 +450,14 @@ mod tests {
             Event { occurred_at: later, ..event() },
             Event { sequence: 1, ..event() },
             Event { properties: "{\"a\":1}", ..event() },
+            Event { region: "eu", ..event() },
+            Event { consent: "eu", ..event() },
         ] {
             assert_ne!(other.body_hash(), hash, "{other:?}");
         }
+        assert_ne!(
+            Event { region: "eu", ..event() }.body_hash(),
+            Event { consent: "eu", ..event() }.body_hash()
+        );
     }
 }

@@ -4,7 +4,7 @@ use northstar_domain::event::{Event, Fault, Reason};
 use northstar_proto::ingestion::v1 as pb;
 use prost::Message as _;
 
-use crate::convert::{time_from_proto, write_properties};
+use crate::convert::{consent_text, time_from_proto, write_properties};
 
 /// The events of a request in the form in which they came. Each door brings its
 /// own form; nothing behind this line knows which.
@@ -21,6 +21,13 @@ pub(crate) trait Events: Send + Sync {
     /// One event as an encoded `northstar.ingestion.v1.Event`, which is how
     /// quarantine keeps it. Few events are asked for.
     fn encode(&self, index: usize) -> Vec<u8>;
+
+    /// What quarantine keeps when one breaks a rule that every event must keep.
+    /// `None` rejects it: who speaks our own protocol is told and mends it, but
+    /// what came in another protocol would be lost.
+    fn keep(&self, _index: usize, _fault: &Fault) -> Option<pb::MalformedRecord> {
+        None
+    }
 }
 
 impl Events for Vec<pb::Event> {
@@ -30,9 +37,10 @@ impl Events for Vec<pb::Event> {
 
     fn each(&self, take: &mut dyn FnMut(Result<Event<'_>, Fault>)) {
         let mut properties = Vec::with_capacity(1024);
+        let mut consent = String::new();
         for event in self {
             properties.clear();
-            take(view(event, &mut properties));
+            take(view(event, &mut properties, &mut consent));
         }
     }
 
@@ -41,12 +49,35 @@ impl Events for Vec<pb::Event> {
     }
 }
 
-/// An event as the domain sees it; its properties are written to `properties`.
-fn view<'a>(event: &'a pb::Event, properties: &'a mut Vec<u8>) -> Result<Event<'a>, Fault> {
+impl Events for Box<dyn Events> {
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+
+    fn each(&self, take: &mut dyn FnMut(Result<Event<'_>, Fault>)) {
+        (**self).each(take);
+    }
+
+    fn encode(&self, index: usize) -> Vec<u8> {
+        (**self).encode(index)
+    }
+}
+
+/// An event as the domain sees it; its properties and its consent are written to
+/// the memory given.
+pub(crate) fn view<'a>(
+    event: &'a pb::Event,
+    properties: &'a mut Vec<u8>,
+    consent: &'a mut String,
+) -> Result<Event<'a>, Fault> {
     let occurred = event.occurred_time.as_ref().ok_or_else(missing_occurred_time)?;
     let occurred_at = time("occurred_time", occurred)?;
     let sent_at = event.sent_time.as_ref().map(|sent| time("sent_time", sent)).transpose()?;
     write_properties(properties, &event.properties)?;
+    consent.clear();
+    if let Some(said) = &event.consent {
+        consent.push_str(&consent_text(said)?);
+    }
     Ok(Event {
         message_id: &event.message_id,
         name: &event.name,
@@ -57,6 +88,8 @@ fn view<'a>(event: &'a pb::Event, properties: &'a mut Vec<u8>) -> Result<Event<'
         sent_at,
         sequence: event.sequence,
         properties: std::str::from_utf8(properties).expect("JSON made of texts is a text"),
+        region: &event.region,
+        consent,
     })
 }
 

@@ -143,7 +143,7 @@ mod tests {
             encoded: 0,
             effective_at: DateTime::UNIX_EPOCH,
             link: None,
-            breaks_contract: None,
+            notes: None,
         }
     }
 
@@ -156,6 +156,7 @@ mod tests {
             events: Box::new(Vec::<pb::Event>::new()),
             encoded: EncodedEvents::default(),
             ids: LinkedIds::default(),
+            names: crate::accounting::Names::default(),
         }
     }
 

@@ -8,23 +8,23 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use northstar_domain::event::{Fault, Reason};
-use northstar_domain::identity::LinkFact;
 use northstar_domain::{ProjectId, QuarantineId};
 use northstar_proto::ingestion::v1 as pb;
 use northstar_store::ingestion::heads::Head;
-use northstar_store::ingestion::identity::{Link, LinkFacts};
+use northstar_store::ingestion::identity::ShownLink;
 use northstar_store::ingestion::keys::NewKey;
 use northstar_store::ingestion::quarantine::{BodyKey, Content, NewQuarantined};
 use northstar_store::ingestion::sources::Counts;
-use northstar_store::ingestion::{
-    SourceId, contracts, heads, identity, keys, log, quarantine, sources,
-};
+use northstar_store::ingestion::{SourceId, heads, keys, log, quarantine, sources};
 use northstar_store::{PgConnection, Result};
 use pb::EventOutcome;
 use uuid::Uuid;
 
+use crate::accounting::{KnownNames, Tally};
 use crate::batch::{Batch, Item};
-use crate::links::KnownLinks;
+use crate::identity;
+use crate::links::{KnownLinks, NewLinks};
+use crate::notes::{flagged, note};
 use crate::plan::{Outcome, Plan, Taken, ToQuarantine, decide};
 
 /// The answer to one batch.
@@ -40,8 +40,8 @@ pub(crate) struct Answer {
 pub(crate) struct Written {
     /// The answers, by batch; to be given after the commit.
     pub(crate) answers: Vec<Answer>,
-    /// Links that hold once it is committed.
-    pub(crate) links: Vec<(ProjectId, Vec<Link>)>,
+    /// Links that are recorded once it is committed, with the erasures before.
+    pub(crate) links: Vec<(ProjectId, i64, Vec<ShownLink>)>,
 }
 
 /// How an attempt ended without an error.
@@ -62,6 +62,7 @@ pub(crate) async fn write(
     connection: &mut PgConnection,
     batches: &[&Batch],
     known_links: &KnownLinks,
+    known_names: &KnownNames,
     partition_end: i64,
 ) -> Result<Attempt> {
     let taken = find_taken(connection, batches).await?;
@@ -98,10 +99,10 @@ pub(crate) async fn write(
     }
     append(connection, batches, &plan, &positions).await?;
     let links = link(connection, batches, &plan, &positions, known_links, &project_heads).await?;
-    count_violations(connection, batches, &plan).await?;
+    note(connection, batches, &plan, &positions).await?;
 
     let answers = answers(batches, &plan, &positions, &quarantined, &project_heads);
-    count(connection, batches, &answers).await?;
+    count(connection, batches, &answers, known_names).await?;
     Ok(Attempt::Done(Written { answers, links }))
 }
 
@@ -215,56 +216,31 @@ async fn link(
     positions: &[i64],
     known: &KnownLinks,
     heads: &BTreeMap<ProjectId, Head>,
-) -> Result<Vec<(ProjectId, Vec<Link>)>> {
-    let mut strongest: BTreeMap<ProjectId, BTreeMap<&str, LinkFact<'_>>> = BTreeMap::new();
+) -> Result<Vec<(ProjectId, i64, Vec<ShownLink>)>> {
+    let mut shown: BTreeMap<ProjectId, NewLinks<'_>> = BTreeMap::new();
+    let mut received_at = DateTime::UNIX_EPOCH;
     for (new, position) in plan.new.iter().zip(positions) {
         let batch = batches[new.batch];
         let Item::Accept { effective_at, link: Some(link), .. } = &batch.items[new.item] else {
             continue;
         };
         let (anonymous_id, user_id) = batch.ids.get(*link);
-        if known.is_at_least_as_strong(batch.project, anonymous_id, *effective_at, user_id) {
+        let erasures = heads[&batch.project].erasure_version;
+        if known.has(batch.project, erasures, anonymous_id, user_id, *effective_at) {
             continue;
         }
-        let fact = LinkFact { linked_at: *effective_at, user_id, position: *position };
-        strongest
-            .entry(batch.project)
-            .or_default()
-            .entry(anonymous_id)
-            .and_modify(|known| *known = fact.min(*known))
-            .or_insert(fact);
+        received_at = batch.received_at.max(received_at);
+        let links = shown.entry(batch.project).or_default();
+        links.add(anonymous_id, user_id, *effective_at, *position);
     }
-    let mut links = Vec::with_capacity(strongest.len());
-    for (project, facts) in strongest {
-        let mut columns = LinkFacts::default();
-        for (anonymous_id, fact) in facts {
-            columns.anonymous_ids.push(anonymous_id.to_owned());
-            columns.user_ids.push(fact.user_id.to_owned());
-            columns.linked_at.push(fact.linked_at);
-            columns.positions.push(fact.position);
-        }
-        let version = heads[&project].identity_version;
-        links.push((project, identity::link(connection, project, version, &columns).await?));
+    let mut added = Vec::with_capacity(shown.len());
+    for (project, links) in shown {
+        let (head, links) = (heads[&project], links.into_links());
+        let version = head.identity_version;
+        identity::add_shown(connection, project, version, &links, received_at).await?;
+        added.push((project, head.erasure_version, links));
     }
-    Ok(links)
-}
-
-async fn count_violations(
-    connection: &mut PgConnection,
-    batches: &[&Batch],
-    plan: &Plan,
-) -> Result<()> {
-    let mut observed: BTreeMap<(ProjectId, &str), i64> = BTreeMap::new();
-    for new in &plan.new {
-        let batch = batches[new.batch];
-        if let Item::Accept { breaks_contract: Some(name), .. } = &batch.items[new.item] {
-            *observed.entry((batch.project, &**name)).or_default() += 1;
-        }
-    }
-    for ((project, name), violations) in observed {
-        contracts::count_violations(connection, project, name, violations).await?;
-    }
-    Ok(())
+    Ok(added)
 }
 
 type Quarantined = HashMap<(ProjectId, BodyKey), (usize, usize, bool)>;
@@ -284,7 +260,7 @@ fn answers(
             ..pb::EventResult::default()
         };
         match (outcome, &batch.items[item_index]) {
-            (Outcome::New(new), _) => at(EventOutcome::Accepted, positions[new]),
+            (Outcome::New(new), item) => flagged(item, at(EventOutcome::Accepted, positions[new])),
             (Outcome::SameAsNew(new), _) => at(EventOutcome::Duplicate, positions[new]),
             (Outcome::Known(position), _) => at(EventOutcome::Duplicate, position),
             (_, Item::Reject { fault }) => faulty(EventOutcome::Rejected, fault),
@@ -334,7 +310,7 @@ fn answers(
         .collect()
 }
 
-fn faulty(outcome: EventOutcome, fault: &Fault) -> pb::EventResult {
+pub(crate) fn faulty(outcome: EventOutcome, fault: &Fault) -> pb::EventResult {
     pb::EventResult {
         outcome: outcome.into(),
         position: 0,
@@ -350,19 +326,24 @@ async fn count(
     connection: &mut PgConnection,
     batches: &[&Batch],
     answers: &[Answer],
+    known_names: &KnownNames,
 ) -> Result<()> {
+    let mut tally = Tally::default();
     let mut counts: BTreeMap<(ProjectId, SourceId), Counts> = BTreeMap::new();
     for (batch, answer) in batches.iter().zip(answers) {
         let counts = counts.entry((batch.project, batch.source)).or_default();
         if !batch.items.is_empty() {
             counts.last_received_at = counts.last_received_at.max(Some(batch.received_at));
         }
-        for (item, result) in batch.items.iter().zip(&answer.results) {
+        for (index, (item, result)) in batch.items.iter().zip(&answer.results).enumerate() {
+            let name = batch.names.get(index);
+            let effective_at = effective_time_of(item);
+            let origin = (batch.project, batch.source);
+            tally.count(origin, name, result.outcome(), batch.received_at, effective_at);
             match result.outcome() {
                 EventOutcome::Accepted => {
                     counts.accepted += 1;
-                    counts.last_effective_at =
-                        counts.last_effective_at.max(effective_time_of(item));
+                    counts.last_effective_at = counts.last_effective_at.max(effective_at);
                 }
                 EventOutcome::Duplicate => counts.duplicate += 1,
                 EventOutcome::Quarantined => counts.quarantined += 1,
@@ -374,7 +355,7 @@ async fn count(
     for ((project, source), counts) in counts {
         sources::count(connection, project, source, &counts).await?;
     }
-    Ok(())
+    tally.save(connection, known_names).await
 }
 
 fn effective_time_of(item: &Item) -> Option<DateTime<Utc>> {

@@ -13,6 +13,7 @@ use sqlx::Acquire as _;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::accounting::KnownNames;
 use crate::batch::Batch;
 use crate::error::Error;
 use crate::links::KnownLinks;
@@ -61,6 +62,7 @@ impl Writer {
         let task = Task {
             pool,
             known_links: KnownLinks::default(),
+            known_names: KnownNames::default(),
             partition_end: None,
             written: Arc::clone(&written),
         };
@@ -112,6 +114,7 @@ impl Writer {
 struct Task {
     pool: PgPool,
     known_links: KnownLinks,
+    known_names: KnownNames,
     /// Last position for which the log has a partition; `None` before the first
     /// transaction.
     partition_end: Option<i64>,
@@ -193,7 +196,8 @@ impl Task {
         let mut transaction = connection.begin().await?;
         commit_durably(&mut transaction).await?;
         prefer_indexes(&mut transaction).await?;
-        match write(&mut transaction, batches, &self.known_links, partition_end).await? {
+        let (links, names) = (&self.known_links, &self.known_names);
+        match write(&mut transaction, batches, links, names, partition_end).await? {
             Attempt::NeedsPartition(position) => {
                 transaction.rollback().await?;
                 self.grow(&mut connection, partition_end + 1, position + PARTITION_LEAD).await?;
@@ -204,8 +208,8 @@ impl Task {
                     error @ northstar_store::Error::Unavailable(_) => Failed::Commit(error),
                     error => Failed::Store(error),
                 })?;
-                for (project, links) in written.links {
-                    self.known_links.remember(project, links);
+                for (project, erasures, links) in written.links {
+                    self.known_links.remember(project, erasures, links);
                 }
                 Ok(Some(written.answers))
             }

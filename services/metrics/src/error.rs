@@ -41,6 +41,15 @@ pub enum Error {
     /// The read model failed: a defect, or a disk that is full or broken.
     #[error("the read model failed")]
     Engine(#[source] engine::Error),
+    /// Events that left the log cannot be read from the archive.
+    #[error("the archive of the log cannot be read")]
+    Archive(#[from] northstar_archive::Error),
+    /// A file of the archive is not what was archived.
+    #[error("{location} is not what was archived")]
+    ArchiveDamaged {
+        /// Its URL.
+        location: String,
+    },
     /// The log could not be read to its end. The reader's own error says why; this
     /// one is only seen when there is none.
     #[error("reading the log was interrupted")]
@@ -91,6 +100,15 @@ impl From<Error> for Failure {
                     Some(etag) => mismatch.metadata("etag", etag),
                     None => mismatch,
                 }
+            }
+            Error::Archive(_) | Error::ArchiveDamaged { .. } => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the archive is gone");
+                failure(
+                    ErrorReason::DependencyUnavailable,
+                    "events that left the log cannot be read from the archive; numbers without \
+                     them would be wrong",
+                )
+                .metadata("dependency", "archive")
             }
             Error::Store(_) | Error::Engine(_) | Error::Interrupted | Error::Task(_) => {
                 internal(error)

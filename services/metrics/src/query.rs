@@ -64,6 +64,7 @@ pub(crate) async fn query_metric(
         time_zone: question.zone.name(),
         filter: &request.filter,
         head: view.head,
+        excluded_events: view.excluded_events,
         scanned_events: answer.events_scanned,
         digest: digest(&metrics, version, &query, view.head, &answer.rows)?,
     };

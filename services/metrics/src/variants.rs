@@ -84,6 +84,7 @@ pub(crate) async fn query_variant_statistics(
         time_zone: "UTC",
         filter: &exposure.filter,
         head: view.head,
+        excluded_events: view.excluded_events,
         scanned_events: answer.events_scanned,
         digest: digest(&metrics, version, &query, view.head, &answer.variants)?,
     };

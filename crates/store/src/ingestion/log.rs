@@ -48,7 +48,7 @@ impl EncodedEvents {
     pub fn push(&mut self, new: &NewEvent<'_>) -> usize {
         let out = &mut self.bytes;
         let event = &new.event;
-        copy::begin_row(out, 15);
+        copy::begin_row(out, 17);
         copy::bigint(out, 0);
         copy::time(out, event.occurred_at);
         match event.sent_at {
@@ -67,6 +67,8 @@ impl EncodedEvents {
         copy::optional_text(out, event.anonymous_id);
         copy::optional_text(out, event.account_id);
         copy::text(out, event.properties);
+        copy::optional_text(out, event.region);
+        copy::optional_text(out, event.consent);
         self.ends.push(self.bytes.len());
         self.ends.len() - 1
     }
@@ -93,7 +95,7 @@ pub async fn append<'a>(
         connection,
         "COPY ingestion.events (position, occurred_at, sent_at, received_at, effective_at,
              sequence, project_id, source_id, correction, message_id, name, user_id,
-             anonymous_id, account_id, properties)
+             anonymous_id, account_id, properties, region, consent)
          FROM STDIN (FORMAT binary)",
         |out| {
             let Some((encoded, index, position)) = events.next() else { return false };
@@ -137,6 +139,11 @@ pub struct LoggedEvent {
     pub sequence: i64,
     /// The properties as JSON text.
     pub properties: String,
+    /// Region it belongs to; empty when not said.
+    pub region: String,
+    /// The text form of its [`Consent`](northstar_domain::consent::Consent);
+    /// empty when not said.
+    pub consent: String,
 }
 
 /// Reads at most `limit` events after a position, in order. Since positions
@@ -156,7 +163,8 @@ pub async fn read_after(
                coalesce(anonymous_id, '') AS "anonymous_id!",
                coalesce(account_id, '') AS "account_id!",
                occurred_at, sent_at, received_at, effective_at, correction, sequence,
-               properties::text AS "properties!"
+               properties::text AS "properties!",
+               coalesce(region, '') AS "region!", coalesce(consent, '') AS "consent!"
            FROM ingestion.events e JOIN ingestion.sources s USING (project_id, source_id)
            WHERE project_id = $1 AND position > $2 AND position <= $2 + $3
            ORDER BY position"#,
@@ -189,6 +197,8 @@ pub async fn read_after(
                 })?,
                 sequence: row.sequence,
                 properties: row.properties,
+                region: row.region,
+                consent: row.consent,
             })
         })
         .collect()

@@ -5,9 +5,20 @@ use northstar_testkit::TestDatabase;
 use sqlx::{AssertSqlSafe, PgPool};
 
 /// What metrics may read of ingestion: the log, the identity map and their
-/// totals.
-const READ_BY_METRICS: [&str; 6] =
-    ["events", "identity_links", "log_heads", "sources", "source_counts", "quarantine_counts"];
+/// totals, and whether sources deliver.
+const READ_BY_METRICS: [&str; 11] = [
+    "archived_files",
+    "events",
+    "identity_changes",
+    "consent_facts",
+    "subject_policies",
+    "log_heads",
+    "sources",
+    "source_counts",
+    "quarantine_counts",
+    "source_events",
+    "source_states",
+];
 
 /// Tables and views of a service, partitions too.
 async fn tables(superuser: &PgPool, service: Service) -> Vec<String> {

@@ -14,26 +14,38 @@ pub(crate) fn write_properties(
     properties: &BTreeMap<String, pb::Value>,
 ) -> Result<(), Fault> {
     let start = out.len();
-    write_object(out, properties, MAX_PROPERTIES_DEPTH).map_err(|fault| {
-        let mut path = String::from("properties");
-        for step in fault.path.iter().rev() {
-            path.push_str(step);
-        }
-        Fault::new(fault.reason, path, fault.message)
-    })?;
+    write_object(out, properties, MAX_PROPERTIES_DEPTH)
+        .map_err(|fault| fault.within("properties".to_owned()))?;
     let written = out.len() - start;
-    if written > MAX_PROPERTIES_BYTES {
-        return Err(Fault::new(
-            Reason::PropertiesTooLarge,
-            "properties",
-            format!("{written} bytes as JSON; at most {MAX_PROPERTIES_BYTES} are allowed"),
-        ));
-    }
-    Ok(())
+    if written > MAX_PROPERTIES_BYTES { Err(too_large(written)) } else { Ok(()) }
+}
+
+/// The fault of properties of so many bytes.
+pub(crate) fn too_large(bytes: usize) -> Fault {
+    Fault::new(
+        Reason::PropertiesTooLarge,
+        "properties",
+        format!("{bytes} bytes as JSON; at most {MAX_PROPERTIES_BYTES} are allowed"),
+    )
+}
+
+/// Appends the value of one property, given as JSON text, the way
+/// [`write_properties`] writes it.
+pub(crate) fn write_json(out: &mut Vec<u8>, text: &str, key: &str) -> Result<(), Fault> {
+    let value: Json = serde_json::from_str(text).map_err(|error| {
+        Fault::new(Reason::InvalidJson, format!("properties.{key}"), format!("no JSON: {error}"))
+    })?;
+    write_value(out, &value_to_proto(value), MAX_PROPERTIES_DEPTH)
+        .map_err(|fault| property_fault(fault, key))
+}
+
+/// A fault of the value of one property.
+pub(crate) fn property_fault(fault: Inner, key: &str) -> Fault {
+    fault.within(format!("properties.{key}"))
 }
 
 /// A fault on its way up; the path is built from its end.
-struct Inner {
+pub(crate) struct Inner {
     reason: Reason,
     message: &'static str,
     path: Vec<String>,
@@ -47,6 +59,13 @@ impl Inner {
     fn below(mut self, step: String) -> Self {
         self.path.push(step);
         self
+    }
+
+    fn within(self, mut path: String) -> Fault {
+        for step in self.path.iter().rev() {
+            path.push_str(step);
+        }
+        Fault::new(self.reason, path, self.message)
     }
 }
 
@@ -107,11 +126,14 @@ fn write_value(out: &mut Vec<u8>, value: &pb::Value, depth: usize) -> Result<(),
     Ok(())
 }
 
-fn write_number(out: &mut Vec<u8>, number: &impl serde::Serialize) {
+/// Appends a number: an integer without a point, a double always with a point
+/// or an exponent. A double must be finite.
+pub(crate) fn write_number(out: &mut Vec<u8>, number: &impl serde::Serialize) {
     serde_json::to_writer(out, number).expect("a finite number is JSON and a vector grows");
 }
 
-fn write_text(out: &mut Vec<u8>, text: &str) -> Result<(), Inner> {
+/// Appends a text with its quotes.
+pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) -> Result<(), Inner> {
     if text.as_bytes().contains(&0) {
         return Err(Inner::new(Reason::NulCharacter, "contains the character U+0000"));
     }
@@ -124,6 +146,24 @@ pub(crate) fn properties_to_proto(
     properties: serde_json::Map<String, Json>,
 ) -> BTreeMap<String, pb::Value> {
     properties.into_iter().map(|(name, value)| (name, value_to_proto(value))).collect()
+}
+
+/// Properties as JSON text, exactly as the log keeps them.
+///
+/// # Errors
+/// When the log would refuse them.
+pub fn properties_to_json(properties: &BTreeMap<String, pb::Value>) -> Result<String, Fault> {
+    let mut out = Vec::new();
+    write_properties(&mut out, properties)?;
+    Ok(String::from_utf8(out).expect("JSON made of texts is a text"))
+}
+
+/// Properties from JSON text.
+///
+/// # Errors
+/// When it is no JSON object.
+pub fn properties_from_json(text: &str) -> serde_json::Result<BTreeMap<String, pb::Value>> {
+    serde_json::from_str(text).map(properties_to_proto)
 }
 
 fn value_to_proto(value: Json) -> pb::Value {

@@ -22,6 +22,13 @@ async fn every_event_of_a_batch_has_its_own_outcome() {
         pb::Event { message_id: String::new(), ..event("f") },
         pb::Event { properties: [("x".to_owned(), text("\0"))].into(), ..event("g") },
         event("h"),
+        pb::Event {
+            consent: Some(pb::Consent {
+                granted_purposes: vec!["ads".to_owned()],
+                denied_purposes: vec!["ads".to_owned()],
+            }),
+            ..event("i")
+        },
     ];
     let results = suite.ingest("web", batch).await;
     assert_eq!(
@@ -37,13 +44,14 @@ async fn every_event_of_a_batch_has_its_own_outcome() {
             (Rejected, "missing_message_id"),
             (Rejected, "nul_character"),
             (Accepted, ""),
+            (Rejected, "invalid_consent"),
         ]
     );
     assert_eq!(results[0].position, 1);
     assert_eq!(results[3].position, 1);
     assert_eq!(results[6].field, "properties.x");
     assert_eq!(results[9].position, 2);
-    assert_eq!(suite.counts("web").await, [10, 2, 1, 1, 6]);
+    assert_eq!(suite.counts("web").await, [11, 2, 1, 1, 7]);
 }
 
 #[tokio::test]

@@ -20,12 +20,14 @@ async fn metrics_reads_the_log_and_nobody_changes_it() {
 
     let metrics = pool(Service::Metrics).await.unwrap();
     for readable in
-        ["events", "identity_links", "log_heads", "sources", "source_counts", "quarantine_counts"]
+        ["events", "identity_changes", "log_heads", "sources", "source_counts", "quarantine_counts"]
     {
         let select = format!("SELECT * FROM ingestion.{readable}");
         assert_eq!(sqlstate(&metrics, &select).await, None, "{readable}");
     }
-    for private in ["event_keys", "quarantine", "cursors", "contracts"] {
+    for private in
+        ["event_keys", "quarantine", "cursors", "contracts", "contract_history", "event_notes"]
+    {
         let select = format!("SELECT * FROM ingestion.{private}");
         assert_eq!(sqlstate(&metrics, &select).await, refused, "{private}");
     }
@@ -40,6 +42,8 @@ async fn metrics_reads_the_log_and_nobody_changes_it() {
         "DELETE FROM ingestion.events_000000",
         "UPDATE ingestion.event_keys SET position = 0",
         "DELETE FROM ingestion.event_keys",
+        "UPDATE ingestion.contract_history SET applied_by = 'x'",
+        "DELETE FROM ingestion.contract_history",
     ] {
         assert_eq!(sqlstate(&own, change).await, refused, "{change}");
     }

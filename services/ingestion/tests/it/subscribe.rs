@@ -54,6 +54,11 @@ async fn an_event_arrives_as_it_was_sent() {
         account_id: "acme".to_owned(),
         sent_time: Some(crate::suite::minutes(0)),
         sequence: 42,
+        region: "eu".to_owned(),
+        consent: Some(pb::Consent {
+            granted_purposes: vec!["analytics".to_owned(), "support".to_owned()],
+            denied_purposes: vec!["ads".to_owned()],
+        }),
         properties: [
             ("nothing".to_owned(), pb::Value { kind: None }),
             ("nested".to_owned(), pb::Value { kind: Some(pb::value::Kind::StructValue(nested)) }),

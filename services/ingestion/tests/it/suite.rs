@@ -29,9 +29,13 @@ pub struct Suite {
 
 impl Suite {
     pub async fn start() -> Self {
+        Self::start_with(Config::default()).await
+    }
+
+    pub async fn start_with(config: Config) -> Self {
         let database = TestDatabase::create(&northstar_store::MIGRATOR).await;
         let clock = Arc::new(MockClock::new(noon()));
-        let host = serve(database.url(), Arc::clone(&clock)).await;
+        let host = serve_with(database.url(), Arc::clone(&clock), config).await;
         Self { host, clock, database }
     }
 
@@ -47,6 +51,11 @@ impl Suite {
     /// Another process on the same database.
     pub async fn start_another(&self) -> Host {
         serve(self.database.url(), Arc::clone(&self.clock)).await
+    }
+
+    /// Another process on the same database, configured.
+    pub async fn start_another_with(&self, config: Config) -> Host {
+        serve_with(self.database.url(), Arc::clone(&self.clock), config).await
     }
 
     /// The database as its superuser.
@@ -83,12 +92,16 @@ pub fn clients(host: &Host) -> Clients {
     host.clients(SUITE_KEY).unwrap().for_project(PROJECT)
 }
 
-async fn serve(database_url: &str, clock: Arc<MockClock>) -> Host {
+pub async fn serve(database_url: &str, clock: Arc<MockClock>) -> Host {
+    serve_with(database_url, clock, Config::default()).await
+}
+
+async fn serve_with(database_url: &str, clock: Arc<MockClock>, ingestion: Config) -> Host {
     let config = northstar_server::Config::for_tests(database_url, SUITE_KEY, "unused".into());
     Host::start(config, async move |context| {
         let clock: Arc<dyn Clock> = clock;
         let context = Context { clock, ..context };
-        Ok(vec![northstar_ingestion::build(Config::default(), context).await?])
+        Ok(vec![northstar_ingestion::build(ingestion, context).await?])
     })
     .await
     .unwrap()

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
+use northstar_archive::{ArchivedEvent, ParquetWriter};
 use northstar_metrics::Config;
 use northstar_proto::metrics::v1 as pb;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use sqlx::Row as _;
 
 use crate::suite::{Event, Suite, count, event, question, sum, unique};
 
@@ -123,4 +126,84 @@ async fn a_lost_segment_is_made_again_and_a_stray_file_is_deleted() {
     suite.restart().await;
     assert_eq!(essence(&answers(&suite).await), essence(&before));
     assert!(!stray.exists());
+}
+
+/// Archives the first partition and takes it out of the log, as ingestion does.
+/// Returns the file.
+async fn archive(suite: &Suite, folder: &std::path::Path) -> PathBuf {
+    let rows = sqlx::query(
+        "SELECT position, s.name AS source, message_id, e.name, user_id, occurred_at, received_at,
+             effective_at, sequence, properties::text AS properties
+         FROM ingestion.events e JOIN ingestion.sources s USING (project_id, source_id)
+         WHERE position < 20000000 ORDER BY position",
+    )
+    .fetch_all(suite.superuser())
+    .await
+    .unwrap();
+    let events: Vec<ArchivedEvent> = rows
+        .iter()
+        .map(|row| ArchivedEvent {
+            position: row.get("position"),
+            source: row.get("source"),
+            message_id: row.get("message_id"),
+            name: row.get("name"),
+            user_id: row.get("user_id"),
+            anonymous_id: String::new(),
+            account_id: String::new(),
+            occurred_at: row.get("occurred_at"),
+            sent_at: None,
+            received_at: row.get("received_at"),
+            effective_at: row.get("effective_at"),
+            correction: "none".to_owned(),
+            sequence: row.get("sequence"),
+            region: String::new(),
+            consent: None,
+            properties: row.get("properties"),
+        })
+        .collect();
+    let path = folder.join("events.parquet");
+    let mut writer = ParquetWriter::new(std::fs::File::create(&path).unwrap()).unwrap();
+    writer.write(&events).unwrap();
+    writer.finish().unwrap();
+    let last = events.last().unwrap().position;
+    sqlx::query(
+        "INSERT INTO ingestion.archived_files
+             (project_id, first_position, last_position, partition_number, events, bytes,
+              location, sha256, verified_at)
+         VALUES (1, 1, $1, 0, $2, 0, $3, $4, now())",
+    )
+    .bind(last)
+    .bind(events.len() as i64)
+    .bind(format!("file://{}", path.display()))
+    .bind(Sha256::digest(std::fs::read(&path).unwrap()).to_vec())
+    .execute(suite.superuser())
+    .await
+    .unwrap();
+    sqlx::query("SELECT ingestion.detach_partition(0, now(), now())")
+        .execute(suite.superuser())
+        .await
+        .unwrap();
+    path
+}
+
+#[tokio::test]
+async fn numbers_stay_when_events_leave_the_log_for_the_archive() {
+    let mut suite = shop(Config::default()).await;
+    suite.ingest(purchases(0, 3_000)).await;
+    sqlx::query("UPDATE ingestion.log_heads SET position = 20000000")
+        .execute(suite.superuser())
+        .await
+        .unwrap();
+    suite.ingest(purchases(3_000, 3_010)).await;
+    let before = essence(&answers(&suite).await);
+    let folder = tempfile::tempdir().unwrap();
+    let file = archive(&suite, folder.path()).await;
+    suite.restart().await;
+    assert_eq!(essence(&answers(&suite).await), before);
+
+    // Without its events a number would be wrong, so there is none.
+    std::fs::remove_file(file).unwrap();
+    suite.restart().await;
+    let refused = suite.query(question("payments", "2026-03-01", "2026-04-01")).await.unwrap_err();
+    assert_eq!(crate::suite::reason(&refused), "DEPENDENCY_UNAVAILABLE");
 }
