@@ -27,10 +27,7 @@ pub(crate) struct Said {
 ///
 /// # Errors
 /// When the policy refuses its region, or it lacks a consent.
-pub(crate) fn judge(
-    policy: &ConsentPolicy,
-    event: &Event<'_>,
-) -> Result<Option<Box<Said>>, Fault> {
+pub(crate) fn judge(policy: &ConsentPolicy, event: &Event<'_>) -> Result<Option<Box<Said>>, Fault> {
     if event.consent.is_empty() {
         policy.may_store(event.region, None)?;
         return Ok(None);

@@ -241,10 +241,7 @@ pub async fn forget(connection: &mut PgConnection, partition: i64) -> Result<()>
 }
 
 /// The position up to which every consumer group of a project has read.
-pub async fn read_by_all(
-    connection: &mut PgConnection,
-    project: ProjectId,
-) -> Result<Option<i64>> {
+pub async fn read_by_all(connection: &mut PgConnection, project: ProjectId) -> Result<Option<i64>> {
     let least = sqlx::query_scalar!(
         "SELECT min(position) FROM (
              SELECT position FROM ingestion.cursors WHERE project_id = $1

@@ -833,8 +833,7 @@ async fn what_may_not_be_kept_never_reaches_disk_and_is_counted_without_a_trace(
         reason: "invalid_timestamp".to_owned(),
         ..Default::default()
     };
-    let request =
-        pb::QuarantineRecordsRequest { source: "web".to_owned(), records: vec![record] };
+    let request = pb::QuarantineRecordsRequest { source: "web".to_owned(), records: vec![record] };
     let kept = suite.clients().ingestion().quarantine_records(request).await.unwrap().into_inner();
     assert_eq!(kept.results[0].reason, "consent_missing");
     let held = everything_held(&suite).await;
