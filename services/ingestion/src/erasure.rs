@@ -175,10 +175,19 @@ async fn empty_quarantine(
         let Some(last) = page.last() else { return Ok(emptied) };
         after = Some(last.id);
         for kept in page {
-            if let Some(content) = subject.emptied(&kept.content) {
-                store::empty_quarantined(connection, &Kept { id: kept.id, content }).await?;
-                emptied += 1;
-            }
+            // A correction may name the subject although what was sent does not.
+            let corrected = kept
+                .patched
+                .as_ref()
+                .and_then(|event| subject.emptied(&Content::Event(event.clone())));
+            let content = match (subject.emptied(&kept.content), corrected) {
+                (Some(content), _) => content,
+                (None, Some(_)) => kept.content,
+                (None, None) => continue,
+            };
+            let kept = Kept { id: kept.id, content, patched: None };
+            store::empty_quarantined(connection, &kept).await?;
+            emptied += 1;
         }
     }
 }

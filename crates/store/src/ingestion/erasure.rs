@@ -263,6 +263,16 @@ pub async fn erase_event(
         set(&event.anonymous_id),
         event.properties,
     )
+    .execute(&mut *connection)
+    .await?;
+    // What its contract kept aside is gone as a whole.
+    sqlx::query!(
+        "UPDATE ingestion.event_notes AS note SET omitted = NULL
+         FROM ingestion.erasures AS wish
+         WHERE wish.erasure_id = $1 AND note.project_id = wish.project_id AND note.position = $2",
+        id.0,
+        event.position,
+    )
     .execute(connection)
     .await?;
     Ok(())
@@ -301,6 +311,8 @@ pub struct Kept {
     pub id: QuarantineId,
     /// The event or record.
     pub content: Content,
+    /// The event as it was corrected.
+    pub patched: Option<Vec<u8>>,
 }
 
 /// Quarantined events and records of a project after the given one, by id.
@@ -311,7 +323,7 @@ pub async fn quarantined_after(
     limit: i64,
 ) -> Result<Vec<Kept>> {
     let rows = sqlx::query!(
-        "SELECT quarantine_id, event, raw FROM ingestion.quarantine
+        "SELECT quarantine_id, event, raw, patched FROM ingestion.quarantine
          WHERE project_id = $1 AND ($2::uuid IS NULL OR quarantine_id > $2)
          ORDER BY quarantine_id LIMIT $3",
         project.0,
@@ -328,18 +340,19 @@ pub async fn quarantined_after(
                 Some(event) => Content::Event(event),
                 None => Content::Raw(row.raw.unwrap_or_default()),
             },
+            patched: row.patched,
         })
         .collect())
 }
 
-/// Replaces the content of a quarantined event.
+/// Replaces the content of a quarantined event. Its correction goes.
 pub async fn empty_quarantined(connection: &mut PgConnection, kept: &Kept) -> Result<()> {
     let (event, raw) = match &kept.content {
         Content::Event(event) => (Some(event.as_slice()), None),
         Content::Raw(raw) => (None, Some(raw.as_slice())),
     };
     sqlx::query!(
-        "UPDATE ingestion.quarantine SET event = $2, raw = $3, message = 'erased'
+        "UPDATE ingestion.quarantine SET event = $2, raw = $3, patched = NULL, message = 'erased'
          WHERE quarantine_id = $1",
         kept.id.0,
         event,
