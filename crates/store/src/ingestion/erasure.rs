@@ -263,6 +263,16 @@ pub async fn erase_event(
         set(&event.anonymous_id),
         event.properties,
     )
+    .execute(&mut *connection)
+    .await?;
+    // What its contract kept aside is gone as a whole.
+    sqlx::query!(
+        "UPDATE ingestion.event_notes AS note SET omitted = NULL
+         FROM ingestion.erasures AS wish
+         WHERE wish.erasure_id = $1 AND note.project_id = wish.project_id AND note.position = $2",
+        id.0,
+        event.position,
+    )
     .execute(connection)
     .await?;
     Ok(())
@@ -354,7 +364,7 @@ pub async fn quarantined_after(
         .collect())
 }
 
-/// Replaces the content of a quarantined event.
+/// Replaces the content of a quarantined event. Its correction goes.
 pub async fn empty_quarantined(connection: &mut PgConnection, kept: &Kept) -> Result<()> {
     let (event, raw) = match &kept.content {
         Content::Event(event) => (Some(event.as_slice()), None),
