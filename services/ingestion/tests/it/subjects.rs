@@ -918,10 +918,8 @@ async fn what_a_contract_tags_or_keeps_aside_goes_and_the_other_texts_stay() {
     for personal in ["mail-of-hers", "aside-of-hers", "lovelace"] {
         assert!(!after.contains(personal), "{personal} is still held");
     }
-    let read = suite.clients().ingestion().subscribe(pb::SubscribeRequest {
-        group: "test".to_owned(),
-        ..Default::default()
-    });
-    let event = read.await.unwrap().into_inner().message().await.unwrap().unwrap().events.remove(0);
+    let request = pb::SubscribeRequest { group: "test".to_owned(), ..Default::default() };
+    let mut stream = suite.clients().ingestion().subscribe(request).await.unwrap().into_inner();
+    let event = stream.message().await.unwrap().unwrap().events.remove(0);
     assert_eq!(event.event.unwrap().properties["plan"], crate::suite::text("pro"));
 }
