@@ -28,7 +28,7 @@ struct View {
     watermark: i64,
     identity_version: u64,
     events: u64,
-    excluded_events: u64,
+    excluded: Vec<Vec<Range<u32>>>,
 }
 
 /// Where the events of every subject lie.
@@ -107,9 +107,12 @@ impl Index {
     }
 }
 
-/// Events of actors that have a subject but are not counted.
-fn excluded_events(runs: &[Arc<Run>], subjects: &[u32], counted: &[u32]) -> u64 {
-    let of_run = |run: &Arc<Run>| -> u64 {
+/// Of each run the rows of actors that have a subject but are not counted; empty when all are.
+fn excluded_rows(runs: &[Arc<Run>], subjects: &[u32], counted: &[u32]) -> Vec<Vec<Range<u32>>> {
+    if std::ptr::eq(subjects, counted) {
+        return Vec::new();
+    }
+    let of_run = |run: &Arc<Run>| {
         (0..run.actors.len())
             .filter(|local| {
                 let actor = run.actors[*local] as usize;
@@ -117,10 +120,10 @@ fn excluded_events(runs: &[Arc<Run>], subjects: &[u32], counted: &[u32]) -> u64 
                 subject(subjects) != NOBODY && subject(counted) == NOBODY
             })
             .map(|local| run.rows(local))
-            .map(|(start, end)| u64::from(end - start))
-            .sum()
+            .map(|(start, end)| start..end)
+            .collect()
     };
-    if std::ptr::eq(subjects, counted) { 0 } else { runs.iter().map(of_run).sum() }
+    runs.iter().map(of_run).collect()
 }
 
 fn chunks(weights: &[u32]) -> Vec<Range<u32>> {
@@ -143,7 +146,7 @@ impl Snapshot {
     pub(crate) fn new(runs: Vec<Arc<Run>>, identity: &Identity, watermark: i64) -> Self {
         let counted = identity.counted_subjects();
         let index = Index::new(&runs, &counted);
-        let excluded_events = excluded_events(&runs, identity.subjects(), &counted);
+        let excluded = excluded_rows(&runs, identity.subjects(), &counted);
         let events = runs.iter().map(|run| run.events() as u64).sum();
         Self {
             view: Arc::new(View {
@@ -152,7 +155,7 @@ impl Snapshot {
                 watermark,
                 identity_version: identity.version(),
                 events,
-                excluded_events,
+                excluded,
             }),
         }
     }
@@ -211,7 +214,12 @@ impl Snapshot {
 
     /// Events that are in no answer for lack of their subject's consent.
     pub fn excluded_events(&self) -> u64 {
-        self.view.excluded_events
+        self.view.excluded.iter().flatten().map(|rows| u64::from(rows.end - rows.start)).sum()
+    }
+
+    /// The rows of a run that are in no answer, for whoever does not go by subject.
+    pub(crate) fn excluded_rows(&self, run: usize) -> &[Range<u32>] {
+        self.view.excluded.get(run).map_or(&[], Vec::as_slice)
     }
 
     /// Subjects with at least one event.

@@ -75,6 +75,24 @@ pub(crate) enum Matches<B> {
     Rows(Vec<B>),
 }
 
+impl<B: Bits> Matches<B> {
+    /// The same of so many rows, of which some match nothing.
+    fn without(self, excluded: &[Range<u32>], events: usize) -> Self {
+        if excluded.is_empty() {
+            return self;
+        }
+        let mut rows = match self {
+            Self::Nothing => return Self::Nothing,
+            Self::Same(bits) => vec![B::from_bits(bits); events],
+            Self::Rows(rows) => rows,
+        };
+        for range in excluded {
+            rows[range.start as usize..range.end as usize].fill(B::default());
+        }
+        Self::Rows(rows)
+    }
+}
+
 /// One run of events under one question.
 pub(crate) struct RunScan<'a, B> {
     pub run: &'a Run,
@@ -92,9 +110,11 @@ pub(crate) fn scan<'a, B: Bits>(
         .snapshot
         .runs()
         .iter()
-        .map(|run| {
+        .enumerate()
+        .map(|(number, run)| {
             let whole = filter.map(|filter| Predicate::new(filter.condition(), &run.segment));
-            let matches = matches(run, selectors, whole, context.threads);
+            let matches = matches(run, selectors, whole, context.threads)
+                .without(context.snapshot.excluded_rows(number), run.events());
             RunScan { run, effective: run.segment.effective(), matches }
         })
         .collect()

@@ -130,7 +130,7 @@ async fn a_merge_joins_two_subjects_and_an_unmerge_is_as_if_it_had_never_been() 
     assert_eq!(merged.changed_identifiers, 2);
     let fact = merged.fact.unwrap();
     assert_eq!(shown(fact.from.as_ref()), "user_id:ada-2");
-    assert_eq!(fact.actor, "suite");
+    assert_eq!(fact.actor, "northstar");
     for identifier in ["ada", "ada-2", "anonymous_id:phone", "anonymous_id:laptop"] {
         assert_eq!(subject(&suite, identifier).await, "user_id:ada", "{identifier}");
     }
@@ -394,7 +394,7 @@ async fn the_same_request_is_answered_once_and_every_change_is_audited_without_i
     let actions: Vec<_> = entries.iter().map(|entry| entry.0.as_str()).collect();
     assert_eq!(actions, ["subject.merge", "subject.link", "subject.unlink", "subject.unmerge"]);
     for (action, actor, detail) in entries {
-        assert_eq!(actor, "suite");
+        assert_eq!(actor, "northstar");
         assert!(detail.contains("reason"), "{action}: {detail}");
         assert!(!detail.contains("ada") && !detail.contains("phone"), "{action}: {detail}");
     }
@@ -458,6 +458,7 @@ fn identity_policy() -> pb::IdentityPolicy {
         priority,
         unique,
         limit,
+        window: pb::LimitWindow::Ever.into(),
         ..Default::default()
     };
     pb::IdentityPolicy {
@@ -917,10 +918,8 @@ async fn what_a_contract_tags_or_keeps_aside_goes_and_the_other_texts_stay() {
     for personal in ["mail-of-hers", "aside-of-hers", "lovelace"] {
         assert!(!after.contains(personal), "{personal} is still held");
     }
-    let read = suite.clients().ingestion().subscribe(pb::SubscribeRequest {
-        group: "test".to_owned(),
-        ..Default::default()
-    });
-    let event = read.await.unwrap().into_inner().message().await.unwrap().unwrap().events.remove(0);
+    let request = pb::SubscribeRequest { group: "test".to_owned(), ..Default::default() };
+    let mut stream = suite.clients().ingestion().subscribe(request).await.unwrap().into_inner();
+    let event = stream.message().await.unwrap().unwrap().events.remove(0);
     assert_eq!(event.event.unwrap().properties["plan"], crate::suite::text("pro"));
 }
