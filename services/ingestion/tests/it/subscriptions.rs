@@ -163,7 +163,9 @@ async fn stay(clients: Clients, id: String, seed: u64, told: Arc<Told>) {
         }
         for delivered in response.events {
             let event = delivered.event.unwrap();
-            let user = event.event.unwrap().user_id;
+            // Who hears its answer first is a matter of chance, so the order of the
+            // answers is compared within a stay.
+            let user = format!("{} with {id} in {seed}", event.event.unwrap().user_id);
             let events = held.entry(delivered.partition).or_default();
             // A partition that was lost and came back begins again.
             events.retain(|(position, _)| *position < event.position);
