@@ -1,10 +1,11 @@
-//! One group commit.
+//! One group commit: the batches of one project.
 //!
-//! Everything that is locked is locked in one order: heads, quarantined bodies,
-//! message ids, links, contracts, counts, each in ascending order. So concurrent
+//! Everything that is locked is locked in one order: the head, quarantined
+//! bodies, links, contracts, counts, each in ascending order. So concurrent
 //! writers wait for one another and do not deadlock.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use northstar_domain::event::{Fault, Reason};
@@ -13,19 +14,21 @@ use northstar_domain::{ProjectId, QuarantineId};
 use northstar_proto::ingestion::v1 as pb;
 use northstar_store::ingestion::heads::Head;
 use northstar_store::ingestion::identity::{Link, LinkFacts};
-use northstar_store::ingestion::keys::NewKey;
+use northstar_store::ingestion::keys::{MessageKey, NewKeys, short_body_hash};
+use northstar_store::ingestion::log::{Appended, Blocks};
 use northstar_store::ingestion::quarantine::{BodyKey, Content, NewQuarantined};
 use northstar_store::ingestion::sources::Counts;
-use northstar_store::ingestion::{
-    SourceId, contracts, heads, identity, keys, log, quarantine, sources,
-};
+use northstar_store::ingestion::{SourceId, contracts, heads, identity, log, quarantine, sources};
 use northstar_store::{PgConnection, Result};
 use pb::EventOutcome;
-use uuid::Uuid;
 
 use crate::batch::{Batch, Item};
+use crate::keys::ProjectKeys;
 use crate::links::KnownLinks;
 use crate::plan::{Outcome, Plan, Taken, ToQuarantine, decide};
+
+/// Fewer events are encoded at once; it takes less than handing them over.
+const FEW_EVENTS: usize = 256;
 
 /// The answer to one batch.
 #[derive(Debug)]
@@ -41,108 +44,140 @@ pub(crate) struct Written {
     /// The answers, by batch; to be given after the commit.
     pub(crate) answers: Vec<Answer>,
     /// Links that hold once it is committed.
-    pub(crate) links: Vec<(ProjectId, Vec<Link>)>,
+    pub(crate) links: Vec<Link>,
+    /// Keys that are taken once it is committed, in the order of their positions.
+    pub(crate) keys: Vec<(MessageKey, u64)>,
 }
 
 /// How an attempt ended without an error.
 pub(crate) enum Attempt {
     /// All is written; commit.
     Done(Written),
-    /// The log has no partition for this position yet: roll back, make it, and
-    /// try again.
-    NeedsPartition(i64),
+    /// Another process wrote events that were not known yet: roll back, learn
+    /// them, and try again.
+    HeadMoved,
 }
 
-/// Writes batches. The caller commits.
-///
-/// # Errors
-/// [`northstar_store::Error::Conflict`] when another process took one of the
-/// message ids meanwhile: roll back and try again.
+/// Writes the batches of a project. The caller commits.
 pub(crate) async fn write(
     connection: &mut PgConnection,
-    batches: &[&Batch],
+    project: ProjectId,
+    batches: &Arc<Vec<Batch>>,
+    keys: &mut ProjectKeys,
     known_links: &KnownLinks,
-    partition_end: i64,
 ) -> Result<Attempt> {
-    let taken = find_taken(connection, batches).await?;
+    let taken = find_taken(connection, batches, keys).await?;
     let plan = decide(batches, &taken);
-
-    let mut project_heads = BTreeMap::new();
-    for batch in batches {
-        project_heads.entry(batch.project).or_insert_with(Head::default);
-    }
-    for (project, head) in &mut project_heads {
-        *head = match plan.new_by_project.get(project) {
-            Some(new) => heads::advance(connection, *project, *new).await?,
-            None => heads::read(connection, *project).await?,
-        };
-        if head.position > partition_end && plan.new_by_project.contains_key(project) {
-            return Ok(Attempt::NeedsPartition(head.position));
+    let head = if plan.new.is_empty() {
+        heads::read(connection, project).await?
+    } else {
+        match append(connection, project, batches, &plan, keys.position()).await? {
+            None => return Ok(Attempt::HeadMoved),
+            Some(head) => head,
         }
-    }
-    let positions = positions(batches, &plan, &project_heads);
+    };
+    // The new events have the positions up to the head.
+    let first = head.position - plan.new.len() as i64 + 1;
+    let positions: Vec<i64> = (first..).take(plan.new.len()).collect();
 
     let mut quarantined = HashMap::new();
-    for (project, bodies) in &plan.quarantine {
+    if !plan.quarantine.is_empty() {
         // Ids in the order of arrival, rows in the order of their keys.
-        let mut arrived: Vec<_> = bodies.values().collect();
+        let mut arrived: Vec<_> = plan.quarantine.values().collect();
         arrived.sort_unstable_by_key(|body| (body.batch, body.item));
         let mut events: Vec<_> =
-            arrived.iter().map(|body| new_quarantined(batches[body.batch], body)).collect();
+            arrived.iter().map(|body| new_quarantined(&batches[body.batch], body)).collect();
         events.sort_unstable_by_key(|event| event.key);
-        let new = quarantine::insert(connection, *project, &events).await?;
-        for body in bodies.values() {
+        let new = quarantine::insert(connection, project, &events).await?;
+        for body in plan.quarantine.values() {
             let is_new = new.contains(&body.key);
-            quarantined.insert((*project, body.key), (body.batch, body.item, is_new));
+            quarantined.insert(body.key, (body.batch, body.item, is_new));
         }
     }
-    append(connection, batches, &plan, &positions).await?;
-    let links = link(connection, batches, &plan, &positions, known_links, &project_heads).await?;
-    count_violations(connection, batches, &plan).await?;
+    let links = link(connection, project, batches, &plan, &positions, known_links, head).await?;
+    count_violations(connection, project, batches, &plan).await?;
 
-    let answers = answers(batches, &plan, &positions, &quarantined, &project_heads);
-    count(connection, batches, &answers).await?;
-    Ok(Attempt::Done(Written { answers, links }))
-}
-
-async fn find_taken(connection: &mut PgConnection, batches: &[&Batch]) -> Result<Taken> {
-    let mut asked: BTreeMap<(ProjectId, SourceId), Vec<Uuid>> = BTreeMap::new();
-    for batch in batches {
-        let hashes = asked.entry((batch.project, batch.source)).or_default();
-        hashes.extend(batch.items.iter().filter_map(|item| match item {
-            Item::Accept { key, .. } | Item::Quarantine { key, .. } => Some(key.message_hash),
-            Item::Keep { .. } | Item::Reject { .. } => None,
-        }));
-    }
-    let mut taken = Taken::new();
-    for ((project, source), mut hashes) in asked {
-        if hashes.is_empty() {
-            continue;
-        }
-        // In the order of the index, whose pages are then read once each.
-        hashes.sort_unstable();
-        let found = keys::find(connection, project, source, &hashes).await?;
-        taken.insert((project, source), found);
-    }
-    Ok(taken)
-}
-
-/// The position of every new event: each project's run ends at its head.
-fn positions(batches: &[&Batch], plan: &Plan, heads: &BTreeMap<ProjectId, Head>) -> Vec<i64> {
-    let mut next: BTreeMap<ProjectId, i64> = plan
-        .new_by_project
-        .iter()
-        .map(|(project, new)| (*project, heads[project].position - new))
-        .collect();
-    plan.new
-        .iter()
-        .map(|new| {
-            let position =
-                next.get_mut(&batches[new.batch].project).expect("its project was counted");
-            *position += 1;
-            *position
+    let answers = answers(batches, &plan, &positions, &quarantined, head);
+    count(connection, project, batches, &answers).await?;
+    let keys = new_keys(batches, &plan)
+        .map(|(source, key)| {
+            (MessageKey::new(source, key.message_hash), short_body_hash(key.body_hash))
         })
-        .collect()
+        .collect();
+    Ok(Attempt::Done(Written { answers, links, keys }))
+}
+
+async fn find_taken(
+    connection: &mut PgConnection,
+    batches: &[Batch],
+    keys: &mut ProjectKeys,
+) -> Result<Taken> {
+    let wanted: Vec<MessageKey> = batches
+        .iter()
+        .flat_map(|batch| {
+            batch.items.iter().filter_map(|item| match item {
+                Item::Accept { key, .. } | Item::Quarantine { key, .. } => {
+                    Some(MessageKey::new(batch.source, key.message_hash))
+                }
+                Item::Keep { .. } | Item::Reject { .. } => None,
+            })
+        })
+        .collect();
+    keys.find(connection, &wanted).await
+}
+
+/// The keys of the new events, in the order of their positions.
+fn new_keys<'a>(
+    batches: &'a [Batch],
+    plan: &'a Plan,
+) -> impl Iterator<Item = (SourceId, &'a BodyKey)> {
+    plan.new.iter().filter_map(|new| {
+        let batch = &batches[new.batch];
+        match &batch.items[new.item] {
+            Item::Accept { key, .. } => Some((batch.source, key)),
+            Item::Quarantine { .. } | Item::Keep { .. } | Item::Reject { .. } => None,
+        }
+    })
+}
+
+/// Appends the new events after a position; `None` when the head is not there.
+async fn append(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    batches: &Arc<Vec<Batch>>,
+    plan: &Plan,
+    after: i64,
+) -> Result<Option<Head>> {
+    let picked: Vec<(usize, usize)> = plan
+        .new
+        .iter()
+        .filter_map(|new| match &batches[new.batch].items[new.item] {
+            Item::Accept { encoded, .. } => Some((new.batch, *encoded)),
+            Item::Quarantine { .. } | Item::Keep { .. } | Item::Reject { .. } => None,
+        })
+        .collect();
+    let encode = {
+        let batches = Arc::clone(batches);
+        move || {
+            let events = picked.iter().map(|(batch, index)| (&batches[*batch].encoded, *index));
+            Blocks::encode(after, events)
+        }
+    };
+    let blocks = if plan.new.len() < FEW_EVENTS {
+        encode()
+    } else {
+        let encoding = tokio::task::spawn_blocking(encode).await;
+        encoding.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    };
+    let mut keys = NewKeys::with_capacity(plan.new.len());
+    for (source, key) in new_keys(batches, plan) {
+        keys.push(source, key.message_hash, key.body_hash);
+    }
+    let position = after + plan.new.len() as i64;
+    Ok(match log::append(connection, project, after, &blocks, &keys).await? {
+        Appended::HeadMoved => None,
+        Appended::AtIdentityVersion(identity_version) => Some(Head { position, identity_version }),
+    })
 }
 
 fn new_quarantined(batch: &Batch, body: &ToQuarantine) -> NewQuarantined {
@@ -176,108 +211,76 @@ fn new_quarantined(batch: &Batch, body: &ToQuarantine) -> NewQuarantined {
     }
 }
 
-async fn append(
-    connection: &mut PgConnection,
-    batches: &[&Batch],
-    plan: &Plan,
-    positions: &[i64],
-) -> Result<()> {
-    if plan.new.is_empty() {
-        return Ok(());
-    }
-    let mut new_keys = Vec::with_capacity(plan.new.len());
-    let mut events = Vec::with_capacity(plan.new.len());
-    for (new, position) in plan.new.iter().zip(positions) {
-        let batch = batches[new.batch];
-        if let Item::Accept { key, encoded, .. } = &batch.items[new.item] {
-            events.push((&batch.encoded, *encoded, *position));
-            new_keys.push(NewKey {
-                project: batch.project,
-                source: batch.source,
-                message_hash: key.message_hash,
-                body_hash: key.body_hash,
-                position: *position,
-            });
-        }
-    }
-    new_keys.sort_unstable();
-    keys::insert(connection, &new_keys).await?;
-    log::append(connection, events).await?;
-    Ok(())
-}
-
 /// Adds the facts that may change the identity map. Most events of a known
 /// person say what is known, and are left out without asking.
 async fn link(
     connection: &mut PgConnection,
-    batches: &[&Batch],
+    project: ProjectId,
+    batches: &[Batch],
     plan: &Plan,
     positions: &[i64],
     known: &KnownLinks,
-    heads: &BTreeMap<ProjectId, Head>,
-) -> Result<Vec<(ProjectId, Vec<Link>)>> {
-    let mut strongest: BTreeMap<ProjectId, BTreeMap<&str, LinkFact<'_>>> = BTreeMap::new();
+    head: Head,
+) -> Result<Vec<Link>> {
+    let mut strongest: BTreeMap<&str, LinkFact<'_>> = BTreeMap::new();
     for (new, position) in plan.new.iter().zip(positions) {
-        let batch = batches[new.batch];
+        let batch = &batches[new.batch];
         let Item::Accept { effective_at, link: Some(link), .. } = &batch.items[new.item] else {
             continue;
         };
         let (anonymous_id, user_id) = batch.ids.get(*link);
-        if known.is_at_least_as_strong(batch.project, anonymous_id, *effective_at, user_id) {
+        if known.is_at_least_as_strong(project, anonymous_id, *effective_at, user_id) {
             continue;
         }
         let fact = LinkFact { linked_at: *effective_at, user_id, position: *position };
         strongest
-            .entry(batch.project)
-            .or_default()
             .entry(anonymous_id)
             .and_modify(|known| *known = fact.min(*known))
             .or_insert(fact);
     }
-    let mut links = Vec::with_capacity(strongest.len());
-    for (project, facts) in strongest {
-        let mut columns = LinkFacts::default();
-        for (anonymous_id, fact) in facts {
-            columns.anonymous_ids.push(anonymous_id.to_owned());
-            columns.user_ids.push(fact.user_id.to_owned());
-            columns.linked_at.push(fact.linked_at);
-            columns.positions.push(fact.position);
-        }
-        let version = heads[&project].identity_version;
-        links.push((project, identity::link(connection, project, version, &columns).await?));
+    if strongest.is_empty() {
+        return Ok(Vec::new());
     }
-    Ok(links)
+    let mut columns = LinkFacts::default();
+    for (anonymous_id, fact) in strongest {
+        columns.anonymous_ids.push(anonymous_id.to_owned());
+        columns.user_ids.push(fact.user_id.to_owned());
+        columns.linked_at.push(fact.linked_at);
+        columns.positions.push(fact.position);
+    }
+    identity::link(connection, project, head.identity_version, &columns).await
 }
 
 async fn count_violations(
     connection: &mut PgConnection,
-    batches: &[&Batch],
+    project: ProjectId,
+    batches: &[Batch],
     plan: &Plan,
 ) -> Result<()> {
-    let mut observed: BTreeMap<(ProjectId, &str), i64> = BTreeMap::new();
+    let mut observed: BTreeMap<&str, i64> = BTreeMap::new();
     for new in &plan.new {
-        let batch = batches[new.batch];
+        let batch = &batches[new.batch];
         if let Item::Accept { breaks_contract: Some(name), .. } = &batch.items[new.item] {
-            *observed.entry((batch.project, &**name)).or_default() += 1;
+            *observed.entry(&**name).or_default() += 1;
         }
     }
-    for ((project, name), violations) in observed {
+    for (name, violations) in observed {
         contracts::count_violations(connection, project, name, violations).await?;
     }
     Ok(())
 }
 
-type Quarantined = HashMap<(ProjectId, BodyKey), (usize, usize, bool)>;
+type Quarantined = HashMap<BodyKey, (usize, usize, bool)>;
 
 fn answers(
-    batches: &[&Batch],
+    batches: &[Batch],
     plan: &Plan,
     positions: &[i64],
     quarantined: &Quarantined,
-    heads: &BTreeMap<ProjectId, Head>,
+    head: Head,
 ) -> Vec<Answer> {
     let result = |batch_index: usize, item_index: usize, outcome: Outcome| {
-        let batch = batches[batch_index];
+        let batch = &batches[batch_index];
         let at = |outcome: EventOutcome, position: i64| pb::EventResult {
             outcome: outcome.into(),
             position,
@@ -293,11 +296,11 @@ fn answers(
                 item @ (Item::Accept { key, .. }
                 | Item::Quarantine { key, .. }
                 | Item::Keep { key, .. }),
-            ) => match quarantined.get(&(batch.project, *key)) {
+            ) => match quarantined.get(key) {
                 Some((first_batch, first_item, true))
                     if (*first_batch, *first_item) == (batch_index, item_index) =>
                 {
-                    match (item, plan.quarantine[&batch.project][key].fault.as_ref()) {
+                    match (item, plan.quarantine[key].fault.as_ref()) {
                         (Item::Keep { record, .. }, _) => pb::EventResult {
                             outcome: EventOutcome::Quarantined.into(),
                             position: 0,
@@ -329,7 +332,7 @@ fn answers(
                 .enumerate()
                 .map(|(item_index, outcome)| result(batch_index, item_index, *outcome))
                 .collect(),
-            log_position: heads[&batches[batch_index].project].position,
+            log_position: head.position,
         })
         .collect()
 }
@@ -348,12 +351,13 @@ fn faulty(outcome: EventOutcome, fault: &Fault) -> pb::EventResult {
 /// construction.
 async fn count(
     connection: &mut PgConnection,
-    batches: &[&Batch],
+    project: ProjectId,
+    batches: &[Batch],
     answers: &[Answer],
 ) -> Result<()> {
-    let mut counts: BTreeMap<(ProjectId, SourceId), Counts> = BTreeMap::new();
+    let mut counts: BTreeMap<SourceId, Counts> = BTreeMap::new();
     for (batch, answer) in batches.iter().zip(answers) {
-        let counts = counts.entry((batch.project, batch.source)).or_default();
+        let counts = counts.entry(batch.source).or_default();
         if !batch.items.is_empty() {
             counts.last_received_at = counts.last_received_at.max(Some(batch.received_at));
         }
@@ -371,7 +375,7 @@ async fn count(
             }
         }
     }
-    for ((project, source), counts) in counts {
+    for (source, counts) in counts {
         sources::count(connection, project, source, &counts).await?;
     }
     Ok(())

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "what a helper of the tests cannot do fails the test")]
 
 mod contracts;
+mod blocks;
 mod identity;
 mod ingest;
+mod keys;
 mod outage;
 mod positions;
 mod quarantine;

@@ -35,6 +35,19 @@ impl Suite {
         Self { host, clock, database }
     }
 
+    /// A service that holds few message ids in memory.
+    pub async fn start_sealing_often() -> Self {
+        let database = TestDatabase::create(&northstar_store::MIGRATOR).await;
+        let clock = Arc::new(MockClock::new(noon()));
+        let host = serve_with(sealing_often(), database.url(), Arc::clone(&clock)).await;
+        Self { host, clock, database }
+    }
+
+    /// Another process of that kind on the same database.
+    pub async fn start_another_sealing_often(&self) -> Host {
+        serve_with(sealing_often(), self.database.url(), Arc::clone(&self.clock)).await
+    }
+
     /// A service that reaches its database through a gate.
     pub async fn start_behind_a_gate() -> (Self, Gate) {
         let database = TestDatabase::create(&northstar_store::MIGRATOR).await;
@@ -83,12 +96,20 @@ pub fn clients(host: &Host) -> Clients {
     host.clients(SUITE_KEY).unwrap().for_project(PROJECT)
 }
 
+fn sealing_often() -> Config {
+    Config { ingestion_fresh_keys: 100, ..Config::default() }
+}
+
 async fn serve(database_url: &str, clock: Arc<MockClock>) -> Host {
+    serve_with(Config::default(), database_url, clock).await
+}
+
+async fn serve_with(ingestion: Config, database_url: &str, clock: Arc<MockClock>) -> Host {
     let config = northstar_server::Config::for_tests(database_url, SUITE_KEY, "unused".into());
     Host::start(config, async move |context| {
         let clock: Arc<dyn Clock> = clock;
         let context = Context { clock, ..context };
-        Ok(vec![northstar_ingestion::build(Config::default(), context).await?])
+        Ok(vec![northstar_ingestion::build(ingestion, context).await?])
     })
     .await
     .unwrap()
