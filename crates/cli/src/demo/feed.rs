@@ -158,11 +158,9 @@ fn event(company: &Company, fact: &Fact, message_id: String) -> Event {
         name: name.to_owned(),
         user_id: if known { user_id(fact.person) } else { String::new() },
         anonymous_id: if anonymous { format!("anon-{:05}", fact.person) } else { String::new() },
-        account_id: String::new(),
         occurred_time: Some(timestamp(fact.at)),
-        sent_time: None,
-        sequence: 0,
         properties,
+        ..Event::default()
     }
 }
 

@@ -247,9 +247,9 @@ impl Mapping {
                 seconds: occurred.timestamp(),
                 nanos: occurred.timestamp_subsec_nanos().min(999_999_999) as i32,
             }),
-            sent_time: None,
             sequence: i64::try_from(line).unwrap_or(i64::MAX),
             properties: self.properties(cells)?,
+            ..Event::default()
         })
     }
 

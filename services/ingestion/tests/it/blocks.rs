@@ -29,14 +29,14 @@ async fn any_run_of_positions_is_read_whatever_the_blocks() {
     let mut connection = suite.superuser().acquire().await.unwrap();
     for (after, limit) in [(0, 1), (0, 3), (1, 4_097), (4_097, 2), (14_000, 100), (5_000, 9_006)] {
         let events = read_after(&mut connection, PROJECT, after, limit).await.unwrap();
-        let last = (after + limit).min(14_006);
+        let last = (after + limit).min(14_007);
         let positions: Vec<i64> = events.iter().map(|event| event.position).collect();
         assert_eq!(positions, (after + 1..=last).collect::<Vec<_>>(), "{limit} after {after}");
         for event in events {
             assert_eq!(event.user_id, format!("u{}", event.position - 1));
         }
     }
-    assert!(read_after(&mut connection, PROJECT, 14_006, 10).await.unwrap().is_empty());
+    assert!(read_after(&mut connection, PROJECT, 14_007, 10).await.unwrap().is_empty());
     assert!(read_after(&mut connection, ProjectId(2), 0, 10).await.unwrap().is_empty());
 }
 
