@@ -233,10 +233,7 @@ async fn link(
             continue;
         }
         let fact = LinkFact { linked_at: *effective_at, user_id, position: *position };
-        strongest
-            .entry(anonymous_id)
-            .and_modify(|known| *known = fact.min(*known))
-            .or_insert(fact);
+        strongest.entry(anonymous_id).and_modify(|known| *known = fact.min(*known)).or_insert(fact);
     }
     if strongest.is_empty() {
         return Ok(Vec::new());

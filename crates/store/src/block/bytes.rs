@@ -71,6 +71,10 @@ impl<'a> Reader<'a> {
 
     /// Nothing may be left.
     pub(super) fn end(self) -> Result<(), NotABlock> {
-        if self.position == self.bytes.len() { Ok(()) } else { Err(NotABlock("bytes after its end")) }
+        if self.position == self.bytes.len() {
+            Ok(())
+        } else {
+            Err(NotABlock("bytes after its end"))
+        }
     }
 }

@@ -25,8 +25,8 @@ struct Old(
 
 /// The same events in the format that is written today.
 pub(super) fn rewrite(json: &[u8]) -> Result<Vec<u8>, NotABlock> {
-    let rows: Vec<Old> =
-        serde_json::from_slice(json).map_err(|_| NotABlock("its rows are not the expected JSON"))?;
+    let rows: Vec<Old> = serde_json::from_slice(json)
+        .map_err(|_| NotABlock("its rows are not the expected JSON"))?;
     if rows.len() > MAX_EVENTS {
         return Err(NotABlock("more rows than a block holds"));
     }

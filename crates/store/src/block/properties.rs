@@ -116,7 +116,10 @@ impl<'a> PropertiesWriter<'a> {
         if let Some(last) = self.shape_by_name.get(name as usize)
             && let Some(keys) = self.shapes.get(*last as usize)
             && keys.len() == members.len()
-            && keys.iter().zip(members).all(|(key, (member, _))| self.keys[*key as usize] == *member)
+            && keys
+                .iter()
+                .zip(members)
+                .all(|(key, (member, _))| self.keys[*key as usize] == *member)
         {
             return Some(*last);
         }

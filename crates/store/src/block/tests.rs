@@ -13,8 +13,15 @@ impl Sample {
     fn row(&self) -> Row<'_> {
         let [message_id, name, user_id, anonymous_id, account_id, region, consent, properties] =
             self.texts.each_ref().map(String::as_str);
-        let (source, occurred_micros, sent_micros, received_micros, effective_micros, sequence, correction) =
-            self.numbers;
+        let (
+            source,
+            occurred_micros,
+            sent_micros,
+            received_micros,
+            effective_micros,
+            sequence,
+            correction,
+        ) = self.numbers;
         Row {
             source,
             message_id,
@@ -64,12 +71,25 @@ fn properties() -> impl Strategy<Value = String> {
 
 fn samples() -> impl Strategy<Value = Vec<Sample>> {
     let text = || prop_oneof![Just(String::new()), Just("Signed Up".to_owned()), any::<String>()];
-    let integer = || prop_oneof![any::<i64>(), Just(0), Just(1_700_000_000_000_000), Just(1_700_000_003_000_000)];
+    let integer = || {
+        prop_oneof![any::<i64>(), Just(0), Just(1_700_000_000_000_000), Just(1_700_000_003_000_000)]
+    };
     let sample = (
         (text(), text(), text(), text(), text(), text(), text(), properties()),
-        (any::<i32>(), integer(), prop::option::of(integer()), integer(), integer(), integer(), 0..3_u8),
+        (
+            any::<i32>(),
+            integer(),
+            prop::option::of(integer()),
+            integer(),
+            integer(),
+            integer(),
+            0..3_u8,
+        ),
     )
-        .prop_map(|((a, b, c, d, e, f, g, h), numbers)| Sample { texts: [a, b, c, d, e, f, g, h], numbers });
+        .prop_map(|((a, b, c, d, e, f, g, h), numbers)| Sample {
+            texts: [a, b, c, d, e, f, g, h],
+            numbers,
+        });
     prop::collection::vec(sample, 1..40)
 }
 
@@ -148,7 +168,8 @@ fn a_large_block_is_a_fraction_of_its_events_and_its_columns_are_read_alone() {
     let block = Block::open(content).unwrap();
     assert_eq!(block.facts().unwrap().user_ids.entries().len(), 300);
     let properties = block.properties().unwrap();
-    let columns: Vec<_> = properties.columns().map(|(key, values)| (key, values.entries().len())).collect();
+    let columns: Vec<_> =
+        properties.columns().map(|(key, values)| (key, values.entries().len())).collect();
     assert_eq!(columns, [("amount", 1_000), ("plan", 1)]);
     assert_eq!(properties.whole().codes().len(), 0);
     let mut found = Vec::new();

@@ -381,9 +381,5 @@ pub async fn rewrite(
     )
     .fetch_one(connection)
     .await?;
-    if replaced {
-        Ok(Some(first..=last))
-    } else {
-        Err(Error::Conflict(sqlx::Error::RowNotFound))
-    }
+    if replaced { Ok(Some(first..=last)) } else { Err(Error::Conflict(sqlx::Error::RowNotFound)) }
 }

@@ -52,7 +52,10 @@ async fn every_event_and_every_key_moves_into_blocks() {
         assert_eq!(event.name, "Signed \"Up\"");
         assert_eq!(event.source, "web");
         assert_eq!(event.sequence, position);
-        assert_eq!(event.occurred_at.timestamp_micros(), 1_772_323_200_000_001 + position * 1_000_000);
+        assert_eq!(
+            event.occurred_at.timestamp_micros(),
+            1_772_323_200_000_001 + position * 1_000_000
+        );
         let sent = event.sent_at.map(|sent| sent.timestamp_micros());
         assert_eq!(sent, (position % 2 == 0).then_some(-500_000));
         let device = if position % 5 == 0 { format!("d{position}") } else { String::new() };
@@ -68,7 +71,10 @@ async fn every_event_and_every_key_moves_into_blocks() {
     let (key, of) = known[2_344];
     assert_eq!(key, MessageKey::new(SourceId(1), hash));
     assert_eq!(of.position, 2_345);
-    assert_eq!(of.body, short_body_hash(Uuid::from_u128(0x0000_0000_0000_0001_0000_0000_0000_0002)));
+    assert_eq!(
+        of.body,
+        short_body_hash(Uuid::from_u128(0x0000_0000_0000_0001_0000_0000_0000_0002))
+    );
 }
 
 #[tokio::test]

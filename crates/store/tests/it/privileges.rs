@@ -6,8 +6,14 @@ use sqlx::{AssertSqlSafe, PgPool};
 
 /// What metrics may read of ingestion: the log, the identity map and their
 /// totals.
-const READ_BY_METRICS: [&str; 6] =
-    ["event_blocks", "identity_links", "log_heads", "sources", "source_counts", "quarantine_counts"];
+const READ_BY_METRICS: [&str; 6] = [
+    "event_blocks",
+    "identity_links",
+    "log_heads",
+    "sources",
+    "source_counts",
+    "quarantine_counts",
+];
 
 /// Tables and views of a service, partitions too.
 async fn tables(superuser: &PgPool, service: Service) -> Vec<String> {

@@ -358,7 +358,8 @@ impl Suite {
     pub async fn logged(&self, name: &str) -> HashMap<String, serde_json::Value> {
         let mut connection = self.superuser().acquire().await.unwrap();
         let project = northstar_domain::ProjectId(1);
-        let read = northstar_store::ingestion::log::read_after(&mut connection, project, 0, 1_000_000);
+        let read =
+            northstar_store::ingestion::log::read_after(&mut connection, project, 0, 1_000_000);
         read.await
             .unwrap()
             .into_iter()

@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what a helper of the tests cannot do fails the test")]
 
-mod contracts;
 mod blocks;
+mod contracts;
 mod identity;
 mod ingest;
 mod keys;

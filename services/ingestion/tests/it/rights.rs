@@ -19,9 +19,14 @@ async fn metrics_reads_the_log_and_nobody_changes_it() {
     let refused = Some("42501".to_owned());
 
     let metrics = pool(Service::Metrics).await.unwrap();
-    for readable in
-        ["event_blocks", "identity_links", "log_heads", "sources", "source_counts", "quarantine_counts"]
-    {
+    for readable in [
+        "event_blocks",
+        "identity_links",
+        "log_heads",
+        "sources",
+        "source_counts",
+        "quarantine_counts",
+    ] {
         let select = format!("SELECT * FROM ingestion.{readable}");
         assert_eq!(sqlstate(&metrics, &select).await, None, "{readable}");
     }

@@ -165,10 +165,7 @@ fn coded(column: &TextColumn) -> Coded<'_> {
 }
 
 /// The names of the sources of events that come with numbers.
-fn code_sources<'a>(
-    numbers: &[i64],
-    names: &'a HashMap<i32, String>,
-) -> (Vec<&'a str>, Vec<u32>) {
+fn code_sources<'a>(numbers: &[i64], names: &'a HashMap<i32, String>) -> (Vec<&'a str>, Vec<u32>) {
     let mut known: Vec<i64> = Vec::new();
     let mut entries = Vec::new();
     let codes = numbers
