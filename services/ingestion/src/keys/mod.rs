@@ -17,7 +17,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use northstar_domain::ProjectId;
 use northstar_store::ingestion::keys::{self, FreshKeys, Key, MessageKey, Run};
-use northstar_store::ingestion::{heads, prefer_indexes};
+use northstar_store::ingestion::heads;
 use northstar_store::{Error, PgConnection, PgPool, Result};
 use sqlx::Connection as _;
 use tokio::task::JoinHandle;
@@ -212,7 +212,8 @@ impl ProjectKeys {
         self.position
     }
 
-    /// Which of these keys are taken, and by what.
+    /// Which of these keys are taken, and by what. The transaction must have begun
+    /// with [`begin_durably`](northstar_store::ingestion::begin_durably).
     pub(crate) async fn find(
         &mut self,
         connection: &mut PgConnection,
@@ -235,10 +236,7 @@ impl ProjectKeys {
         if !sealed.is_empty() {
             // In the order of the index, whose pages are then read once each.
             sealed.sort_unstable();
-            let mut transaction = connection.begin().await?;
-            prefer_indexes(&mut transaction).await?;
-            found.extend(keys::find_sealed(&mut transaction, self.project, &sealed).await?);
-            transaction.commit().await?;
+            found.extend(keys::find_sealed(connection, self.project, &sealed).await?);
         }
         Ok(found)
     }
