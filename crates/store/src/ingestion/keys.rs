@@ -213,6 +213,48 @@ pub async fn find_sealed(
     Ok(found)
 }
 
+/// Which of these message ids of a source are taken, and by what, for those who
+/// ask seldom: it reads the fresh keys of the project and looks into every run.
+/// Whoever writes the log knows it from memory. Call [`super::prefer_indexes`]
+/// before.
+///
+/// # Errors
+/// [`Error::Corrupt`] when a page is not one.
+pub async fn find(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    source: SourceId,
+    message_hashes: &[Uuid],
+) -> Result<HashMap<Uuid, Key>> {
+    let wanted: HashMap<MessageKey, Uuid> =
+        message_hashes.iter().map(|hash| (MessageKey::new(source, *hash), *hash)).collect();
+    let mut found = HashMap::new();
+    // First those that are fresh: what is sealed meanwhile is found in its run.
+    let mut after = 0;
+    loop {
+        let commits = fresh(connection, project, after, 64).await?;
+        let Some(last) = commits.last() else { break };
+        after = last.last_position;
+        for (key, of) in commits.iter().flat_map(FreshKeys::iter) {
+            if let Some(hash) = wanted.get(&key) {
+                found.insert(*hash, of);
+            }
+        }
+    }
+    let mut after = 0;
+    loop {
+        let some = runs(connection, project, after, 4).await?;
+        let Some(last) = some.last() else { return Ok(found) };
+        after = last.last_position;
+        let asked: Vec<(i64, MessageKey)> = some
+            .iter()
+            .flat_map(|run| wanted.keys().map(|key| (run.last_position, *key)))
+            .collect();
+        let sealed = find_sealed(connection, project, &asked).await?;
+        found.extend(sealed.into_iter().map(|(key, of)| (wanted[&key], of)));
+    }
+}
+
 /// Makes a run of sorted keys and forgets them among the fresh ones. Call it in a
 /// transaction.
 ///

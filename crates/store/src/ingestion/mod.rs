@@ -22,6 +22,14 @@ pub async fn prefer_indexes(connection: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
+/// Makes the commit of the transaction durable, whatever the server's default.
+pub async fn commit_durably(connection: &mut PgConnection) -> Result<()> {
+    sqlx::query!("SELECT set_config('synchronous_commit', 'on', true)")
+        .fetch_one(connection)
+        .await?;
+    Ok(())
+}
+
 /// Begins a transaction whose commit is durable, whatever the server's default,
 /// and which reads by index as after [`prefer_indexes`]: in one round trip.
 pub async fn begin_durably(

@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use northstar_domain::ProjectId;
-use northstar_store::ingestion::keys::{self, FreshKeys, Key, MessageKey, Run};
 use northstar_store::ingestion::heads;
+use northstar_store::ingestion::keys::{self, FreshKeys, Key, MessageKey, Run};
 use northstar_store::{Error, PgConnection, PgPool, Result};
 use sqlx::Connection as _;
 use tokio::task::JoinHandle;
