@@ -2,11 +2,14 @@
 //! running suite: without a key, with every role that may not, with one that
 //! may.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut};
+use http::StatusCode;
 use northstar_domain::Role;
+use northstar_server::access::{self, DoorAccess};
 use northstar_tests::Suite;
+use northstar_tests::http::Http;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Request, Status};
 
@@ -58,6 +61,11 @@ const CASES: &[(&str, Role)] = &[
     ("ingestion.v1.IngestionService/ResolveSubject", Role::Viewer),
     ("ingestion.v1.IngestionService/StreamEvents", Role::Ingest),
     ("ingestion.v1.IngestionService/Subscribe", Role::Analyst),
+    ("ingestion.v1.WebhookSourcesService/ApplyWebhookSource", Role::Analyst),
+    ("ingestion.v1.WebhookSourcesService/DeleteWebhookSource", Role::Analyst),
+    ("ingestion.v1.WebhookSourcesService/GetWebhookSource", Role::Viewer),
+    ("ingestion.v1.WebhookSourcesService/ListWebhookSources", Role::Viewer),
+    ("ingestion.v1.WebhookSourcesService/SetWebhookSecret", Role::Admin),
     ("metrics.v1.MetricsService/ApplyKpi", Role::Analyst),
     ("metrics.v1.MetricsService/ApplyMetric", Role::Analyst),
     ("metrics.v1.MetricsService/ApplyPillar", Role::Analyst),
@@ -71,6 +79,106 @@ const CASES: &[(&str, Role)] = &[
     ("metrics.v1.MetricsService/QueryMetric", Role::Viewer),
     ("metrics.v1.MetricsService/QueryVariantStatistics", Role::Viewer),
 ];
+
+/// The same for the services of other people's contracts that we serve.
+const FOREIGN_CASES: &[(&str, Role)] = &[
+    ("opentelemetry.proto.collector.logs.v1.LogsService/Export", Role::Ingest),
+    ("opentelemetry.proto.collector.metrics.v1.MetricsService/Export", Role::Ingest),
+    ("opentelemetry.proto.collector.trace.v1.TraceService/Export", Role::Ingest),
+];
+
+/// Path and role of every case.
+fn cases() -> impl Iterator<Item = (String, Role)> {
+    let own = CASES.iter().map(|(method, role)| (format!("/northstar.{method}"), *role));
+    let foreign = FOREIGN_CASES.iter().map(|(method, role)| (format!("/{method}"), *role));
+    own.chain(foreign)
+}
+
+#[test]
+fn every_foreign_rpc_has_an_authorisation_case() {
+    let (expected, listed): (BTreeSet<_>, BTreeSet<_>) = (
+        northstar_server::access::TABLE
+            .iter()
+            .map(|(path, _)| (*path).to_owned())
+            .filter(|path| !path.starts_with("/northstar.") && !path.starts_with("/grpc."))
+            .collect(),
+        FOREIGN_CASES.iter().map(|(method, _)| format!("/{method}")).collect(),
+    );
+    assert_eq!(listed, expected);
+}
+
+/// The same for HTTP routes that ask for a key.
+const DOORS: &[(&str, Role)] = &[
+    ("GET /sourceConfig", Role::Ingest),
+    ("GET /sourceConfig/", Role::Ingest),
+    ("GET /v1/projects/{write_key}/settings", Role::Ingest),
+    ("POST /beacon/v1/batch", Role::Ingest),
+    ("POST /v1/a", Role::Ingest),
+    ("POST /v1/alias", Role::Ingest),
+    ("POST /v1/b", Role::Ingest),
+    ("POST /v1/batch", Role::Ingest),
+    ("POST /v1/cloudevents", Role::Ingest),
+    ("POST /v1/g", Role::Ingest),
+    ("POST /v1/group", Role::Ingest),
+    ("POST /v1/i", Role::Ingest),
+    ("POST /v1/identify", Role::Ingest),
+    ("POST /v1/import", Role::Ingest),
+    ("POST /v1/logs", Role::Ingest),
+    ("POST /v1/metrics", Role::Ingest),
+    ("POST /v1/p", Role::Ingest),
+    ("POST /v1/page", Role::Ingest),
+    ("POST /v1/s", Role::Ingest),
+    ("POST /v1/screen", Role::Ingest),
+    ("POST /v1/t", Role::Ingest),
+    ("POST /v1/traces", Role::Ingest),
+    ("POST /v1/track", Role::Ingest),
+];
+
+#[test]
+fn every_door_has_an_authorisation_case() {
+    let mut routes: Vec<_> = access::DOORS
+        .iter()
+        .filter(|(_, access)| *access != DoorAccess::Own)
+        .map(|(route, _)| *route)
+        .collect();
+    routes.sort_unstable();
+    let cases: Vec<_> = DOORS.iter().map(|(route, _)| *route).collect();
+    assert_eq!(cases, routes);
+}
+
+#[tokio::test]
+async fn every_door_refuses_who_may_not_come_in() {
+    let suite = Suite::start().await;
+    let http = Http::of(&suite);
+    let mut wrong = Vec::new();
+    let mut keys = vec![(None, "nobody".to_owned()), (None, "ns_admin_unknown".to_owned())];
+    for role in Role::ALL {
+        keys.push((Some(role), suite.key(role.as_str(), role).await));
+    }
+    for (route, required) in DOORS {
+        let (method, path) = route.split_once(' ').expect("a method and a path");
+        for (role, key) in &keys {
+            let path = path.replace("{write_key}", key);
+            let authorization = format!("Bearer {key}");
+            let mut headers = vec![("authorization", authorization.as_str())];
+            if key == "nobody" {
+                headers.clear();
+            }
+            let method = method.parse().expect("a method");
+            let answer = http.send(method, &path, &headers, "").await.status;
+            let right = match role {
+                None => answer == StatusCode::UNAUTHORIZED,
+                // Without a body it may be refused for other reasons.
+                Some(role) => (answer == StatusCode::FORBIDDEN) != role.allows(*required),
+            };
+            if !right || answer == StatusCode::NOT_FOUND {
+                wrong.push(format!("{route} answers {answer} to {role:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    suite.stop().await;
+}
 
 #[test]
 fn every_rpc_has_an_authorisation_case() {
@@ -95,8 +203,7 @@ async fn every_rpc_refuses_who_may_not_call_it() {
         .expect("the suite answers");
 
     let mut wrong = Vec::new();
-    for (method, required) in CASES {
-        let path = format!("/northstar.{method}");
+    for (path, required) in cases() {
         let mut expect = |who: &str, found: Code, right: bool| {
             if !right {
                 wrong.push(format!("{path} answers {found:?} to {who}"));
@@ -109,7 +216,7 @@ async fn every_rpc_refuses_who_may_not_call_it() {
         for (role, key) in &keys {
             let code = call(&channel, &path, Some(key)).await;
             let refused = matches!(code, Code::PermissionDenied | Code::Unauthenticated);
-            expect(role.as_str(), code, refused != role.allows(*required));
+            expect(role.as_str(), code, refused != role.allows(required));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

@@ -1,6 +1,9 @@
 //! The suite in this process, on ports of the system's choice, over a database
 //! of its own: what every journey begins with.
 
+pub mod http;
+pub mod log;
+
 use chrono::{SubsecRound as _, Utc};
 use northstar_client::Clients;
 use northstar_domain::{ApiKeyId, ApiKeySecret, ProjectId, Role};

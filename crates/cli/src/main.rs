@@ -22,7 +22,7 @@ use clap::{CommandFactory as _, Parser};
 
 use commands::{
     audit, automation, decision, definitions, events, experiment, key, migrate, query, scorecard,
-    up,
+    source, up,
 };
 use connection::Connection;
 
@@ -58,6 +58,8 @@ enum Command {
     Scorecard(scorecard::Scorecard),
     Sources(events::Sources),
     Quarantine(events::Quarantine),
+    #[command(subcommand)]
+    Source(source::Source),
     #[command(subcommand)]
     Automation(automation::Automation),
     #[command(subcommand)]
@@ -108,6 +110,7 @@ async fn run(northstar: Northstar) -> anyhow::Result<()> {
         Command::Scorecard(command) => scorecard::run(command, connection).await,
         Command::Sources(command) => events::sources(command, connection).await,
         Command::Quarantine(command) => events::quarantine(command, connection).await,
+        Command::Source(command) => source::run(command, connection).await,
         Command::Automation(command) => automation::run(command, connection).await,
         Command::Experiment(command) => experiment::run(command, connection).await,
         Command::Decision(command) => decision::run(command, connection).await,

@@ -7,6 +7,7 @@ use northstar_proto::approvals::v1::approvals_service_client::ApprovalsServiceCl
 use northstar_proto::automations::v1::automations_service_client::AutomationsServiceClient;
 use northstar_proto::experiments::v1::experiments_service_client::ExperimentsServiceClient;
 use northstar_proto::ingestion::v1::ingestion_service_client::IngestionServiceClient;
+use northstar_proto::ingestion::v1::webhook_sources_service_client::WebhookSourcesServiceClient;
 use northstar_proto::metrics::v1::metrics_service_client::MetricsServiceClient;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -90,6 +91,8 @@ macro_rules! clients {
 clients! {
     /// Takes events in, hands them on.
     ingestion: IngestionServiceClient over ingestion,
+    /// Webhook sources.
+    webhook_sources: WebhookSourcesServiceClient over ingestion,
     /// Pillars, metrics, KPIs and their values.
     metrics: MetricsServiceClient over metrics,
     /// Experiments.

@@ -49,6 +49,8 @@ pub enum Reason {
     SchemaViolation,
     /// Its message id was used before with another body.
     IdConflict,
+    /// It came in another protocol, and could not be read as an event.
+    Malformed,
     /// The same body already waits in quarantine.
     AlreadyQuarantined,
     /// Its consent names a purpose wrongly, twice or too many of them.
@@ -75,6 +77,7 @@ impl Reason {
             Self::PropertiesTooDeep => "properties_too_deep",
             Self::SchemaViolation => "schema_violation",
             Self::IdConflict => "id_conflict",
+            Self::Malformed => "malformed",
             Self::AlreadyQuarantined => "already_quarantined",
             Self::InvalidConsent => "invalid_consent",
             Self::InvalidReason => "invalid_reason",

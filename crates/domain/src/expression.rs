@@ -96,6 +96,8 @@ pub(crate) enum Vocabulary {
     Event,
     /// `attributes`, a map of strings.
     Attributes,
+    /// `body`, `item` and `headers` of a webhook.
+    Payload,
 }
 
 impl Vocabulary {
@@ -103,6 +105,7 @@ impl Vocabulary {
         match self {
             Self::Event => &["event", "properties"],
             Self::Attributes => &["attributes"],
+            Self::Payload => &["body", "item", "headers"],
         }
     }
 
@@ -110,6 +113,7 @@ impl Vocabulary {
         match self {
             Self::Event => "use `event` or `properties`",
             Self::Attributes => "use `attributes`",
+            Self::Payload => "use `item`, `body` or `headers`",
         }
     }
 }
@@ -185,22 +189,11 @@ impl Condition {
 
     /// The same over other variables.
     pub(crate) fn parse_in(source: &str, vocabulary: Vocabulary) -> Result<Self, InvalidCondition> {
-        if source.len() > MAX_CONDITION_BYTES {
-            return Err(InvalidCondition::TooLong(source.len()));
-        }
-        if nesting(source) > MAX_NESTING {
-            return Err(InvalidCondition::TooDeep);
-        }
         let root = if source.trim().is_empty() {
+            check_size(source)?;
             Node::Always
         } else {
-            on_a_deep_stack(|| {
-                let program = ENVIRONMENT
-                    .compile(source)
-                    .map_err(|errors| InvalidCondition::Syntax(one_line(&errors.to_string())))?;
-                check(program.expression(), vocabulary, MAX_DEPTH)?;
-                Ok(Node::compile(program.expression()))
-            })?
+            parse(source, vocabulary, Node::compile)?
         };
         Ok(Self { source: source.into(), root: Arc::new(root) })
     }
@@ -225,6 +218,77 @@ impl Condition {
         context.set_variable_resolver(facts);
         self.root.holds(&context)
     }
+}
+
+/// A value computed from what a vocabulary knows, parsed and checked once. It
+/// keeps the same limits as a [`Condition`]. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Formula {
+    source: Arc<str>,
+    expression: Arc<IdedExpr>,
+}
+
+impl Formula {
+    /// Parses and checks a formula.
+    pub(crate) fn parse_in(source: &str, vocabulary: Vocabulary) -> Result<Self, InvalidCondition> {
+        let expression = parse(source, vocabulary, IdedExpr::clone)?;
+        Ok(Self { source: source.into(), expression: Arc::new(expression) })
+    }
+
+    /// The formula as it was written.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Its value as JSON; `None` when something it needs is missing, or when
+    /// the value has no place in JSON.
+    pub(crate) fn value_for(&self, facts: &dyn VariableResolver) -> Option<serde_json::Value> {
+        let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
+        context.set_variable_resolver(facts);
+        to_json(Value::resolve(&self.expression, &context).ok()?)
+    }
+}
+
+impl PartialEq for Formula {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
+impl fmt::Debug for Formula {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Formula").field(&self.source).finish()
+    }
+}
+
+fn to_json(value: Value) -> Option<serde_json::Value> {
+    use serde_json::Value as Json;
+    Some(match value {
+        Value::Null => Json::Null,
+        Value::Bool(value) => value.into(),
+        Value::Int(value) => value.into(),
+        Value::UInt(value) => value.into(),
+        Value::Float(value) => serde_json::Number::from_f64(value)?.into(),
+        Value::String(text) => text.as_str().into(),
+        Value::Timestamp(time) => time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true).into(),
+        Value::List(values) => {
+            Json::Array(values.iter().cloned().map(to_json).collect::<Option<_>>()?)
+        }
+        Value::Map(map) => {
+            let mut fields = serde_json::Map::new();
+            for (name, value) in map.map.iter() {
+                let cel::objects::Key::String(name) = name else { return None };
+                fields.insert(name.to_string(), to_json(value.clone())?);
+            }
+            fields.sort_keys();
+            Json::Object(fields)
+        }
+        Value::Function(..)
+        | Value::Bytes(_)
+        | Value::Duration(_)
+        | Value::Opaque(_)
+        | Value::Struct(_) => return None,
+    })
 }
 
 impl Node {
@@ -313,13 +377,41 @@ impl VariableResolver for EventFacts<'_> {
     }
 }
 
+/// What keeps the parser within its bounds.
+fn check_size(source: &str) -> Result<(), InvalidCondition> {
+    if source.len() > MAX_CONDITION_BYTES {
+        return Err(InvalidCondition::TooLong(source.len()));
+    }
+    if nesting(source) > MAX_NESTING {
+        return Err(InvalidCondition::TooDeep);
+    }
+    Ok(())
+}
+
+/// Parses and checks a source, and compiles it where the parser's stack is.
+fn parse<T: Send>(
+    source: &str,
+    vocabulary: Vocabulary,
+    compile: impl FnOnce(&IdedExpr) -> T + Send,
+) -> Result<T, InvalidCondition> {
+    check_size(source)?;
+    on_a_deep_stack(|| {
+        let program = ENVIRONMENT
+            .compile(source)
+            .map_err(|errors| InvalidCondition::Syntax(one_line(&errors.to_string())))?;
+        check(program.expression(), vocabulary, MAX_DEPTH)?;
+        Ok(compile(program.expression()))
+    })
+}
+
 fn object<'a>(fields: &'a serde_json::Map<String, serde_json::Value>) -> Box<dyn Val + 'a> {
     let entries: std::collections::HashMap<_, _> =
         fields.iter().map(|(name, value)| (name.as_str().into(), json(value))).collect();
     Box::new(CelMap::from(entries))
 }
 
-fn json(value: &serde_json::Value) -> Box<dyn Val + '_> {
+/// A JSON value as CEL sees it.
+pub(crate) fn json(value: &serde_json::Value) -> Box<dyn Val + '_> {
     use serde_json::Value as Json;
     match value {
         Json::Null => Box::new(CelNull),

@@ -30,6 +30,7 @@ pub mod time_correction;
 pub mod timestamp;
 mod violation;
 mod violations;
+pub mod webhook;
 
 pub use api_key::ApiKeySecret;
 pub use clock::{Clock, SystemClock};

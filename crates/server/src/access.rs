@@ -1,10 +1,15 @@
-//! The role each RPC needs: one table for the whole suite. An RPC that is not
-//! listed is refused, and a test walks the contracts so that none is forgotten.
+//! The role each RPC and each HTTP route needs: one table of either for the
+//! whole suite. An RPC that is not listed is refused, a process with a route that
+//! is not listed does not start, and tests walk both so that none is forgotten.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use northstar_domain::Role;
+use northstar_proto::errors::v1::ErrorReason;
+
+use crate::Caller;
+use crate::status::{Failure, failure};
 
 /// Path of each RPC and the role it needs; [`Role::allows`] says which roles
 /// include which.
@@ -21,6 +26,12 @@ pub const TABLE: &[(&str, Role)] = &[
     ("/northstar.ingestion.v1.IngestionService/ApplyContract", Role::Analyst),
     ("/northstar.ingestion.v1.IngestionService/GetContract", Role::Viewer),
     ("/northstar.ingestion.v1.IngestionService/ListContracts", Role::Viewer),
+    ("/northstar.ingestion.v1.WebhookSourcesService/ApplyWebhookSource", Role::Analyst),
+    ("/northstar.ingestion.v1.WebhookSourcesService/GetWebhookSource", Role::Viewer),
+    ("/northstar.ingestion.v1.WebhookSourcesService/ListWebhookSources", Role::Viewer),
+    ("/northstar.ingestion.v1.WebhookSourcesService/DeleteWebhookSource", Role::Analyst),
+    // Whoever sets a secret can send in the source's name.
+    ("/northstar.ingestion.v1.WebhookSourcesService/SetWebhookSecret", Role::Admin),
     ("/northstar.metrics.v1.MetricsService/ApplyPillar", Role::Analyst),
     ("/northstar.metrics.v1.MetricsService/GetPillar", Role::Viewer),
     ("/northstar.metrics.v1.MetricsService/ListPillars", Role::Viewer),
@@ -66,8 +77,76 @@ pub const TABLE: &[(&str, Role)] = &[
     ("/northstar.automations.v1.AutomationsService/ListRuns", Role::Viewer),
     ("/northstar.automations.v1.AutomationsService/RedriveRuns", Role::Operator),
     ("/northstar.automations.v1.AutomationsService/MeasureLift", Role::Viewer),
+    ("/opentelemetry.proto.collector.trace.v1.TraceService/Export", Role::Ingest),
+    ("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", Role::Ingest),
+    ("/opentelemetry.proto.collector.logs.v1.LogsService/Export", Role::Ingest),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Role::Viewer),
 ];
+
+/// Method and path of each HTTP route of a [door](crate::door), and what it
+/// needs.
+pub const DOORS: &[(&str, DoorAccess)] = &[
+    ("POST /v1/track", DoorAccess::KeyWithin(Role::Ingest)),
+    ("POST /v1/identify", DoorAccess::KeyWithin(Role::Ingest)),
+    ("POST /v1/page", DoorAccess::KeyWithin(Role::Ingest)),
+    ("POST /v1/screen", DoorAccess::KeyWithin(Role::Ingest)),
+    ("POST /v1/group", DoorAccess::KeyWithin(Role::Ingest)),
+    ("POST /v1/alias", DoorAccess::KeyWithin(Role::Ingest)),
+    ("POST /v1/t", DoorAccess::KeyWithin(Role::Ingest)),
+    ("POST /v1/i", DoorAccess::KeyWithin(Role::Ingest)),
+    ("POST /v1/p", DoorAccess::KeyWithin(Role::Ingest)),
+    ("POST /v1/s", DoorAccess::KeyWithin(Role::Ingest)),
+    ("POST /v1/g", DoorAccess::KeyWithin(Role::Ingest)),
+    ("POST /v1/a", DoorAccess::KeyWithin(Role::Ingest)),
+    ("POST /v1/batch", DoorAccess::KeyWithin(Role::Ingest)),
+    ("POST /v1/b", DoorAccess::KeyWithin(Role::Ingest)),
+    ("POST /v1/import", DoorAccess::KeyWithin(Role::Ingest)),
+    ("POST /beacon/v1/batch", DoorAccess::KeyWithin(Role::Ingest)),
+    ("GET /v1/projects/{write_key}/settings", DoorAccess::KeyWithin(Role::Ingest)),
+    ("GET /sourceConfig", DoorAccess::KeyWithin(Role::Ingest)),
+    ("GET /sourceConfig/", DoorAccess::KeyWithin(Role::Ingest)),
+    ("POST /v1/cloudevents", DoorAccess::Key(Role::Ingest)),
+    ("POST /v1/traces", DoorAccess::Key(Role::Ingest)),
+    ("POST /v1/metrics", DoorAccess::Key(Role::Ingest)),
+    ("POST /v1/logs", DoorAccess::Key(Role::Ingest)),
+    // A webhook is believed for its signature.
+    ("POST /v1/webhooks/{project}/{name}", DoorAccess::Own),
+    ("GET /v1/webhooks/{project}/{name}", DoorAccess::Own),
+];
+
+/// What a request needs before it reaches the handler of an HTTP route.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DoorAccess {
+    /// A key in a header, whose role includes this one.
+    Key(Role),
+    /// The same, but the protocol may have the key elsewhere in the request,
+    /// where the handler looks for it.
+    KeyWithin(Role),
+    /// No key: the handler has its own way to tell who sends, for example a
+    /// signature.
+    Own,
+}
+
+/// What a request to this route, for example `POST /v1/track`, needs; `None`
+/// when it is not listed.
+pub fn door(route: &str) -> Option<DoorAccess> {
+    static BY_ROUTE: LazyLock<HashMap<&str, DoorAccess>> =
+        LazyLock::new(|| DOORS.iter().copied().collect());
+    BY_ROUTE.get(route).copied()
+}
+
+/// Refuses a caller whose role does not include the required one.
+pub(crate) fn allow(caller: &Caller, required: Role) -> Result<(), Failure> {
+    if caller.role.allows(required) {
+        return Ok(());
+    }
+    Err(failure(
+        ErrorReason::RoleRequired,
+        format!("the call needs role {required}, the key has role {}", caller.role),
+    )
+    .metadata("role", caller.role.as_str())
+    .metadata("required_role", required.as_str()))
+}
 
 /// What a call needs before it reaches its handler.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -55,9 +55,20 @@ impl Authenticator {
         path: &str,
         headers: &HeaderMap,
     ) -> Result<Caller, Failure> {
+        self.identify(path, bearer(headers), headers).await
+    }
+
+    /// The holder of a key, wherever the protocol had it, and the project of the
+    /// call.
+    pub(crate) async fn identify(
+        &self,
+        path: &str,
+        secret: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Result<Caller, Failure> {
         let unauthenticated =
             |message: &str| failure(ErrorReason::Unauthenticated, message).metadata("method", path);
-        let secret = bearer(headers).ok_or_else(|| {
+        let secret = secret.ok_or_else(|| {
             unauthenticated("send an API key as metadata \"authorization: Bearer <key>\"")
         })?;
         let key = self.find(digest(secret)).await?.ok_or_else(|| {

@@ -17,6 +17,7 @@ const HTTP_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::L
 const DRAIN_SECONDS: u64 = 20;
 const MAX_CONCURRENT_REQUESTS: NonZeroUsize = NonZeroUsize::new(512).expect("512 is not 0");
 const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
+const HTTP_BODIES_MEBIBYTES: u32 = 64;
 const DEFAULT_DEADLINE_SECONDS: u64 = 30;
 const DATA_DIR: &str = "northstar-data";
 
@@ -28,7 +29,8 @@ pub struct Config {
     /// API key to exist.
     #[arg(long, env = "NORTHSTAR_GRPC_LISTEN", default_value_t = GRPC_LISTEN, value_name = "ADDR")]
     pub grpc_listen: SocketAddr,
-    /// Address of the HTTP listener: health and metrics.
+    /// Address of the HTTP listener: health, metrics, and the doors for protocols
+    /// that are not gRPC. Beyond loopback as for gRPC.
     #[arg(long, env = "NORTHSTAR_HTTP_LISTEN", default_value_t = HTTP_LISTEN, value_name = "ADDR")]
     pub http_listen: SocketAddr,
     /// The database.
@@ -67,6 +69,11 @@ pub struct Config {
     /// Largest request message, in bytes.
     #[arg(long, env = "NORTHSTAR_MAX_MESSAGE_BYTES", default_value_t = MAX_MESSAGE_BYTES, value_name = "BYTES")]
     pub max_message_bytes: usize,
+    /// Most mebibytes of HTTP bodies that are read at the same time, a quarter of
+    /// them without a key in a header; more are refused with 429.
+    #[arg(long, env = "NORTHSTAR_HTTP_BODIES_MEBIBYTES", default_value_t = HTTP_BODIES_MEBIBYTES,
+          value_parser = clap::value_parser!(u32).range(8..=65536), value_name = "MIB")]
+    pub http_bodies_mebibytes: u32,
     /// Deadline, in seconds, of unary calls that come without one.
     #[arg(long, env = "NORTHSTAR_DEFAULT_DEADLINE_SECONDS", default_value_t = DEFAULT_DEADLINE_SECONDS,
           value_parser = clap::value_parser!(u64).range(1..), value_name = "SECONDS")]
@@ -97,6 +104,7 @@ impl Default for Config {
             drain_seconds: DRAIN_SECONDS,
             max_concurrent_requests: MAX_CONCURRENT_REQUESTS,
             max_message_bytes: MAX_MESSAGE_BYTES,
+            http_bodies_mebibytes: HTTP_BODIES_MEBIBYTES,
             default_deadline_seconds: DEFAULT_DEADLINE_SECONDS,
             data_dir: DATA_DIR.into(),
             telemetry: telemetry::Config::default(),

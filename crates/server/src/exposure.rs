@@ -8,7 +8,8 @@ use crate::secret::{InvalidConfig, Secret};
 
 /// Refuses an address beyond loopback when there is neither a suite key nor any
 /// API key that works: such a process could only be reached by those who should
-/// not. Every RPC but health asks for a key in any case.
+/// not. Every RPC but health, and every HTTP door, asks for a key or a signature in
+/// any case.
 ///
 /// # Errors
 /// [`InvalidConfig::Exposed`], also when the keys cannot be read.

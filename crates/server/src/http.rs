@@ -1,4 +1,4 @@
-//! The HTTP doors every process has: health and metrics. They tell nothing of
+//! The HTTP routes every process has: health and metrics. They tell nothing of
 //! any project, so they ask for no key.
 
 use axum::Router;
@@ -12,7 +12,7 @@ use crate::health::{Readiness, Status};
 use crate::telemetry;
 
 /// `/health/livez`, `/health/readyz` and `/metrics`.
-pub(crate) fn doors(readiness: watch::Receiver<Readiness>) -> Router {
+pub(crate) fn always(readiness: watch::Receiver<Readiness>) -> Router {
     Router::new()
         .route("/health/livez", get(async || axum::Json(serde_json::json!({"status": "live"}))))
         .route("/health/readyz", get(readyz))

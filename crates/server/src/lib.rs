@@ -14,6 +14,9 @@
 //! 6. too large a message becomes INVALID_ARGUMENT;
 //! 7. too long a call becomes DEADLINE_EXCEEDED.
 //!
+//! HTTP [doors](door) for protocols that are not gRPC have layers of their own, to the
+//! same ends.
+//!
 //! Refusals carry `google.rpc.ErrorInfo`, as all of Northstar's do
 //! ([`status`]).
 
@@ -22,6 +25,7 @@ mod auth;
 mod caller;
 mod config;
 mod context;
+pub mod door;
 mod exposure;
 mod health;
 mod host;

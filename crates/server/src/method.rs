@@ -18,16 +18,20 @@ pub struct Method {
     pub streams: bool,
 }
 
-/// Every RPC of Northstar's contracts by path, with health and reflection.
+/// Every RPC that a process may serve by path: Northstar's contracts, OTLP's
+/// collector, health and reflection.
 pub fn all() -> &'static HashMap<String, Method> {
     static ALL: LazyLock<HashMap<String, Method>> = LazyLock::new(|| {
         [
             FILE_DESCRIPTOR_SET,
+            opentelemetry_proto::DESCRIPTORS,
             tonic_health::pb::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
         ]
         .into_iter()
         .flat_map(methods)
+        // OpenTelemetry's contracts hold more than its stable protocol.
+        .filter(|method| !method.service.contains(".v1development."))
         .map(|method| (format!("/{}/{}", method.service, method.name), method))
         .collect()
     });

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::auth::Authenticator;
+use crate::door::{self, Room};
 use crate::health::{self, Checked, Readiness};
 use crate::layers::{self, Limits};
 use crate::listen::{Protocol, listen};
@@ -59,7 +60,12 @@ pub(crate) async fn serve_and_tell(
     let mut mounts = Vec::new();
     let mut checked = Vec::new();
     let mut workers = Workers::default();
-    let mut http_router = http::doors(readiness.subscribe());
+    let authenticator = Authenticator::new(pool, suite_key.as_ref());
+    let shared = door::Shared {
+        authenticator: authenticator.clone(),
+        room: Room::of_mebibytes(config.http_bodies_mebibytes),
+    };
+    let mut http_router = http::always(readiness.subscribe()).fallback(door::not_found);
     for service in services {
         checked.push(Checked {
             name: service.name,
@@ -68,7 +74,9 @@ pub(crate) async fn serve_and_tell(
             latches: service.latches,
         });
         mounts.extend(service.grpc);
-        http_router = http_router.merge(service.http);
+        for door in service.doors {
+            http_router = http_router.merge(door::around(door, &shared)?);
+        }
         for (name, work) in service.workers {
             workers.start(service.name, name, work);
         }
@@ -84,7 +92,6 @@ pub(crate) async fn serve_and_tell(
     let (reporter, health_service) = tonic_health::server::health_reporter();
     health::announce(&checked, &reporter).await;
     let routes = routes(Routes::new(health_service), mounts)?;
-    let authenticator = Authenticator::new(pool, suite_key.as_ref());
     let grpc_router = layers::around(routes.into_axum_router(), authenticator, limits);
 
     let drain = config.drain();
@@ -115,6 +122,7 @@ pub(crate) async fn serve_and_tell(
 fn routes(mut routes: Routes, mounts: Vec<Mount>) -> anyhow::Result<Routes> {
     let mut reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(opentelemetry_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .with_service_name("grpc.health.v1.Health");
     for mount in mounts {

@@ -9,6 +9,7 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
 
+use crate::door::{Door, Hung};
 use crate::latch::Latch;
 
 pub(crate) type Worker = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
@@ -17,7 +18,7 @@ pub(crate) type Worker = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>
 pub struct Service {
     pub(crate) name: &'static str,
     pub(crate) grpc: Vec<Mount>,
-    pub(crate) http: axum::Router,
+    pub(crate) doors: Vec<Hung>,
     pub(crate) workers: Vec<(&'static str, Worker)>,
     pub(crate) pools: Vec<PgPool>,
     pub(crate) latches: Vec<Latch>,
@@ -35,7 +36,7 @@ impl Service {
         Self {
             name,
             grpc: Vec::new(),
-            http: axum::Router::new(),
+            doors: Vec::new(),
             workers: Vec::new(),
             pools: Vec::new(),
             latches: Vec::new(),
@@ -61,11 +62,11 @@ impl Service {
         self
     }
 
-    /// Answers HTTP beside health and metrics. The routes do their own
-    /// authentication and their paths must not collide with other services'.
+    /// Answers HTTP beside health and metrics. The paths must not collide with
+    /// other doors'.
     #[must_use]
-    pub fn http(mut self, router: axum::Router) -> Self {
-        self.http = self.http.merge(router);
+    pub fn door<S: Clone + Send + Sync + 'static>(mut self, door: Door<S>) -> Self {
+        self.doors.push(door.hang());
         self
     }
 

@@ -78,6 +78,24 @@ impl Failure {
     pub fn reason(&self) -> ErrorReason {
         self.reason
     }
+
+    /// The message for the caller.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The first field at fault.
+    pub fn field(&self) -> Option<&str> {
+        self.violations.first().map(|violation| violation.field.as_str())
+    }
+
+    /// When to try again, where that makes sense; 1 s when nothing else was said.
+    pub fn retry_delay(&self) -> Option<Duration> {
+        self.retry_after.or_else(|| match code(self.reason) {
+            Code::ResourceExhausted | Code::Unavailable => Some(Duration::from_secs(1)),
+            _ => None,
+        })
+    }
 }
 
 /// The status code each reason belongs to, as `errors/v1` documents it.
@@ -109,6 +127,7 @@ pub fn code(reason: ErrorReason) -> Code {
 
 impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
+        let retry_delay = failure.retry_delay();
         let mut details = ErrorDetails::with_error_info(
             failure.reason.as_str_name(),
             ERROR_DOMAIN,
@@ -117,12 +136,8 @@ impl From<Failure> for Status {
         if !failure.violations.is_empty() {
             details.set_bad_request(failure.violations);
         }
-        let retry_after = failure.retry_after.or_else(|| match code(failure.reason) {
-            Code::ResourceExhausted | Code::Unavailable => Some(Duration::from_secs(1)),
-            _ => None,
-        });
-        if retry_after.is_some() {
-            details.set_retry_info(retry_after);
+        if retry_delay.is_some() {
+            details.set_retry_info(retry_delay);
         }
         Self::with_error_details(code(failure.reason), failure.message, details)
     }

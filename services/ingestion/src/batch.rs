@@ -101,7 +101,10 @@ impl Batch {
         events.each(&mut |event| {
             let item = event
                 .and_then(|event| prepare(origin, &event, contracts, &mut encoded, &mut ids))
-                .unwrap_or_else(|fault| Item::Reject { fault });
+                .unwrap_or_else(|fault| match events.keep(items.len(), &fault) {
+                    Some(record) => keep(origin, record),
+                    None => Item::Reject { fault },
+                });
             items.push(item);
         });
         let Origin { project, source, received_at } = origin;
@@ -110,20 +113,7 @@ impl Batch {
 
     /// Checks and hashes records that are no events.
     pub(crate) fn of_records(origin: Origin, records: Vec<pb::MalformedRecord>) -> Self {
-        let items = records
-            .into_iter()
-            .map(|record| match check_record(&record) {
-                Err(fault) => Item::Reject { fault },
-                Ok(()) => Item::Keep {
-                    key: BodyKey {
-                        source: origin.source,
-                        message_hash: message_hash(&record.message_id),
-                        body_hash: record_hash(&record.raw),
-                    },
-                    record,
-                },
-            })
-            .collect();
+        let items = records.into_iter().map(|record| keep(origin, record)).collect();
         let Origin { project, source, received_at } = origin;
         let none: Vec<pb::Event> = Vec::new();
         Self {
@@ -182,6 +172,21 @@ fn prepare(
     let link = linked_user(event.anonymous_id, event.user_id)
         .map(|user_id| ids.push(event.anonymous_id, user_id));
     Ok(Item::Accept { key, encoded, effective_at, link, breaks_contract })
+}
+
+/// A record for quarantine.
+fn keep(origin: Origin, record: pb::MalformedRecord) -> Item {
+    match check_record(&record) {
+        Err(fault) => Item::Reject { fault },
+        Ok(()) => Item::Keep {
+            key: BodyKey {
+                source: origin.source,
+                message_hash: message_hash(&record.message_id),
+                body_hash: record_hash(&record.raw),
+            },
+            record,
+        },
+    }
 }
 
 fn check_record(record: &pb::MalformedRecord) -> Result<(), Fault> {

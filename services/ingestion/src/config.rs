@@ -1,6 +1,11 @@
 //! What can be configured.
 
+use std::path::PathBuf;
+
 use clap::Args;
+use northstar_server::{InvalidConfig, Secret};
+
+use crate::webhooks::SealingKey;
 
 /// Configuration of ingestion.
 #[derive(Args, Clone, Debug)]
@@ -16,10 +21,66 @@ pub struct Config {
     #[arg(long, env = "NORTHSTAR_INGESTION_FRESH_KEYS", default_value_t = 700_000,
           value_parser = clap::value_parser!(u32).range(100..=2_000_000))]
     pub ingestion_fresh_keys: u32,
+    /// Key that secrets of webhook sources are sealed with in the database: 32
+    /// bytes in base64. Without it they are stored as they are.
+    #[arg(long, env = "NORTHSTAR_WEBHOOK_SEALING_KEY", hide_env_values = true, value_name = "KEY")]
+    pub webhook_sealing_key: Option<Secret>,
+    /// File that holds the sealing key, instead of
+    /// `NORTHSTAR_WEBHOOK_SEALING_KEY`.
+    #[arg(long, env = "NORTHSTAR_WEBHOOK_SEALING_KEY_FILE", value_name = "FILE")]
+    pub webhook_sealing_key_file: Option<PathBuf>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { ingestion_queue_mebibytes: 64, ingestion_fresh_keys: 700_000 }
+        Self {
+            ingestion_queue_mebibytes: 64,
+            ingestion_fresh_keys: 700_000,
+            webhook_sealing_key: None,
+            webhook_sealing_key_file: None,
+        }
+    }
+}
+
+impl Config {
+    /// The key that secrets of webhook sources are sealed with.
+    pub(crate) fn sealing_key(&self) -> Result<Option<SealingKey>, InvalidConfig> {
+        let text = match (&self.webhook_sealing_key, &self.webhook_sealing_key_file) {
+            (Some(_), Some(_)) => {
+                return Err(InvalidConfig::SetTwice("NORTHSTAR_WEBHOOK_SEALING_KEY"));
+            }
+            (Some(key), None) => key.expose().to_owned(),
+            (None, Some(path)) => {
+                std::fs::read_to_string(path).map_err(|source| InvalidConfig::Unreadable {
+                    variable: "NORTHSTAR_WEBHOOK_SEALING_KEY_FILE".to_owned(),
+                    path: path.clone(),
+                    source,
+                })?
+            }
+            (None, None) => return Ok(None),
+        };
+        SealingKey::parse(&text).map(Some).ok_or_else(|| {
+            InvalidConfig::Unusable(
+                "NORTHSTAR_WEBHOOK_SEALING_KEY must be 32 bytes in base64; make one with \
+                 `openssl rand -base64 32`"
+                    .to_owned(),
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_sealing_key_is_told_without_showing_it() {
+        let key = Some(Secret::from("hunter2".to_owned()));
+        let config = Config { webhook_sealing_key: key, ..Config::default() };
+        let error = config.sealing_key().unwrap_err().to_string();
+        assert!(error.contains("32 bytes") && !error.contains("hunter2"), "{error}");
+        let both = Config { webhook_sealing_key_file: Some("key".into()), ..config };
+        assert!(both.sealing_key().unwrap_err().to_string().contains("both set"));
+        assert!(Config::default().sealing_key().unwrap().is_none());
     }
 }

@@ -70,6 +70,12 @@ impl From<Failure> for Error {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
+        Failure::from(error).into()
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
         match error {
             Error::Invalid { field, problem } => invalid_field(field, problem),
             Error::InvalidFields(violations) => violations.into_iter().fold(
@@ -119,6 +125,5 @@ impl From<Error> for Status {
             .metadata("dependency", "postgres"),
             Error::Failed(failure) => failure,
         }
-        .into()
     }
 }

@@ -21,6 +21,13 @@ pub(crate) trait Events: Send + Sync {
     /// One event as an encoded `northstar.ingestion.v1.Event`, which is how
     /// quarantine keeps it. Few events are asked for.
     fn encode(&self, index: usize) -> Vec<u8>;
+
+    /// What quarantine keeps when one breaks a rule that every event must keep.
+    /// `None` rejects it: who speaks our own protocol is told and mends it, but
+    /// what came in another protocol would be lost.
+    fn keep(&self, _index: usize, _fault: &Fault) -> Option<pb::MalformedRecord> {
+        None
+    }
 }
 
 impl Events for Vec<pb::Event> {
@@ -44,7 +51,7 @@ impl Events for Vec<pb::Event> {
 
 /// An event as the domain sees it; its properties and its consent are written to
 /// the memory given.
-fn view<'a>(
+pub(crate) fn view<'a>(
     event: &'a pb::Event,
     properties: &'a mut Vec<u8>,
     consent: &'a mut String,

@@ -198,13 +198,13 @@ impl IngestionService for Ingestion {
 }
 
 impl Ingestion {
-    async fn origin(&self, project: ProjectId, source: &str) -> Result<Origin, Error> {
+    pub(crate) async fn origin(&self, project: ProjectId, source: &str) -> Result<Origin, Error> {
         let received_at = self.clock.now();
         let source = self.sources.id(project, source).await?;
         Ok(Origin { project, source, received_at })
     }
 
-    async fn ingest(
+    pub(crate) async fn ingest(
         &self,
         project: ProjectId,
         source: &str,

@@ -20,7 +20,7 @@ Examples:
   northstar apply definitions/ --dry-run --json
 
 Documents are applied in the order of their kinds: contracts, pillars, metrics,
-KPIs, policies, automations, experiments.")]
+KPIs, policies, automations, experiments, webhook sources.")]
 pub struct Apply {
     /// YAML files, or folders of them.
     #[arg(required = true)]
@@ -65,7 +65,7 @@ Examples:
   northstar get metric revenue
   northstar get automation onboarding-nudge --json")]
 pub struct Get {
-    /// pillar, metric, kpi, automation, experiment, policy or contract.
+    /// pillar, metric, kpi, automation, experiment, policy, contract or webhooksource.
     kind: Kind,
     /// Its name; all of the kind when absent.
     name: Option<String>,

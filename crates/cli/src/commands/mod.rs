@@ -10,4 +10,5 @@ pub mod key;
 pub mod migrate;
 pub mod query;
 pub mod scorecard;
+pub mod source;
 pub mod up;

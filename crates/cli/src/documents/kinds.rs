@@ -9,7 +9,7 @@ use northstar_proto::{approvals, automations, experiments, ingestion, metrics};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Document, Kind, Mode, Summary};
+use super::{Document, Kind, Mode, Summary, webhook_source};
 
 /// What a document says, in the domain's words.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub enum Spec {
     Automation(northstar_domain::automation::Spec),
     /// See [`Kind::Experiment`].
     Experiment(northstar_domain::experiment::ExperimentSpec),
+    /// See [`Kind::WebhookSource`].
+    WebhookSource(northstar_domain::webhook::WebhookSourceSpec),
 }
 
 /// A document of which only the spec is looked at.
@@ -58,6 +60,7 @@ impl Spec {
             Kind::Policy => Self::Policy(body(text)?),
             Kind::Automation => Self::Automation(body(text)?),
             Kind::Experiment => Self::Experiment(body(text)?),
+            Kind::WebhookSource => Self::WebhookSource(body(text)?),
         })
     }
 
@@ -76,6 +79,7 @@ impl Spec {
                 return checked.err().map(|found| found.as_slice().to_vec()).unwrap_or_default();
             }
             Self::Experiment(spec) => spec.violations().as_slice().to_vec(),
+            Self::WebhookSource(spec) => spec.violations(),
         };
         if let Err(error) = name.parse::<northstar_domain::ResourceName>() {
             found.insert(0, Violation::new("metadata.name", error.to_string()));
@@ -96,6 +100,7 @@ impl Spec {
             Self::Policy(spec) => serde_json::to_value(spec),
             Self::Automation(spec) => serde_json::to_value(spec),
             Self::Experiment(spec) => serde_json::to_value(spec),
+            Self::WebhookSource(spec) => serde_json::to_value(spec),
         }?;
         if let Some(fields) = json.as_object_mut() {
             fields.retain(|_, value| !value.is_null());
@@ -103,7 +108,7 @@ impl Spec {
         Ok(json)
     }
 
-    fn owner(&self) -> String {
+    pub(super) fn owner(&self) -> String {
         match self {
             Self::Contract(spec) => spec.owner.clone(),
             Self::Pillar(spec) => spec.owner.clone(),
@@ -112,6 +117,7 @@ impl Spec {
             Self::Policy(spec) => spec.owner.clone(),
             Self::Automation(spec) => spec.owner.clone(),
             Self::Experiment(spec) => spec.owner.clone(),
+            Self::WebhookSource(spec) => spec.owner.clone(),
         }
     }
 }
@@ -133,6 +139,9 @@ impl Spec {
             Self::Policy(spec) => policy::apply(clients, name, etag, spec, mode).await,
             Self::Automation(spec) => automation::apply(clients, name, etag, spec, mode).await,
             Self::Experiment(spec) => experiment::apply(clients, name, etag, spec, mode).await,
+            Self::WebhookSource(spec) => {
+                webhook_source::apply(clients, name, etag, spec, mode).await
+            }
         }
     }
 }
@@ -147,6 +156,7 @@ pub async fn get(clients: &Clients, kind: Kind, name: &str) -> anyhow::Result<Do
         Kind::Policy => policy::get(clients, name).await,
         Kind::Automation => automation::get(clients, name).await,
         Kind::Experiment => experiment::get(clients, name).await,
+        Kind::WebhookSource => webhook_source::get(clients, name).await,
     }
 }
 
@@ -160,6 +170,7 @@ pub async fn list(clients: &Clients, kind: Kind) -> anyhow::Result<Vec<Document>
         Kind::Policy => policy::list(clients).await,
         Kind::Automation => automation::list(clients).await,
         Kind::Experiment => experiment::list(clients).await,
+        Kind::WebhookSource => webhook_source::list(clients).await,
     }
 }
 
@@ -312,7 +323,7 @@ fn lower(name: &str, prefix: &str) -> String {
 }
 
 /// The service sent a definition that this program cannot read: it is newer.
-fn unreadable(violations: Vec<Violation>) -> anyhow::Error {
+pub(super) fn unreadable(violations: Vec<Violation>) -> anyhow::Error {
     let texts: Vec<_> = violations.iter().map(ToString::to_string).collect();
     anyhow::anyhow!("the definition cannot be read by this version: {}", texts.join("; "))
 }

@@ -3,6 +3,7 @@
 
 mod kinds;
 mod read;
+mod webhook_source;
 
 use std::fmt;
 use std::str::FromStr;
@@ -31,11 +32,13 @@ pub enum Kind {
     Automation,
     /// A question and how it will be answered.
     Experiment,
+    /// What another system sends and how it becomes events.
+    WebhookSource,
 }
 
 impl Kind {
     /// Every kind, in order of dependence.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Contract,
         Self::Pillar,
         Self::Metric,
@@ -43,6 +46,7 @@ impl Kind {
         Self::Policy,
         Self::Automation,
         Self::Experiment,
+        Self::WebhookSource,
     ];
 
     /// The kind as documents write it.
@@ -55,6 +59,7 @@ impl Kind {
             Self::Policy => "Policy",
             Self::Automation => "Automation",
             Self::Experiment => "Experiment",
+            Self::WebhookSource => "WebhookSource",
         }
     }
 }

@@ -27,21 +27,16 @@ pub(super) async fn authorize(
         Err(failure) => return refuse(failure),
     };
     match access {
-        Access::Role(required) if caller.role.allows(required) => {
+        Access::Role(required) => {
+            if let Err(failure) = access::allow(&caller, required) {
+                return refuse(failure);
+            }
             let span = tracing::Span::current();
             span.record("caller.project", caller.project.0);
             span.record("caller.principal", caller.principal.as_str());
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Access::Role(required) => refuse(
-            failure(
-                ErrorReason::RoleRequired,
-                format!("the call needs role {required}, the key has role {}", caller.role),
-            )
-            .metadata("role", caller.role.as_str())
-            .metadata("required_role", required.as_str()),
-        ),
         Access::Refused | Access::Open => refuse(unlisted(path)),
     }
 }

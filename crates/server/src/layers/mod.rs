@@ -26,6 +26,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tower::ServiceBuilder;
 
+pub(crate) use self::observe::trace_parent;
+pub(crate) use self::panic::panicked;
+pub(crate) use self::request_id::assign as assign_request_id;
+
 use self::deadline::Lifetime;
 use self::instruments::Instruments;
 use crate::auth::Authenticator;

@@ -48,12 +48,16 @@ fn span(method: Method, headers: &HeaderMap) -> Span {
         caller.project = Empty,
         caller.principal = Empty,
     );
-    let parent = opentelemetry::global::get_text_map_propagator(|propagator| {
-        propagator.extract(&Headers(headers))
-    });
     // Fails where no trace layer is installed, and then there is no trace.
-    let _ = span.set_parent(parent);
+    let _ = span.set_parent(trace_parent(headers));
     span
+}
+
+/// The caller's trace, when it sent a `traceparent`.
+pub(crate) fn trace_parent(headers: &HeaderMap) -> opentelemetry::Context {
+    opentelemetry::global::get_text_map_propagator(|propagator| {
+        propagator.extract(&Headers(headers))
+    })
 }
 
 struct Headers<'a>(&'a HeaderMap);

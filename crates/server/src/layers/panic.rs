@@ -29,7 +29,7 @@ pub(super) async fn catch(request: Request, next: Next) -> Response {
 
 /// The answer to a call whose handler panicked. What and where the panic hook
 /// has logged.
-pub(super) fn panicked(request_id: &str) -> Failure {
+pub(crate) fn panicked(request_id: &str) -> Failure {
     tracing::error!("handler panicked");
     failure(ErrorReason::Internal, "the call failed; the server's log says why")
         .metadata("request_id", request_id)

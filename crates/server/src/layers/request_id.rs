@@ -12,7 +12,7 @@ const MAX_LENGTH: usize = 64;
 
 /// Keeps the caller's request id when it is 1 to 64 letters, digits, dots,
 /// dashes and underscores, makes one otherwise, and sends it back.
-pub(super) async fn assign(mut request: Request, next: Next) -> Response {
+pub(crate) async fn assign(mut request: Request, next: Next) -> Response {
     let id = match request.headers().get(REQUEST_ID) {
         Some(id) if is_valid(id.as_bytes()) => id.clone(),
         _ => {

@@ -5,6 +5,7 @@
 mod access;
 mod auth;
 mod contracts;
+mod doors;
 mod drain;
 mod health;
 mod limits;

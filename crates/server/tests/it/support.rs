@@ -100,7 +100,7 @@ impl Gate {
         self.opened.add_permits(1);
     }
 
-    async fn pass(&self) {
+    pub async fn pass(&self) {
         self.entered.add_permits(1);
         self.opened.acquire().await.unwrap().forget();
     }

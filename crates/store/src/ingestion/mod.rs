@@ -9,6 +9,7 @@ pub mod keys;
 pub mod log;
 pub mod quarantine;
 pub mod sources;
+pub mod webhook_sources;
 
 use sqlx::{Connection as _, PgConnection};
 

@@ -54,7 +54,7 @@ impl Gate {
     }
 
     /// Cuts every connection and refuses new ones.
-    fn close(&self) {
+    pub fn close(&self) {
         self.open.send_replace(false);
     }
 

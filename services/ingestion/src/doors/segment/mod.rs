@@ -1,0 +1,230 @@
+//! The Segment tracking API, as the SDKs of Segment and RudderStack call it.
+//!
+//! <https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/>
+
+mod message;
+mod settings;
+
+use std::convert::Infallible;
+
+use axum::extract::{FromRequestParts, Query, State};
+use axum::response::{IntoResponse as _, Response};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+use northstar_proto::errors::v1::ErrorReason;
+use northstar_proto::ingestion::v1 as pb;
+use northstar_server::Caller;
+use northstar_server::door::{Body, Door, Keys, Limits, Refusal};
+use northstar_server::status::{Failure, failure, invalid_field};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use self::message::{Envelope, Kind, read};
+use super::result_to_json;
+use crate::service::Ingestion;
+
+/// Most bytes of an event, as Segment documents it.
+pub(super) const MAX_EVENT_BYTES: usize = 32 * 1024;
+/// Most bytes of a request, decompressed.
+const MAX_REQUEST_BYTES: usize = 500 * 1024;
+
+/// The routes. SDKs in browsers use the short ones, `t` for `track`.
+pub(super) fn door(ingestion: Ingestion) -> Door<Ingestion> {
+    let limits = Limits {
+        body_bytes: MAX_REQUEST_BYTES,
+        decoded_bytes: MAX_REQUEST_BYTES,
+        ..Limits::default()
+    };
+    let mut door = Door::new(ingestion).limits(limits).cors().refusals(word);
+    for (kind, routes) in Kind::ROUTES {
+        for route in routes {
+            door = door.post(route, move |State(ingestion), caller, keys, body| {
+                single(ingestion, kind, caller, keys, body)
+            });
+        }
+    }
+    door.post("/v1/batch", batch)
+        .post("/v1/b", batch)
+        .post("/beacon/v1/batch", batch)
+        .post("/v1/import", import)
+        .get("/v1/projects/{write_key}/settings", settings::of_segment)
+        .get("/sourceConfig", settings::of_rudderstack)
+        .get("/sourceConfig/", settings::of_rudderstack)
+}
+
+/// Refusals in Segment's words. Beyond the size limits it answers 400.
+fn word(_: &HeaderMap, refusal: &Refusal) -> Response {
+    let status = match refusal.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => StatusCode::BAD_REQUEST,
+        status => status,
+    };
+    let failure = refusal.failure();
+    let body = json!({
+        "success": false,
+        // Where the SDKs look.
+        "code": failure.reason().as_str_name(),
+        "message": failure.message(),
+        "error": refusal.to_json(),
+    });
+    refusal.worded(status, "application/json", body.to_string())
+}
+
+/// The key in a query: a beacon cannot send headers.
+#[derive(Default, Deserialize)]
+struct Beacon {
+    #[serde(rename = "writeKey")]
+    write_key: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Beacon {
+    type Rejection = Infallible;
+
+    /// A query that cannot be read holds no key.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Query::try_from_uri(&parts.uri).map_or_else(|_| Self::default(), |Query(beacon)| beacon))
+    }
+}
+
+/// The key within a body; a field of another type is no key.
+#[derive(Deserialize)]
+struct Signed<'a> {
+    #[serde(borrow, rename = "writeKey")]
+    write_key: Option<&'a RawValue>,
+}
+
+/// What a batch has around its messages.
+#[derive(Deserialize)]
+struct Batch<'a> {
+    #[serde(borrow)]
+    batch: Vec<&'a RawValue>,
+    #[serde(borrow)]
+    context: Option<&'a RawValue>,
+    #[serde(borrow)]
+    integrations: Option<&'a RawValue>,
+    #[serde(borrow, rename = "sentAt")]
+    sent_at: Option<&'a RawValue>,
+    #[serde(borrow, rename = "writeKey")]
+    write_key: Option<&'a RawValue>,
+}
+
+/// `/v1/track` and its like: the body is one message.
+async fn single(
+    ingestion: Ingestion,
+    kind: Kind,
+    caller: Option<Caller>,
+    keys: Keys,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let caller = match caller {
+        Some(caller) => caller,
+        None => {
+            let signed: Signed<'_> = parse(body.bytes())?;
+            keys.caller(signed.write_key.and_then(text).as_deref()).await?
+        }
+    };
+    let raw: &RawValue = parse(body.bytes())?;
+    let raw = raw.get();
+    if raw.len() > MAX_EVENT_BYTES {
+        return Err(failure(
+            ErrorReason::BatchTooLarge,
+            format!("the event is {} bytes long, at most {MAX_EVENT_BYTES} are taken", raw.len()),
+        )
+        .metadata("limit", MAX_EVENT_BYTES.to_string())
+        .into());
+    }
+    let message = read(raw, Some(kind), &Envelope::default());
+    let results = ingestion.deliver(&caller, vec![message]).await.map_err(Failure::from)?;
+    Ok(answer(&results))
+}
+
+/// Many messages, sent soon after they happened.
+async fn batch(
+    State(ingestion): State<Ingestion>,
+    caller: Option<Caller>,
+    beacon: Beacon,
+    keys: Keys,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let batch: Batch<'_> = parse(body.bytes())?;
+    let caller = batch_caller(caller, beacon.write_key, &batch, &keys).await?;
+    let sent_at = batch.sent_at.map(RawValue::get).and_then(|raw| serde_json::from_str(raw).ok());
+    deliver(&ingestion, &caller, &batch, Envelope { sent_at, ..Envelope::default() }).await
+}
+
+/// Many messages of long ago: nothing is concluded from when they are sent.
+async fn import(
+    State(ingestion): State<Ingestion>,
+    caller: Option<Caller>,
+    keys: Keys,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let batch: Batch<'_> = parse(body.bytes())?;
+    let caller = batch_caller(caller, None, &batch, &keys).await?;
+    deliver(&ingestion, &caller, &batch, Envelope { historical: true, ..Envelope::default() }).await
+}
+
+async fn batch_caller(
+    caller: Option<Caller>,
+    beacon: Option<String>,
+    batch: &Batch<'_>,
+    keys: &Keys,
+) -> Result<Caller, Refusal> {
+    match caller {
+        Some(caller) => Ok(caller),
+        None => keys.caller(beacon.or_else(|| batch.write_key.and_then(text)).as_deref()).await,
+    }
+}
+
+async fn deliver(
+    ingestion: &Ingestion,
+    caller: &Caller,
+    batch: &Batch<'_>,
+    envelope: Envelope,
+) -> Result<Response, Refusal> {
+    let envelope = Envelope {
+        context: object("context", batch.context)?,
+        integrations: object("integrations", batch.integrations)?,
+        ..envelope
+    };
+    let messages = batch.batch.iter().map(|raw| read(raw.get(), None, &envelope)).collect();
+    let results = ingestion.deliver(caller, messages).await.map_err(Failure::from)?;
+    Ok(answer(&results))
+}
+
+fn object(
+    field: &'static str,
+    raw: Option<&RawValue>,
+) -> Result<serde_json::Map<String, serde_json::Value>, Refusal> {
+    match raw {
+        None => Ok(serde_json::Map::new()),
+        Some(raw) if raw.get() == "null" => Ok(serde_json::Map::new()),
+        Some(raw) => serde_json::from_str(raw.get())
+            .map_err(|error| invalid_field(field, format!("must be an object: {error}")).into()),
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(body).map_err(|error| invalid_field("body", error.to_string()).into())
+}
+
+fn text(raw: &RawValue) -> Option<String> {
+    serde_json::from_str(raw.get()).ok()
+}
+
+/// What Segment answers, and for those who look, what became of each message
+/// that was not accepted.
+fn answer(results: &[pb::EventResult]) -> Response {
+    let others: Vec<_> = results
+        .iter()
+        .enumerate()
+        .filter(|(_, result)| result.outcome() != pb::EventOutcome::Accepted)
+        .map(|(index, result)| result_to_json(index, result))
+        .collect();
+    let body = if others.is_empty() {
+        json!({ "success": true })
+    } else {
+        json!({ "success": true, "results": others })
+    };
+    axum::Json(body).into_response()
+}
