@@ -4,6 +4,15 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use prost::Message as _;
+use prost_build::{Service, ServiceGenerator};
+
+/// RPCs whose server takes requests as their bytes: those that many events come
+/// by.
+const RAW: &[(&str, &str)] = &[
+    ("northstar.ingestion.v1.IngestionService", "IngestEvents"),
+    ("northstar.ingestion.v1.IngestionService", "IngestColumns"),
+    ("northstar.ingestion.v1.IngestionService", "StreamEvents"),
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
@@ -13,11 +22,34 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure()
-        .btree_map(".")
+    prost_build::Config::new()
+        .btree_map(["."])
         .include_file("all.rs")
+        .service_generator(Box::new(Services {
+            clients: tonic_prost_build::configure().build_server(false).service_generator(),
+            servers: tonic_prost_build::configure().build_client(false).service_generator(),
+        }))
         .compile_fds(descriptors)?;
     Ok(())
+}
+
+/// Generates clients, and servers that take the requests of [`RAW`] as bytes.
+struct Services {
+    clients: Box<dyn ServiceGenerator>,
+    servers: Box<dyn ServiceGenerator>,
+}
+
+impl ServiceGenerator for Services {
+    fn generate(&mut self, mut service: Service, buf: &mut String) {
+        self.clients.generate(service.clone(), buf);
+        let name = format!("{}.{}", service.package, service.proto_name);
+        for method in &mut service.methods {
+            if RAW.contains(&(&*name, &*method.proto_name)) {
+                method.input_type = format!("crate::Encoded<super::{}>", method.input_type);
+            }
+        }
+        self.servers.generate(service, buf);
+    }
 }
 
 /// Every `.proto` below `folder`, sorted, so that the output does not depend on

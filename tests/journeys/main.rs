@@ -1,4 +1,5 @@
 //! Stories across services.
 
+mod contracts;
 mod fresh;
 mod trace;

@@ -4,11 +4,14 @@
 //! Exit codes: 0 ok, 1 failure, 2 usage, 64 configuration.
 
 mod analyze;
+mod archived;
+mod codegen;
 mod commands;
 mod connection;
 mod database;
 mod demo;
 mod documents;
+mod export;
 mod failure;
 mod import;
 mod output;
@@ -21,8 +24,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser};
 
 use commands::{
-    audit, automation, decision, definitions, events, experiment, key, migrate, query, scorecard,
-    source, up,
+    audit, automation, bench, contract, decision, definitions, experiment, key, log, migrate,
+    quarantine, query, scorecard, source, sources, subject, subscription, up,
 };
 use connection::Connection;
 
@@ -34,6 +37,12 @@ use connection::Connection;
 Start here:
   northstar demo     watch the whole job on a simulated company
   northstar up       start the suite; other commands then find it by themselves
+
+Services at addresses of their own, as on Kubernetes (every variable is a flag, too):
+  export NORTHSTAR_INGESTION_URL=http://localhost:50051 NORTHSTAR_METRICS_URL=http://localhost:50052 \
+         NORTHSTAR_EXPERIMENTS_URL=http://localhost:50053 NORTHSTAR_APPROVALS_URL=http://localhost:50054 \
+         NORTHSTAR_AUTOMATIONS_URL=http://localhost:50055 NORTHSTAR_API_KEY=ns_...
+  northstar scorecard
 
 Exit codes: 0 ok, 1 failure, 2 usage, 64 configuration.")]
 struct Northstar {
@@ -56,10 +65,20 @@ enum Command {
     Import(import::Import),
     Query(query::Query),
     Scorecard(scorecard::Scorecard),
-    Sources(events::Sources),
-    Quarantine(events::Quarantine),
+    Sources(sources::Sources),
+    Quarantine(quarantine::Quarantine),
+    #[command(subcommand)]
+    Contract(contract::Contract),
+    #[command(subcommand)]
+    Bench(bench::Bench),
     #[command(subcommand)]
     Source(source::Source),
+    #[command(subcommand)]
+    Subject(subject::Subject),
+    #[command(subcommand)]
+    Events(log::Events),
+    #[command(subcommand)]
+    Subscription(subscription::Subscription),
     #[command(subcommand)]
     Automation(automation::Automation),
     #[command(subcommand)]
@@ -108,9 +127,14 @@ async fn run(northstar: Northstar) -> anyhow::Result<()> {
         Command::Import(command) => Box::pin(import::run(command, connection)).await,
         Command::Query(command) => query::run(command, connection).await,
         Command::Scorecard(command) => scorecard::run(command, connection).await,
-        Command::Sources(command) => events::sources(command, connection).await,
-        Command::Quarantine(command) => events::quarantine(command, connection).await,
+        Command::Sources(command) => sources::run(command, connection).await,
+        Command::Events(command) => Box::pin(log::run(command, connection)).await,
+        Command::Subscription(command) => subscription::run(command, connection).await,
+        Command::Quarantine(command) => quarantine::run(command, connection).await,
+        Command::Contract(command) => contract::run(command, connection).await,
+        Command::Bench(command) => bench::run(command).await,
         Command::Source(command) => source::run(command, connection).await,
+        Command::Subject(command) => subject::run(command, connection).await,
         Command::Automation(command) => automation::run(command, connection).await,
         Command::Experiment(command) => experiment::run(command, connection).await,
         Command::Decision(command) => decision::run(command, connection).await,

@@ -6,7 +6,13 @@ use northstar_proto::approvals::v1::access_service_client::AccessServiceClient;
 use northstar_proto::approvals::v1::approvals_service_client::ApprovalsServiceClient;
 use northstar_proto::automations::v1::automations_service_client::AutomationsServiceClient;
 use northstar_proto::experiments::v1::experiments_service_client::ExperimentsServiceClient;
+use northstar_proto::ingestion::v1::contracts_service_client::ContractsServiceClient;
 use northstar_proto::ingestion::v1::ingestion_service_client::IngestionServiceClient;
+use northstar_proto::ingestion::v1::quarantine_service_client::QuarantineServiceClient;
+use northstar_proto::ingestion::v1::retention_service_client::RetentionServiceClient;
+use northstar_proto::ingestion::v1::sources_service_client::SourcesServiceClient;
+use northstar_proto::ingestion::v1::subjects_service_client::SubjectsServiceClient;
+use northstar_proto::ingestion::v1::subscriptions_service_client::SubscriptionsServiceClient;
 use northstar_proto::ingestion::v1::webhook_sources_service_client::WebhookSourcesServiceClient;
 use northstar_proto::metrics::v1::metrics_service_client::MetricsServiceClient;
 use tonic::service::interceptor::InterceptedService;
@@ -93,6 +99,18 @@ clients! {
     ingestion: IngestionServiceClient over ingestion,
     /// Webhook sources.
     webhook_sources: WebhookSourcesServiceClient over ingestion,
+    /// Changes of contracts.
+    contracts: ContractsServiceClient over ingestion,
+    /// What becomes of quarantined events.
+    quarantine: QuarantineServiceClient over ingestion,
+    /// Who is who, what they agreed to, and their erasure.
+    subjects: SubjectsServiceClient over ingestion,
+    /// How long events stay in the database, and where they went.
+    retention: RetentionServiceClient over ingestion,
+    /// What sources owe, and whether they deliver.
+    sources: SourcesServiceClient over ingestion,
+    /// Consumer groups with members, and the log by position.
+    subscriptions: SubscriptionsServiceClient over ingestion,
     /// Pillars, metrics, KPIs and their values.
     metrics: MetricsServiceClient over metrics,
     /// Experiments.

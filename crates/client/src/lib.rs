@@ -22,12 +22,16 @@
 
 mod channel;
 mod clients;
+pub mod columns;
+mod consumer;
 mod context;
 mod credentials;
 mod outgoing;
+pub mod result_runs;
 
 pub use channel::{Endpoints, InvalidEndpoint};
 pub use clients::{Clients, Connection, MAX_RESPONSE_BYTES};
+pub use consumer::{Batch, Consumer};
 pub use context::RequestContext;
 pub use credentials::{Credentials, InvalidCredentials};
 pub use northstar_proto as proto;

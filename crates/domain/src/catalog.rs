@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::ResourceName;
 use crate::kpi::Kpi;
 use crate::metric::Metric;
 use crate::pillar::Pillar;
 use crate::violation::{InvalidExpression, MissingReference, Problems};
-use crate::{ResourceName, Violation};
 
 /// Compiles a CEL filter, or says what is wrong with it. The engine does that;
 /// the rules here only say which texts are filters.
@@ -53,13 +53,13 @@ impl Catalog {
             && !definition.may_be_part_of_ratio()
             && let Some(ratio) = self.ratio_of(name)
         {
-            problems.fields.push(Violation::new(
+            problems.fields.push(
                 "definition",
                 format!(
                     "must stay a count, unique, sum or mean while the ratio {ratio} is computed \
                      from it"
                 ),
-            ));
+            );
         }
         problems
     }
@@ -69,7 +69,7 @@ impl Catalog {
     fn check_part(&self, problems: &mut Problems, name: &str, field: String, part: &str) {
         if part == name {
             let problem = "a ratio cannot be computed from itself";
-            problems.fields.push(Violation::new(field, problem));
+            problems.fields.push(field, problem);
             return;
         }
         match self.metrics.get(part) {
@@ -81,13 +81,13 @@ impl Catalog {
             Some(metric) => {
                 let kind = metric.definition.as_ref().filter(|d| !d.may_be_part_of_ratio());
                 if let Some(definition) = kind {
-                    problems.fields.push(Violation::new(
+                    problems.fields.push(
                         field,
                         format!(
                             "must name a count, unique, sum or mean; {part} is a {}",
                             definition.kind()
                         ),
-                    ));
+                    );
                 }
             }
         }
@@ -180,11 +180,11 @@ mod tests {
     fn a_ratio_of_a_ratio_is_refused_from_both_ends() {
         let catalog = catalog();
         let above = catalog.check_metric("new", &ratio("paid-rate", "paid"), &compile);
-        assert_eq!(above.fields[0].field, "ratio.numerator");
+        assert_eq!(above.fields.as_slice()[0].field, "ratio.numerator");
         let below = catalog.check_metric("paid", &ratio("signups", "signups"), &compile);
-        assert_eq!(below.fields[0].field, "definition");
+        assert_eq!(below.fields.as_slice()[0].field, "definition");
         let itself = catalog.check_metric("paid-rate", &ratio("paid", "paid-rate"), &compile);
-        assert_eq!(itself.fields[0].field, "ratio.denominator");
+        assert_eq!(itself.fields.as_slice()[0].field, "ratio.denominator");
     }
 
     #[test]
@@ -195,7 +195,7 @@ mod tests {
             ..Metric::default()
         };
         let problems = catalog().check_metric("new", &metric, &compile);
-        assert_eq!(problems.fields[0].field, "sum.property");
+        assert_eq!(problems.fields.as_slice()[0].field, "sum.property");
         assert_eq!(problems.expressions[0].field, "sum.event.filter");
         let problems = catalog().check_metric("new", &ratio("paid", "nobody"), &compile);
         assert_eq!(problems.missing[0].name, "nobody");

@@ -7,6 +7,8 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use crate::failure::{Failure, FailureType, Severity};
+
 /// Most bytes of a message id, an event name and an actor's id.
 pub const MAX_ID_BYTES: usize = 200;
 /// Most bytes of the name of a source.
@@ -41,6 +43,8 @@ pub enum Reason {
     NulCharacter,
     /// A number is NaN or infinite.
     InvalidNumber,
+    /// A property that is given as JSON text is none.
+    InvalidJson,
     /// The properties are larger than 64 KiB.
     PropertiesTooLarge,
     /// The properties are nested more than 16 levels deep.
@@ -51,6 +55,10 @@ pub enum Reason {
     IdConflict,
     /// It came in another protocol, and could not be read as an event.
     Malformed,
+    /// The consent policy refuses events of its region.
+    RegionBlocked,
+    /// It lacks a consent without which nothing is kept.
+    ConsentMissing,
     /// The same body already waits in quarantine.
     AlreadyQuarantined,
     /// Its consent names a purpose wrongly, twice or too many of them.
@@ -59,9 +67,139 @@ pub enum Reason {
     InvalidReason,
     /// It could not be stored now; it may be sent again.
     Unavailable,
+    /// No contract plans an event of its name.
+    UnplannedEvent,
+    /// Its contract does not plan one of its properties.
+    UnplannedProperty,
+    /// It names a version of its contract that nobody knows.
+    StaleContract,
+    /// It lies more than 24 hours ahead.
+    FutureTime,
+    /// It happened longer ago than the horizon of its contract.
+    Late,
+    /// Properties that broke its contract were kept aside.
+    OmittedProperties,
+    /// It keeps an older version of its contract, which is still welcome.
+    SupersededContract,
+    /// It would join subjects that must stay apart.
+    IdentityConflict,
 }
 
 impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 28] = [
+        Self::MissingMessageId,
+        Self::MissingName,
+        Self::MissingActor,
+        Self::MissingOccurredTime,
+        Self::InvalidTime,
+        Self::TooLong,
+        Self::NulCharacter,
+        Self::InvalidNumber,
+        Self::PropertiesTooLarge,
+        Self::PropertiesTooDeep,
+        Self::SchemaViolation,
+        Self::IdConflict,
+        Self::AlreadyQuarantined,
+        Self::InvalidReason,
+        Self::Unavailable,
+        Self::UnplannedEvent,
+        Self::UnplannedProperty,
+        Self::StaleContract,
+        Self::FutureTime,
+        Self::Late,
+        Self::OmittedProperties,
+        Self::SupersededContract,
+        Self::InvalidJson,
+        Self::InvalidConsent,
+        Self::Malformed,
+        Self::ConsentMissing,
+        Self::RegionBlocked,
+        Self::IdentityConflict,
+    ];
+
+    /// What the registry of failures says about it.
+    pub fn failure(self) -> Failure {
+        use FailureType as Kind;
+        let (kind, severity, recoverable, advice) = match self {
+            Self::MissingMessageId
+            | Self::MissingName
+            | Self::MissingActor
+            | Self::MissingOccurredTime
+            | Self::InvalidTime
+            | Self::NulCharacter
+            | Self::InvalidNumber
+            | Self::InvalidJson
+            | Self::InvalidConsent
+            | Self::InvalidReason => {
+                (Kind::TrackerProtocolViolation, Severity::Error, true, "mend the producer")
+            }
+            Self::TooLong | Self::PropertiesTooLarge | Self::PropertiesTooDeep => {
+                (Kind::SizeViolation, Severity::Error, false, "send less in one event")
+            }
+            Self::SchemaViolation | Self::UnplannedEvent | Self::UnplannedProperty => (
+                Kind::SchemaViolation,
+                Severity::Error,
+                true,
+                "patch the event or widen its contract, then replay it",
+            ),
+            Self::StaleContract => (
+                Kind::StaleContract,
+                Severity::Error,
+                true,
+                "publish that version of the contract or patch the event, then replay it",
+            ),
+            Self::IdConflict => (
+                Kind::IdConflict,
+                Severity::Error,
+                true,
+                "resolve the conflict: keep the first event, or both",
+            ),
+            Self::FutureTime => (
+                Kind::TrackerProtocolViolation,
+                Severity::Error,
+                true,
+                "patch its time, then replay it",
+            ),
+            Self::Malformed => (
+                Kind::AdapterFailure,
+                Severity::Error,
+                true,
+                "mend the producer, or patch the record into an event, then replay it",
+            ),
+            Self::ConsentMissing => {
+                (Kind::Consent, Severity::Error, true, "ask for the consent, then replay it")
+            }
+            Self::RegionBlocked => {
+                (Kind::Region, Severity::Error, false, "store it where it belongs")
+            }
+            Self::IdentityConflict => (
+                Kind::IdentityConflict,
+                Severity::Error,
+                true,
+                "patch its identifiers, then replay it",
+            ),
+            Self::AlreadyQuarantined => (
+                Kind::GenericError,
+                Severity::Warning,
+                true,
+                "mend the one that waits; sending it again changes nothing",
+            ),
+            Self::Unavailable => (Kind::GenericError, Severity::Error, true, "send it again"),
+            Self::Late => (Kind::Late, Severity::Warning, true, "look at what delays it"),
+            Self::OmittedProperties => (
+                Kind::SchemaViolation,
+                Severity::Warning,
+                true,
+                "mend the producer or widen the contract",
+            ),
+            Self::SupersededContract => {
+                (Kind::StaleContract, Severity::Warning, true, "bring the producer up to date")
+            }
+        };
+        Failure { kind, severity, recoverable, advice }
+    }
+
     /// The reason as machines read it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -73,15 +211,26 @@ impl Reason {
             Self::TooLong => "too_long",
             Self::NulCharacter => "nul_character",
             Self::InvalidNumber => "invalid_number",
+            Self::InvalidJson => "invalid_json",
             Self::PropertiesTooLarge => "properties_too_large",
             Self::PropertiesTooDeep => "properties_too_deep",
             Self::SchemaViolation => "schema_violation",
             Self::IdConflict => "id_conflict",
             Self::Malformed => "malformed",
+            Self::RegionBlocked => "region_blocked",
+            Self::ConsentMissing => "consent_missing",
             Self::AlreadyQuarantined => "already_quarantined",
             Self::InvalidConsent => "invalid_consent",
             Self::InvalidReason => "invalid_reason",
             Self::Unavailable => "unavailable",
+            Self::UnplannedEvent => "unplanned_event",
+            Self::UnplannedProperty => "unplanned_property",
+            Self::StaleContract => "stale_contract",
+            Self::FutureTime => "future_time",
+            Self::Late => "late",
+            Self::OmittedProperties => "omitted_properties",
+            Self::SupersededContract => "superseded_contract",
+            Self::IdentityConflict => "identity_conflict",
         }
     }
 }
@@ -257,6 +406,18 @@ mod tests {
             region: "",
             consent: "",
         }
+    }
+
+    #[test]
+    fn every_reason_is_in_the_registry_under_its_own_name() {
+        let names: std::collections::BTreeSet<_> =
+            Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(names.len(), Reason::ALL.len());
+        for reason in Reason::ALL {
+            assert_eq!(crate::failure::of(reason.as_str()), reason.failure());
+        }
+        let foreign = crate::failure::of("invalid_timestamp");
+        assert_eq!(foreign.kind, FailureType::AdapterFailure);
     }
 
     #[test]

@@ -60,6 +60,8 @@ uuid_ids! {
     ApiKeyId,
     /// Something people must decide.
     DecisionRequestId,
+    /// A subject's wish to be forgotten, and its fulfilment.
+    ErasureId,
     /// An event that waits in quarantine.
     QuarantineId,
     /// One execution of an automation for one subject.

@@ -1,17 +1,24 @@
-//! Which user an anonymous id belongs to.
+//! Who is who: identifiers, what is said about them, and the map that follows.
 //!
-//! An event that carries both ids is a fact: this device is this person's. Of
-//! all facts about one anonymous id the earliest wins, and of those of the same
-//! time the one with the smaller user id. So the map is a function of the set of
-//! facts; the order in which they arrive does not matter.
+//! Every statement is a [`Fact`], kept for ever: an event that carries two ids
+//! says that they are one subject's; a person may link, unlink, merge and
+//! unmerge. [`resolve`] makes the map from the set of facts and the policy alone,
+//! so the order in which facts arrive does not matter, and whatever is undone is
+//! as if it had never been said.
 
-use chrono::{DateTime, Utc};
+mod identifier;
+mod map;
+mod policy;
+
+pub use identifier::{Identifier, IdentifierKind, InvalidIdentifier};
+pub use map::{Fact, IdentityMap, Refusal, SaidBy, Verb, resolve};
+pub use policy::{IdentityPolicy, KindRule, LimitWindow, POLICY_NAME};
 
 /// Ids that stand for nobody, as SDKs send them by mistake: they would link
-/// everybody to one another.
+/// everybody to one another. PostHog's list of illegal distinct ids and
+/// Segment's blocked values; [`is_blank_code`] adds Segment's `^[0-]*$`.
 const NOBODY: [&str; 21] = [
-    "0",
-    "00000000-0000-0000-0000-000000000000",
+    "-1",
     "[object object]",
     "anonymous",
     "anonymous-user",
@@ -30,6 +37,7 @@ const NOBODY: [&str; 21] = [
     "system",
     "true",
     "undefined",
+    "unknown",
     "user",
 ];
 
@@ -37,19 +45,12 @@ const NOBODY: [&str; 21] = [
 /// never linked.
 pub fn may_be_linked(id: &str) -> bool {
     let trimmed = id.trim();
-    !trimmed.is_empty() && !NOBODY.iter().any(|nobody| nobody.eq_ignore_ascii_case(trimmed))
+    !is_blank_code(trimmed) && !NOBODY.iter().any(|nobody| nobody.eq_ignore_ascii_case(trimmed))
 }
 
-/// What one event says about whom its anonymous id belongs to. Facts order by
-/// strength: the smallest holds.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct LinkFact<'a> {
-    /// Effective time of the event.
-    pub linked_at: DateTime<Utc>,
-    /// The user.
-    pub user_id: &'a str,
-    /// Where in the log the fact stands.
-    pub position: i64,
+/// Nothing but zeros and dashes, such as the nil UUID, or nothing at all.
+fn is_blank_code(id: &str) -> bool {
+    id.bytes().all(|byte| matches!(byte, b'0' | b'-'))
 }
 
 /// The user an event links its anonymous id to, if it does.
@@ -64,24 +65,27 @@ mod tests {
 
     #[test]
     fn an_id_of_nobody_links_nobody() {
-        for nobody in ["", "  ", "null", "NULL", " undefined ", "[object Object]", "0", "Guest"] {
+        for nobody in [
+            "",
+            "  ",
+            "null",
+            "NULL",
+            " undefined ",
+            "[object Object]",
+            "0",
+            "000",
+            "Guest",
+            "-1",
+            "---",
+            "00000000-0000-0000-0000-000000000000",
+        ] {
             assert!(!may_be_linked(nobody), "{nobody:?}");
         }
         assert!(may_be_linked("user-1"));
+        assert!(may_be_linked("0-1"));
         assert_eq!(linked_user("a1", "u1"), Some("u1"));
         assert_eq!(linked_user("a1", "none"), None);
         assert_eq!(linked_user("anonymous", "u1"), None);
         assert_eq!(linked_user("u1", "u1"), None);
-    }
-
-    #[test]
-    fn the_earliest_fact_holds_and_then_the_smaller_user() {
-        let fact = |seconds, user_id, position| LinkFact {
-            linked_at: DateTime::from_timestamp(seconds, 0).unwrap(),
-            user_id,
-            position,
-        };
-        let facts = [fact(5, "a", 1), fact(3, "c", 2), fact(3, "b", 3), fact(3, "b", 9)];
-        assert_eq!(facts.iter().min(), Some(&fact(3, "b", 3)));
     }
 }

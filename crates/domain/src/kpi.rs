@@ -8,8 +8,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use crate::violation::{check_line, check_required_line};
-use crate::{Violation, timestamp};
+use crate::{Violations, timestamp};
 
 pub use status::{Freshness, GuardrailStanding, Status, breached, next_step, status};
 pub use window::{Window, WindowOutOfRange, evaluation_window};
@@ -175,7 +174,7 @@ pub struct Charter {
 
 impl Kpi {
     /// Every field that breaks a rule; empty when the charter is complete.
-    pub fn violations(&self) -> Vec<Violation> {
+    pub fn violations(&self) -> Violations {
         self.charter().err().unwrap_or_default()
     }
 
@@ -183,16 +182,16 @@ impl Kpi {
     ///
     /// # Errors
     /// Every field that is missing or breaks a rule, all at once.
-    pub fn charter(&self) -> Result<Charter, Vec<Violation>> {
-        let mut found = Vec::new();
-        check_line(&mut found, "title", &self.title);
+    pub fn charter(&self) -> Result<Charter, Violations> {
+        let mut found = Violations::new();
+        found.line("title", &self.title);
         for (field, line) in [
             ("metric", &self.metric),
             ("pillar", &self.pillar),
             ("owner", &self.owner),
             ("unit", &self.unit),
         ] {
-            check_required_line(&mut found, field, line);
+            found.require_line(field, line);
         }
         let layer = required(&mut found, "layer", self.layer);
         let direction = required(&mut found, "direction", self.direction);
@@ -203,7 +202,7 @@ impl Kpi {
         let window_days = self.check_window_days(&mut found);
         let zone = read_zone(&self.time_zone);
         if zone.is_none() {
-            found.push(Violation::new("time_zone", not_a_zone(&self.time_zone)));
+            found.push("time_zone", not_a_zone(&self.time_zone));
         }
         if let (Some(direction), Some((baseline, _)), Some((target, _))) =
             (direction, baseline, target)
@@ -238,57 +237,54 @@ impl Kpi {
         }
     }
 
-    fn check_baseline(&self, found: &mut Vec<Violation>) -> Option<(f64, Window)> {
+    fn check_baseline(&self, found: &mut Violations) -> Option<(f64, Window)> {
         let baseline = required(found, "baseline", self.baseline)?;
         check_finite(found, "baseline.value", baseline.value);
         let start = required(found, "baseline.start_time", baseline.start_time);
         let end = required(found, "baseline.end_time", baseline.end_time);
         let window = Window { start: start?, end: end? };
         if window.start >= window.end {
-            found.push(Violation::new("baseline.end_time", "must be later than start_time"));
+            found.push("baseline.end_time", "must be later than start_time");
         }
         Some((baseline.value, window))
     }
 
-    fn check_target(&self, found: &mut Vec<Violation>) -> Option<(f64, DateTime<Utc>)> {
+    fn check_target(&self, found: &mut Violations) -> Option<(f64, DateTime<Utc>)> {
         let target = required(found, "target", self.target)?;
         check_finite(found, "target.value", target.value);
         let due = required(found, "target.due_time", target.due_time)?;
         let baseline_end = self.baseline.and_then(|baseline| baseline.end_time);
         if baseline_end.is_some_and(|end| due <= end) {
-            found.push(Violation::new(
-                "target.due_time",
-                "must be later than the end of the baseline's window",
-            ));
+            found.push("target.due_time", "must be later than the end of the baseline's window");
         }
         Some((target.value, due))
     }
 
-    fn check_guardrails(&self, found: &mut Vec<Violation>) {
+    fn check_guardrails(&self, found: &mut Violations) {
         if self.guardrails.is_empty() {
-            found.push(Violation::new(
+            found.push(
                 "guardrails",
                 "at least one is required: a metric that must not get worse meanwhile",
-            ));
+            );
         }
         if self.guardrails.len() > MAX_GUARDRAILS {
-            found.push(Violation::new("guardrails", format!("at most {MAX_GUARDRAILS}")));
+            found.push("guardrails", format!("at most {MAX_GUARDRAILS}"));
         }
         for (index, guardrail) in self.guardrails.iter().enumerate() {
             let path = format!("guardrails[{index}]");
-            check_required_line(found, &format!("{path}.metric"), &guardrail.metric);
+            found.require_line(&format!("{path}.metric"), &guardrail.metric);
             required(found, &format!("{path}.direction"), guardrail.direction);
             if !(0.0..=1.0).contains(&guardrail.margin) {
                 let problem = format!("must lie between 0 and 1, not {}", guardrail.margin);
-                found.push(Violation::new(format!("{path}.margin"), problem));
+                found.push(format!("{path}.margin"), problem);
             }
         }
     }
 
-    fn check_window_days(&self, found: &mut Vec<Violation>) -> Option<u32> {
+    fn check_window_days(&self, found: &mut Violations) -> Option<u32> {
         if !(1..=MAX_WINDOW_DAYS).contains(&self.window_days) {
             let problem = format!("must lie between 1 and {MAX_WINDOW_DAYS}");
-            found.push(Violation::new("window_days", problem));
+            found.push("window_days", problem);
         }
         u32::try_from(self.window_days).ok()
     }
@@ -297,32 +293,32 @@ impl Kpi {
     /// thresholds in order before it.
     fn check_course(
         &self,
-        found: &mut Vec<Violation>,
+        found: &mut Violations,
         direction: Direction,
         baseline: f64,
         target: f64,
     ) {
         let worse_or_same = |value: f64, reference: f64| direction.gain(value, reference) <= 0.0;
         if worse_or_same(target, baseline) {
-            found.push(Violation::new(
+            found.push(
                 "target.value",
                 format!("must be better than the baseline {baseline} in the KPI's direction"),
-            ));
+            );
         }
         let Some(Thresholds { at_risk, off_track }) = self.thresholds else { return };
         check_finite(found, "thresholds.at_risk", at_risk);
         check_finite(found, "thresholds.off_track", off_track);
         if !worse_or_same(at_risk, target) {
-            found.push(Violation::new(
+            found.push(
                 "thresholds.at_risk",
                 "must not lie beyond the target: what is achieved is not at risk",
-            ));
+            );
         }
         if !worse_or_same(off_track, at_risk) {
-            found.push(Violation::new(
+            found.push(
                 "thresholds.off_track",
                 "must not be better than at_risk: off track is worse than at risk",
-            ));
+            );
         }
     }
 }
@@ -337,16 +333,16 @@ pub fn not_a_zone(text: &str) -> String {
     format!("{text:?} is not an IANA time zone: use a name like \"Europe/Berlin\" or \"UTC\"")
 }
 
-fn required<T>(found: &mut Vec<Violation>, field: &str, value: Option<T>) -> Option<T> {
+fn required<T>(found: &mut Violations, field: &str, value: Option<T>) -> Option<T> {
     if value.is_none() {
-        found.push(Violation::new(field, "is required"));
+        found.push(field, "is required");
     }
     value
 }
 
-fn check_finite(found: &mut Vec<Violation>, field: &str, value: f64) {
+fn check_finite(found: &mut Violations, field: &str, value: f64) {
     if !value.is_finite() {
-        found.push(Violation::new(field, "must be a finite number"));
+        found.push(field, "must be a finite number");
     }
 }
 

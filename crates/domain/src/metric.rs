@@ -9,8 +9,7 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::violation::{check_line, check_text};
-use crate::{Violation, duration};
+use crate::{Violations, duration};
 
 pub use selector::EventSelector;
 
@@ -199,16 +198,16 @@ impl Metric {
     /// Every field that breaks a rule which can be judged from the document
     /// alone. Expressions and references are judged by
     /// [`Catalog`](crate::catalog::Catalog), which knows more.
-    pub fn violations(&self) -> Vec<Violation> {
-        let mut found = Vec::new();
-        check_line(&mut found, "title", &self.title);
-        check_text(&mut found, "description", &self.description);
-        check_line(&mut found, "owner", &self.owner);
+    pub fn violations(&self) -> Violations {
+        let mut found = Violations::new();
+        found.line("title", &self.title);
+        found.text("description", &self.description);
+        found.line("owner", &self.owner);
         match &self.definition {
-            None => found.push(Violation::new(
+            None => found.push(
                 "definition",
                 "is required: count, unique, sum, mean, ratio, funnel, retention or time_to_event",
-            )),
+            ),
             Some(definition) => definition.check(&mut found),
         }
         found
@@ -282,29 +281,29 @@ impl Definition {
         }
     }
 
-    fn check(&self, found: &mut Vec<Violation>) {
+    fn check(&self, found: &mut Violations) {
         for (path, selector) in self.selectors() {
             selector.check(found, &path);
         }
         let kind = self.kind();
         match self {
             Self::Count { .. } => {}
-            Self::Unique { of, .. } => check_line(found, format!("{kind}.of"), &of.to_string()),
+            Self::Unique { of, .. } => found.line(format!("{kind}.of"), &of.to_string()),
             Self::Sum { property, .. } | Self::Mean { property, .. } => {
                 let path = format!("{kind}.property");
                 if property_path(property).is_empty() {
-                    found.push(Violation::new(path, "is required, for example \"amount\""));
+                    found.push(path, "is required, for example \"amount\"");
                 } else {
-                    check_line(found, path, property);
+                    found.line(path, property);
                 }
             }
             Self::Ratio { numerator, denominator } => {
                 for (field, name) in [("numerator", numerator), ("denominator", denominator)] {
                     let path = format!("{kind}.{field}");
                     if name.is_empty() {
-                        found.push(Violation::new(path, "is required: the name of a metric"));
+                        found.push(path, "is required: the name of a metric");
                     } else {
-                        check_line(found, path, name);
+                        found.line(path, name);
                     }
                 }
             }
@@ -312,14 +311,14 @@ impl Definition {
                 if !(2..=MAX_FUNNEL_STEPS).contains(&steps.len()) {
                     let problem =
                         format!("needs 2 to {MAX_FUNNEL_STEPS} steps, has {}", steps.len());
-                    found.push(Violation::new(format!("{kind}.steps"), problem));
+                    found.push(format!("{kind}.steps"), problem);
                 }
                 check_window(found, kind, *window);
             }
             Self::Retention { day, .. } => {
                 if !(1..=MAX_RETENTION_DAY).contains(day) {
                     let problem = format!("must lie between 1 and {MAX_RETENTION_DAY}, not {day}");
-                    found.push(Violation::new(format!("{kind}.day"), problem));
+                    found.push(format!("{kind}.day"), problem);
                 }
             }
             Self::TimeToEvent { window, .. } => check_window(found, kind, *window),
@@ -333,12 +332,9 @@ pub fn property_path(property: &str) -> &str {
     property.strip_prefix("properties.").unwrap_or(property)
 }
 
-fn check_window(found: &mut Vec<Violation>, kind: &str, window: Option<TimeDelta>) {
+fn check_window(found: &mut Violations, kind: &str, window: Option<TimeDelta>) {
     if window.is_some_and(|window| window <= TimeDelta::zero() || window > MAX_WINDOW) {
-        found.push(Violation::new(
-            format!("{kind}.window"),
-            "must be longer than nothing and at most 3660d",
-        ));
+        found.push(format!("{kind}.window"), "must be longer than nothing and at most 3660d");
     }
 }
 

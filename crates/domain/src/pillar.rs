@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Violation;
-use crate::violation::{check_line, check_text};
+use crate::Violations;
 
 /// Most levers of a pillar.
 const MAX_LEVERS: usize = 50;
@@ -28,20 +27,20 @@ pub struct Pillar {
 
 impl Pillar {
     /// Every field that breaks a rule.
-    pub fn violations(&self) -> Vec<Violation> {
-        let mut found = Vec::new();
-        check_line(&mut found, "title", &self.title);
-        check_text(&mut found, "description", &self.description);
-        check_line(&mut found, "owner", &self.owner);
+    pub fn violations(&self) -> Violations {
+        let mut found = Violations::new();
+        found.line("title", &self.title);
+        found.text("description", &self.description);
+        found.line("owner", &self.owner);
         if self.levers.len() > MAX_LEVERS {
-            found.push(Violation::new("levers", format!("at most {MAX_LEVERS} are allowed")));
+            found.push("levers", format!("at most {MAX_LEVERS} are allowed"));
         }
         for (index, lever) in self.levers.iter().enumerate() {
             let field = format!("levers[{index}]");
             if lever.trim().is_empty() {
-                found.push(Violation::new(field, "must not be blank"));
+                found.push(field, "must not be blank");
             } else {
-                check_line(&mut found, field, lever);
+                found.line(field, lever);
             }
         }
         found

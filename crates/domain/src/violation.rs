@@ -1,8 +1,10 @@
-//! What is wrong with a document, field by field, all at once.
+//! What is wrong with a document, by what its author must do about it.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use crate::Violations;
 
 /// One field that breaks a rule.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -53,7 +55,7 @@ pub struct InvalidExpression {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Problems {
     /// Fields that are missing, malformed or out of range.
-    pub fields: Vec<Violation>,
+    pub fields: Violations,
     /// Expressions that do not compile.
     pub expressions: Vec<InvalidExpression>,
     /// Names of documents that do not exist.
@@ -70,61 +72,23 @@ impl Problems {
     /// field.
     #[must_use]
     pub fn under(mut self, parent: &str) -> Self {
-        let fields = self.fields.iter_mut().map(|violation| &mut violation.field);
         let expressions = self.expressions.iter_mut().map(|invalid| &mut invalid.field);
         let missing = self.missing.iter_mut().map(|reference| &mut reference.field);
-        for field in fields.chain(expressions).chain(missing) {
+        for field in expressions.chain(missing) {
             *field = format!("{parent}.{field}");
         }
-        self
+        Self { fields: self.fields.below(parent), ..self }
     }
 
     /// Every problem as a violation, for whoever only shows them.
-    pub fn violations(&self) -> Vec<Violation> {
-        let expressions = self
-            .expressions
-            .iter()
-            .map(|invalid| Violation::new(invalid.field.as_str(), invalid.problem.as_str()));
-        let missing = self.missing.iter().map(|MissingReference { field, kind, name }| {
-            Violation::new(
-                field.as_str(),
-                format!("there is no {kind} named {name:?}; apply it first"),
-            )
-        });
-        self.fields.iter().cloned().chain(expressions).chain(missing).collect()
-    }
-}
-
-/// Longest title, owner, unit or lever, in bytes.
-const MAX_LINE: usize = 200;
-/// Longest description, in bytes.
-const MAX_TEXT: usize = 4_000;
-
-/// Notes a line of text that is longer than 200 bytes or holds control
-/// characters.
-pub(crate) fn check_line(found: &mut Vec<Violation>, field: impl Into<String>, line: &str) {
-    if line.len() > MAX_LINE {
-        found.push(Violation::new(field, format!("must be at most {MAX_LINE} bytes")));
-    } else if line.chars().any(char::is_control) {
-        found.push(Violation::new(field, "must be one line without control characters"));
-    }
-}
-
-/// Notes a required line that is blank, and what [`check_line`] notes.
-pub(crate) fn check_required_line(found: &mut Vec<Violation>, field: &str, line: &str) {
-    if line.trim().is_empty() {
-        found.push(Violation::new(field, "is required"));
-    } else {
-        check_line(found, field, line);
-    }
-}
-
-/// Notes a text that is longer than 4,000 bytes or holds control characters
-/// other than line breaks and tabs.
-pub(crate) fn check_text(found: &mut Vec<Violation>, field: &str, text: &str) {
-    if text.len() > MAX_TEXT {
-        found.push(Violation::new(field, format!("must be at most {MAX_TEXT} bytes")));
-    } else if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-        found.push(Violation::new(field, "must not contain control characters"));
+    pub fn violations(&self) -> Violations {
+        let mut all = self.fields.clone();
+        for invalid in &self.expressions {
+            all.push(invalid.field.as_str(), invalid.problem.as_str());
+        }
+        for MissingReference { field, kind, name } in &self.missing {
+            all.push(field.as_str(), format!("there is no {kind} named {name:?}; apply it first"));
+        }
+        all
     }
 }

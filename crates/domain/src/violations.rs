@@ -5,6 +5,11 @@ use std::str::FromStr;
 
 use crate::Violation;
 
+/// Longest title, owner, unit or lever, in bytes.
+const MAX_LINE: usize = 200;
+/// Longest description, in bytes.
+const MAX_TEXT: usize = 4_000;
+
 /// Every field of a document that breaks a rule, in the order they were looked
 /// at.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -34,6 +39,35 @@ impl Violations {
             self.push(field, "must not be empty");
         } else if text.len() > limit {
             self.push(field, format!("must have at most {limit} bytes, not {}", text.len()));
+        }
+    }
+
+    /// Notes a line of text that is longer than 200 bytes or holds control
+    /// characters.
+    pub fn line(&mut self, field: impl Into<String>, line: &str) {
+        if line.len() > MAX_LINE {
+            self.push(field, format!("must be at most {MAX_LINE} bytes"));
+        } else if line.chars().any(char::is_control) {
+            self.push(field, "must be one line without control characters");
+        }
+    }
+
+    /// Notes a required line that is blank, and what [`Self::line`] notes.
+    pub fn require_line(&mut self, field: &str, line: &str) {
+        if line.trim().is_empty() {
+            self.push(field, "is required");
+        } else {
+            self.line(field, line);
+        }
+    }
+
+    /// Notes a text that is longer than 4,000 bytes or holds control characters
+    /// other than line breaks and tabs.
+    pub fn text(&mut self, field: &str, text: &str) {
+        if text.len() > MAX_TEXT {
+            self.push(field, format!("must be at most {MAX_TEXT} bytes"));
+        } else if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+            self.push(field, "must not contain control characters");
         }
     }
 
@@ -76,6 +110,21 @@ impl Violations {
     /// The violations.
     pub fn or<T>(self, value: T) -> Result<T, Self> {
         if self.is_empty() { Ok(value) } else { Err(self) }
+    }
+}
+
+impl IntoIterator for Violations {
+    type Item = Violation;
+    type IntoIter = std::vec::IntoIter<Violation>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl FromIterator<Violation> for Violations {
+    fn from_iter<I: IntoIterator<Item = Violation>>(violations: I) -> Self {
+        Self(violations.into_iter().collect())
     }
 }
 

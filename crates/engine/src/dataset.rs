@@ -302,6 +302,31 @@ impl Dataset {
         self.links_changed_since(before);
     }
 
+    /// From now on the identifier's subject is the one that another names, for past events too; an identifier that
+    /// names itself stands alone. Both are kind and value, of the kinds `user_id`, `anonymous_id` and whatever else
+    /// names subjects without being the actor of an event.
+    pub fn point(&mut self, identifier: (&str, &str), subject: (&str, &str)) {
+        let before = self.identity.version();
+        self.identity.point_to(identifier, subject);
+        self.links_changed_since(before);
+    }
+
+    /// Says which purposes count, by name and whether a grant is required: the events of subjects that refuse one, or
+    /// do not grant one that is required, are in no answer.
+    pub fn set_purposes(&mut self, purposes: &[(&str, bool)]) {
+        let before = self.identity.version();
+        self.identity.set_purposes(purposes);
+        self.links_changed_since(before);
+    }
+
+    /// Takes in what the holder of an identifier, as in [`Dataset::point`], said about a purpose at a time. The last
+    /// word of a subject holds, and of two of the same time the refusal.
+    pub fn word(&mut self, identifier: (&str, &str), purpose: &str, at_micros: i64, granted: bool) {
+        let before = self.identity.version();
+        self.identity.word(identifier, purpose, at_micros, granted);
+        self.links_changed_since(before);
+    }
+
     /// Takes a link back.
     pub fn unlink(&mut self, anonymous_id: &str) {
         let before = self.identity.version();

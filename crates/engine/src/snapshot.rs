@@ -28,6 +28,7 @@ struct View {
     watermark: i64,
     identity_version: u64,
     events: u64,
+    excluded_events: u64,
 }
 
 /// Where the events of every subject lie.
@@ -106,6 +107,22 @@ impl Index {
     }
 }
 
+/// Events of actors that have a subject but are not counted.
+fn excluded_events(runs: &[Arc<Run>], subjects: &[u32], counted: &[u32]) -> u64 {
+    let of_run = |run: &Arc<Run>| -> u64 {
+        (0..run.actors.len())
+            .filter(|local| {
+                let actor = run.actors[*local] as usize;
+                let subject = |of: &[u32]| of.get(actor).copied().unwrap_or(NOBODY);
+                subject(subjects) != NOBODY && subject(counted) == NOBODY
+            })
+            .map(|local| run.rows(local))
+            .map(|(start, end)| u64::from(end - start))
+            .sum()
+    };
+    if std::ptr::eq(subjects, counted) { 0 } else { runs.iter().map(of_run).sum() }
+}
+
 fn chunks(weights: &[u32]) -> Vec<Range<u32>> {
     let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
     let (mut chunks, mut start, mut seen) = (Vec::with_capacity(CHUNKS), 0, 0);
@@ -124,7 +141,9 @@ fn chunks(weights: &[u32]) -> Vec<Range<u32>> {
 
 impl Snapshot {
     pub(crate) fn new(runs: Vec<Arc<Run>>, identity: &Identity, watermark: i64) -> Self {
-        let index = Index::new(&runs, identity.subjects());
+        let counted = identity.counted_subjects();
+        let index = Index::new(&runs, &counted);
+        let excluded_events = excluded_events(&runs, identity.subjects(), &counted);
         let events = runs.iter().map(|run| run.events() as u64).sum();
         Self {
             view: Arc::new(View {
@@ -133,6 +152,7 @@ impl Snapshot {
                 watermark,
                 identity_version: identity.version(),
                 events,
+                excluded_events,
             }),
         }
     }
@@ -187,6 +207,11 @@ impl Snapshot {
     /// Events in the view.
     pub fn events(&self) -> u64 {
         self.view.events
+    }
+
+    /// Events that are in no answer for lack of their subject's consent.
+    pub fn excluded_events(&self) -> u64 {
+        self.view.excluded_events
     }
 
     /// Subjects with at least one event.

@@ -10,8 +10,8 @@ use crate::{
     event::EventRecord,
     identity::NOBODY,
     segment::{
-        ActorKind, Codes, Interner, Ints, Pick, PropertyColumn, Scalar, ScalarInterner, Scalars,
-        Seeded, StringColumn, Strings, View, Written,
+        ActorKind, Codes, Interner, Ints, MOST_PROPERTIES, Pick, PropertyColumn, Scalar,
+        ScalarInterner, Scalars, Seeded, StringColumn, Strings, View, Written,
     },
 };
 
@@ -243,6 +243,8 @@ impl Tail {
         };
         let column = match self.paths.get(self.path.as_str()) {
             Some(column) => *column,
+            // Which names come first is up to the log, so every replica keeps the same.
+            None if self.properties.len() == MOST_PROPERTIES => return,
             None => {
                 self.paths.insert(self.path.as_str().into(), self.properties.len());
                 self.properties.push(TailProperty::default());

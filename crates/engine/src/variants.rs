@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::query::EventSelector;
+use crate::query::{Anchor, EventSelector, Return, Ties};
 
 /// Per-variant statistics of an outcome after the first exposure of each subject.
 ///
@@ -29,7 +29,8 @@ pub struct VariantQuery {
     pub require_full_window: bool,
     /// What is measured, per subject.
     pub outcome: Outcome,
-    /// Below the line of a ratio metric, per subject; [`Moments`] of both and their cross product are reported.
+    /// Below the line of a ratio metric, per subject; [`Moments`] of both and their cross product are reported. `None`
+    /// for an outcome that [brings its own](Outcome::has_denominator).
     pub denominator: Option<Outcome>,
     /// Length of the time before first exposure over which the covariate (the same outcome) is measured, in
     /// `[first exposure - pre, first exposure)`; 0 for none.
@@ -64,6 +65,67 @@ pub enum Outcome {
         /// Dotted path.
         property: String,
     },
+    /// 1 if the subject took every step in order, else 0: also 0 for a subject that never took the first, so that
+    /// everybody who was assigned is compared.
+    Completed {
+        /// At least one; at most 31 with the selectors of the denominator.
+        steps: Vec<EventSelector>,
+        /// Time from the first step within which every other step must happen, inclusive; `None` is unlimited.
+        window_micros: Option<i64>,
+        /// Whether the attempt that starts with the first step-1 event counts, or any.
+        anchor: Anchor,
+        /// Events at the same instant.
+        ties: Ties,
+    },
+    /// 1 if the subject came back so many UTC days after its first start event, else 0. The denominator is 1 for a
+    /// subject that started and whose day has begun, else 0.
+    Returned {
+        /// Event that starts the clock.
+        start: EventSelector,
+        /// Event that counts as coming back.
+        returning: EventSelector,
+        /// Days from the day of the start to the day of the return.
+        days: u32,
+        /// Exact day or unbounded.
+        mode: Return,
+    },
+    /// Seconds from the first event of one kind to the first later one of another, 0 for a subject that did not get
+    /// there. The denominator is 1 for a subject that did, else 0.
+    Elapsed {
+        /// Event that starts the clock.
+        from: EventSelector,
+        /// Event that stops it.
+        to: EventSelector,
+        /// Longest time that counts, inclusive; `None` is unlimited.
+        window_micros: Option<i64>,
+        /// Events at the same instant.
+        ties: Ties,
+    },
+}
+
+impl Outcome {
+    /// Whether the outcome is a share or a mean among some of the subjects, and so says itself who is below the line.
+    pub fn has_denominator(&self) -> bool {
+        matches!(self, Self::Returned { .. } | Self::Elapsed { .. })
+    }
+
+    /// The events it is computed from, in the order of their bits.
+    pub(crate) fn selectors(&self) -> Vec<&EventSelector> {
+        match self {
+            Self::Did { event }
+            | Self::Count { event }
+            | Self::Sum { event, .. }
+            | Self::Mean { event, .. } => vec![event],
+            Self::Completed { steps, .. } => steps.iter().collect(),
+            Self::Returned { start, returning, .. } => vec![start, returning],
+            Self::Elapsed { from, to, .. } => vec![from, to],
+        }
+    }
+
+    /// Whether the order of a subject's events matters.
+    pub(crate) fn is_ordered(&self) -> bool {
+        matches!(self, Self::Completed { .. } | Self::Returned { .. } | Self::Elapsed { .. })
+    }
 }
 
 /// Sufficient statistics of one arm. `y` is the outcome, `d` the denominator of a ratio metric, `x` the outcome in

@@ -1,6 +1,10 @@
 //! Generated messages, clients, servers and descriptors of Northstar's gRPC
 //! contracts. The contracts themselves, with every comment, are in `proto/`.
 
+mod encoded;
+
+pub use encoded::Encoded;
+
 /// The domain of every `google.rpc.ErrorInfo` that Northstar sends.
 pub const ERROR_DOMAIN: &str = "northstar";
 

@@ -15,6 +15,7 @@ use crate::status::{Failure, failure};
 /// include which.
 pub const TABLE: &[(&str, Role)] = &[
     ("/northstar.ingestion.v1.IngestionService/IngestEvents", Role::Ingest),
+    ("/northstar.ingestion.v1.IngestionService/IngestColumns", Role::Ingest),
     ("/northstar.ingestion.v1.IngestionService/StreamEvents", Role::Ingest),
     ("/northstar.ingestion.v1.IngestionService/QuarantineRecords", Role::Ingest),
     // Events hold what people did; counting them is for viewers, reading for analysts.
@@ -32,6 +33,62 @@ pub const TABLE: &[(&str, Role)] = &[
     ("/northstar.ingestion.v1.WebhookSourcesService/DeleteWebhookSource", Role::Analyst),
     // Whoever sets a secret can send in the source's name.
     ("/northstar.ingestion.v1.WebhookSourcesService/SetWebhookSecret", Role::Admin),
+    ("/northstar.ingestion.v1.ContractsService/CheckContract", Role::Viewer),
+    ("/northstar.ingestion.v1.ContractsService/RequestContractChange", Role::Analyst),
+    ("/northstar.ingestion.v1.ContractsService/ApplyApprovedContract", Role::Analyst),
+    ("/northstar.ingestion.v1.ContractsService/ListContractVersions", Role::Viewer),
+    // A proposal shows the few values that a property has.
+    ("/northstar.ingestion.v1.ContractsService/InferContract", Role::Analyst),
+    ("/northstar.ingestion.v1.ContractsService/GetUnplannedEventsRule", Role::Viewer),
+    ("/northstar.ingestion.v1.ContractsService/SetUnplannedEventsRule", Role::Analyst),
+    // Values that were kept aside may be personal.
+    ("/northstar.ingestion.v1.ContractsService/ListEventNotes", Role::Admin),
+    ("/northstar.ingestion.v1.QuarantineService/GetQuarantinedEvent", Role::Analyst),
+    ("/northstar.ingestion.v1.QuarantineService/SearchQuarantinedEvents", Role::Analyst),
+    // What is replayed is in the log for ever, as what is ingested.
+    ("/northstar.ingestion.v1.QuarantineService/PatchQuarantinedEvents", Role::Operator),
+    ("/northstar.ingestion.v1.QuarantineService/ReplayQuarantinedEvents", Role::Operator),
+    ("/northstar.ingestion.v1.QuarantineService/DiscardQuarantinedEvents", Role::Operator),
+    ("/northstar.ingestion.v1.QuarantineService/ResolveIdConflicts", Role::Operator),
+    ("/northstar.ingestion.v1.SubjectsService/ApplyIdentityPolicy", Role::Admin),
+    ("/northstar.ingestion.v1.SubjectsService/GetIdentityPolicy", Role::Viewer),
+    ("/northstar.ingestion.v1.SubjectsService/ListIdentityPolicies", Role::Viewer),
+    ("/northstar.ingestion.v1.SubjectsService/ApplyConsentPolicy", Role::Admin),
+    ("/northstar.ingestion.v1.SubjectsService/GetConsentPolicy", Role::Viewer),
+    ("/northstar.ingestion.v1.SubjectsService/ListConsentPolicies", Role::Viewer),
+    // Whom an event belongs to changes every number, so it is an operator's to say.
+    ("/northstar.ingestion.v1.SubjectsService/LinkIdentifiers", Role::Operator),
+    ("/northstar.ingestion.v1.SubjectsService/UnlinkIdentifiers", Role::Operator),
+    ("/northstar.ingestion.v1.SubjectsService/PreviewMerge", Role::Analyst),
+    ("/northstar.ingestion.v1.SubjectsService/MergeSubjects", Role::Operator),
+    ("/northstar.ingestion.v1.SubjectsService/UnmergeSubjects", Role::Operator),
+    ("/northstar.ingestion.v1.SubjectsService/ListIdentityFacts", Role::Analyst),
+    ("/northstar.ingestion.v1.SubjectsService/RecordConsent", Role::Operator),
+    ("/northstar.ingestion.v1.SubjectsService/GetConsent", Role::Viewer),
+    // It can not be undone.
+    ("/northstar.ingestion.v1.SubjectsService/EraseSubject", Role::Admin),
+    ("/northstar.ingestion.v1.SubjectsService/GetErasure", Role::Operator),
+    ("/northstar.ingestion.v1.SubjectsService/ListErasures", Role::Operator),
+    // Everything about a person at once.
+    ("/northstar.ingestion.v1.SubjectsService/ExportSubject", Role::Admin),
+    // What leaves the log is hard to bring back.
+    ("/northstar.ingestion.v1.RetentionService/ApplyRetentionPolicy", Role::Admin),
+    ("/northstar.ingestion.v1.RetentionService/GetRetentionPolicy", Role::Viewer),
+    ("/northstar.ingestion.v1.RetentionService/ListRetentionPolicies", Role::Viewer),
+    ("/northstar.ingestion.v1.RetentionService/DeleteRetentionPolicy", Role::Admin),
+    ("/northstar.ingestion.v1.RetentionService/ListArchivedFiles", Role::Viewer),
+    ("/northstar.ingestion.v1.SourcesService/ApplySource", Role::Analyst),
+    ("/northstar.ingestion.v1.SourcesService/GetSource", Role::Viewer),
+    ("/northstar.ingestion.v1.SourcesService/ListSourceDefinitions", Role::Viewer),
+    ("/northstar.ingestion.v1.SourcesService/DeleteSource", Role::Analyst),
+    ("/northstar.ingestion.v1.SourcesService/ListSourceStates", Role::Viewer),
+    ("/northstar.ingestion.v1.SubscriptionsService/Consume", Role::Analyst),
+    ("/northstar.ingestion.v1.SubscriptionsService/ListSubscriptions", Role::Viewer),
+    // Events that a group was to handle may never be, or be handled again.
+    ("/northstar.ingestion.v1.SubscriptionsService/DeleteSubscription", Role::Operator),
+    ("/northstar.ingestion.v1.SubscriptionsService/SeekSubscription", Role::Operator),
+    ("/northstar.ingestion.v1.SubscriptionsService/ReadEvents", Role::Analyst),
+    ("/northstar.ingestion.v1.SubscriptionsService/FindPosition", Role::Viewer),
     ("/northstar.metrics.v1.MetricsService/ApplyPillar", Role::Analyst),
     ("/northstar.metrics.v1.MetricsService/GetPillar", Role::Viewer),
     ("/northstar.metrics.v1.MetricsService/ListPillars", Role::Viewer),

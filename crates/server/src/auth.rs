@@ -75,7 +75,8 @@ impl Authenticator {
             unauthenticated("the API key is unknown or revoked; ask an admin for another")
         })?;
         let project = self.project(&key, headers).await?;
-        Ok(Caller { project, principal: key.principal, role: key.role, api_key: key.id })
+        let is_suite = key.project.is_none();
+        Ok(Caller { project, principal: key.principal, role: key.role, api_key: key.id, is_suite })
     }
 
     async fn find(&self, digest: Digest) -> Result<Option<ApiKey>, Failure> {

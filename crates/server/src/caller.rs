@@ -17,6 +17,9 @@ pub struct Caller {
     pub role: Role,
     /// The key.
     pub api_key: ApiKeyId,
+    /// Whether it is a suite key, which belongs to no project: then a service is
+    /// calling, not a person, and what only people may do is refused.
+    pub is_suite: bool,
 }
 
 /// The caller of a request, as the auth layer found it.

@@ -20,6 +20,13 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 /// How often a silent connection is probed, and how long it may take to answer.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a new connection may take to say which protocol it speaks. Afterwards
+/// HTTP/1 has the time limit of its headers, and HTTP/2 is probed.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
+/// What HTTP/2 begins with, <https://www.rfc-editor.org/rfc/rfc9113#section-3.4>.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Between two looks at a greeting that is not complete.
+const GREETING_PAUSE: Duration = Duration::from_millis(50);
 /// Pause after a failed accept, which is most often a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -53,7 +60,8 @@ pub(crate) async fn listen(
         };
         match accepted {
             Ok((stream, _)) => {
-                serve(stream, router.clone(), &builder, &connections, closed.clone())
+                let ends = [closing.clone(), closed.clone()];
+                serve(stream, router.clone(), &builder, &connections, ends)
             }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "accept failed");
@@ -90,22 +98,49 @@ fn serve(
     router: Router,
     builder: &Builder<TokioExecutor>,
     connections: &GracefulShutdown,
-    closed: CancellationToken,
+    [closing, closed]: [CancellationToken; 2],
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(error = &error as &dyn std::error::Error, "no TCP_NODELAY");
     }
-    let service = TowerToHyperService::new(router);
-    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-    let connection = connections.watch(connection);
+    let (builder, watcher) = (builder.clone(), connections.watcher());
     tokio::spawn(async move {
+        let greeted = tokio::select! {
+            () = closing.cancelled() => return,
+            greeted = tokio::time::timeout(GREETING_TIMEOUT, greeting(&stream)) => greeted,
+        };
+        if !matches!(greeted, Ok(Ok(()))) {
+            tracing::debug!("a connection said nothing");
+            return;
+        }
+        let service = TowerToHyperService::new(router);
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         tokio::select! {
             () = closed.cancelled() => {}
-            ended = connection => {
+            ended = watcher.watch(connection) => {
                 if let Err(error) = ended {
                     tracing::debug!(error, "connection ended");
                 }
             }
         }
     });
+}
+
+/// Waits until a client has said enough to tell its protocol by: the whole
+/// preface of HTTP/2, or something else. Without this, whoever connects and keeps
+/// silent holds a connection for ever.
+async fn greeting(stream: &TcpStream) -> std::io::Result<()> {
+    let mut said = [0u8; HTTP2_PREFACE.len()];
+    loop {
+        let bytes = stream.peek(&mut said).await?;
+        let so_far = &said[..bytes];
+        if bytes == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        if bytes == HTTP2_PREFACE.len() || !HTTP2_PREFACE.starts_with(so_far) {
+            return Ok(());
+        }
+        // What was peeked at stays readable, so there is nothing to wait for but time.
+        tokio::time::sleep(GREETING_PAUSE).await;
+    }
 }

@@ -105,12 +105,13 @@ pub fn code(reason: ErrorReason) -> Code {
             Code::InvalidArgument
         }
         ErrorReason::Unauthenticated => Code::Unauthenticated,
-        ErrorReason::RoleRequired | ErrorReason::WrongProject | ErrorReason::AuthorMayNotDecide => {
-            Code::PermissionDenied
-        }
+        ErrorReason::RoleRequired
+        | ErrorReason::WrongProject
+        | ErrorReason::AuthorMayNotDecide
+        | ErrorReason::PersonRequired => Code::PermissionDenied,
         ErrorReason::NotFound => Code::NotFound,
         ErrorReason::RequestIdReused => Code::AlreadyExists,
-        ErrorReason::EtagMismatch => Code::Aborted,
+        ErrorReason::EtagMismatch | ErrorReason::LeaseLost => Code::Aborted,
         ErrorReason::InvalidTransition
         | ErrorReason::MissingReference
         | ErrorReason::ApprovalRequired

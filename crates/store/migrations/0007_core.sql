@@ -80,8 +80,9 @@ CREATE TABLE ingestion.fresh_keys (
     last_position bigint NOT NULL,
     keys bytea NOT NULL,
     PRIMARY KEY (project_id, last_position),
+    -- None at all is a stretch of positions that were left out.
     CONSTRAINT fresh_keys_length_check
-        CHECK (length(keys) = 28 * (last_position - first_position + 1))
+        CHECK (length(keys) IN (0, 28 * (last_position - first_position + 1)))
 );
 ALTER TABLE ingestion.fresh_keys ALTER COLUMN keys SET STORAGE EXTERNAL;
 

@@ -81,6 +81,20 @@ pub async fn has_working_key(connection: &mut PgConnection) -> Result<bool> {
     Ok(exists)
 }
 
+/// Whether somebody holds a working key with which to administer a project.
+pub async fn has_admin_key(connection: &mut PgConnection, project: ProjectId) -> Result<bool> {
+    let exists = sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+             SELECT FROM access.api_keys
+             WHERE project_id = $1 AND role = 'admin' AND revoked_at IS NULL
+         ) AS "exists!""#,
+        project.0,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(exists)
+}
+
 /// Stores a new key under the SHA-256 of its secret.
 pub async fn insert_api_key(
     connection: &mut PgConnection,

@@ -63,7 +63,7 @@ const GENESIS: [u8; 32] = [0; 32];
 impl Entry {
     /// SHA-256 over every field, each preceded by its length, so that no two
     /// entries share an encoding.
-    fn compute_hash(&self, project: ProjectId) -> [u8; 32] {
+    pub fn compute_hash(&self, project: ProjectId) -> [u8; 32] {
         let mut hasher = Sha256::new();
         hasher.update(project.0.to_be_bytes());
         hasher.update(self.sequence.to_be_bytes());
@@ -79,6 +79,49 @@ impl Entry {
             hasher.update(field);
         }
         hasher.finalize().into()
+    }
+}
+
+/// A chain that is checked entry by entry, wherever the entries come from.
+#[derive(Clone, Debug)]
+pub struct ChainCheck {
+    project: ProjectId,
+    last: i64,
+    previous: Vec<u8>,
+}
+
+impl ChainCheck {
+    /// The chain of a project from its first entry.
+    pub fn from_start(project: ProjectId) -> Self {
+        Self { project, last: 0, previous: GENESIS.to_vec() }
+    }
+
+    /// A part of a chain: what came before its first entry is taken as said.
+    pub fn from_entry(project: ProjectId, first: &Entry) -> Self {
+        Self { project, last: first.sequence - 1, previous: first.previous_hash.clone() }
+    }
+
+    /// Whether this is the next entry, unchanged. Once it is not, the rest says
+    /// nothing.
+    pub fn follows(&mut self, entry: &Entry) -> bool {
+        let sound = entry.sequence == self.last + 1
+            && entry.previous_hash == self.previous
+            && entry.hash == entry.compute_hash(self.project);
+        if sound {
+            self.last = entry.sequence;
+            self.previous.clone_from(&entry.hash);
+        }
+        sound
+    }
+
+    /// Number of the last entry that was sound.
+    pub fn last(&self) -> i64 {
+        self.last
+    }
+
+    /// Its hash.
+    pub fn head_hash(&self) -> &[u8] {
+        &self.previous
     }
 }
 
@@ -165,29 +208,23 @@ pub async fn list(
 /// link, no gap, and the head.
 pub async fn verify(connection: &mut PgConnection, project: ProjectId) -> Result<Verification> {
     let size = PageSize::from_request(1000).expect("1000 is the largest page");
-    let mut last = 0;
-    let mut previous = GENESIS.to_vec();
+    let mut chain = ChainCheck::from_start(project);
     loop {
-        let (entries, more) = size.cut(list(&mut *connection, project, last, size).await?);
+        let (entries, more) = size.cut(list(&mut *connection, project, chain.last, size).await?);
         for entry in entries {
-            let sound = entry.sequence == last + 1
-                && entry.previous_hash == previous
-                && entry.hash == entry.compute_hash(project);
-            if !sound {
-                let invalid = last + 1;
+            if !chain.follows(&entry) {
                 return Ok(Verification {
-                    entries: last,
-                    first_invalid: Some(invalid),
-                    head_hash: previous,
+                    entries: chain.last,
+                    first_invalid: Some(chain.last + 1),
+                    head_hash: chain.previous,
                 });
             }
-            last = entry.sequence;
-            previous = entry.hash;
         }
         if !more {
             break;
         }
     }
+    let ChainCheck { last, previous, .. } = chain;
     // An entry cut off at the end leaves the chain sound but not the head.
     let head =
         sqlx::query!("SELECT sequence, hash FROM audit.heads WHERE project_id = $1", project.0,)

@@ -19,6 +19,8 @@ pub enum Outbox {
     Experiments,
     /// `automations.outbox`.
     Automations,
+    /// `ingestion.outbox`.
+    Ingestion,
 }
 
 /// An event to be sent.
@@ -152,6 +154,7 @@ macro_rules! outbox {
 outbox!(approvals, "approvals.outbox");
 outbox!(experiments, "experiments.outbox");
 outbox!(automations, "automations.outbox");
+outbox!(ingestion, "ingestion.outbox");
 
 impl Outbox {
     /// Writes an event, in the transaction of the change it tells of.
@@ -160,6 +163,7 @@ impl Outbox {
             Self::Approvals => approvals::put(connection, new).await,
             Self::Experiments => experiments::put(connection, new).await,
             Self::Automations => automations::put(connection, new).await,
+            Self::Ingestion => ingestion::put(connection, new).await,
         }
     }
 
@@ -174,6 +178,7 @@ impl Outbox {
             Self::Approvals => approvals::lock_next(connection, limit).await,
             Self::Experiments => experiments::lock_next(connection, limit).await,
             Self::Automations => automations::lock_next(connection, limit).await,
+            Self::Ingestion => ingestion::lock_next(connection, limit).await,
         }
     }
 
@@ -183,6 +188,7 @@ impl Outbox {
             Self::Approvals => approvals::remove(connection, ids).await,
             Self::Experiments => experiments::remove(connection, ids).await,
             Self::Automations => automations::remove(connection, ids).await,
+            Self::Ingestion => ingestion::remove(connection, ids).await,
         }
     }
 
@@ -193,6 +199,7 @@ impl Outbox {
             Self::Approvals => approvals::refuse(connection, id, refusal).await,
             Self::Experiments => experiments::refuse(connection, id, refusal).await,
             Self::Automations => automations::refuse(connection, id, refusal).await,
+            Self::Ingestion => ingestion::refuse(connection, id, refusal).await,
         }
     }
 }

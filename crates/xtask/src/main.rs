@@ -6,6 +6,7 @@
 )]
 
 mod coverage;
+mod faults;
 mod prepare;
 mod proto;
 mod workspace;
@@ -39,6 +40,10 @@ enum Chore {
     ///
     /// Fails when all intervals hold for fewer than nine seeds in ten. Takes up to a minute a seed.
     Coverage(coverage::Args),
+    /// Kills the ingestion process and its PostgreSQL under load, many times, and feeds it what no honest client sends.
+    ///
+    /// What was acknowledged must be in the log once. Takes some seconds a round.
+    Faults(faults::Args),
 }
 
 impl Chore {
@@ -48,6 +53,7 @@ impl Chore {
             Self::Ci => workspace::run(Command::new("bash").arg(".ci/run")),
             Self::LintProto => proto::lint(),
             Self::Coverage(args) => coverage::run(&args),
+            Self::Faults(args) => faults::run(&args),
         }
     }
 }

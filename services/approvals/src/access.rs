@@ -12,7 +12,9 @@ use tonic::{Request, Response, Status};
 
 use crate::Approvals;
 use crate::convert::api_key;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, require_person};
+
+const CREATE: &str = "/northstar.approvals.v1.AccessService/CreateApiKey";
 
 /// Longest principal, in bytes.
 const PRINCIPAL_LIMIT: usize = 100;
@@ -76,6 +78,10 @@ async fn create(
     };
 
     let mut tx = service.pool.begin().await.map_err(northstar_store::Error::from)?;
+    // Somebody must be the first: while a project has no admin, the suite key makes one.
+    if key.role != Role::Admin || store::has_admin_key(&mut tx, caller.project).await? {
+        require_person(caller, CREATE)?;
+    }
     store::insert_api_key(&mut tx, &key, &secret.sha256()).await?;
     let detail = json!({"after": {"principal": key.principal, "role": key.role}});
     append_audit(&mut tx, caller, "api_key.create", key.id, &detail, now).await?;

@@ -77,6 +77,7 @@ pub(crate) async fn list(
     Ok(pb::ListAuditEntriesResponse {
         next_page_token: last.map_or_else(String::new, |row| row.sequence.to_string()),
         entries: rows.iter().map(audit_entry).collect(),
+        project: caller.project.0,
     })
 }
 

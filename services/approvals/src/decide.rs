@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::Approvals;
 use crate::convert::{decision_request_to_proto, proposal_from_proto, state_filter};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, require_person};
 use crate::events;
 
 const ASK: &str = "/northstar.approvals.v1.ApprovalsService/CreateDecisionRequest";
@@ -119,6 +119,7 @@ pub(crate) async fn record(
     caller: &Caller,
     request: pb::RecordVerdictRequest,
 ) -> Result<pb::RecordVerdictResponse> {
+    require_person(caller, RECORD)?;
     let mutation = Mutation::new(caller, RECORD, &request.request_id, &request)?;
     let id = parse_id(&request.decision_request_id)?;
     let ballot = read_ballot(caller, &request)?;

@@ -3,6 +3,7 @@
 use northstar_domain::decision::Refusal;
 use northstar_domain::{DecisionRequestId, Violations};
 use northstar_proto::errors::v1::ErrorReason;
+use northstar_server::Caller;
 use northstar_server::status::{Failure, failure, invalid_fields};
 use thiserror::Error;
 use tonic::Status;
@@ -24,6 +25,9 @@ pub enum Error {
         /// What was asked for.
         name: String,
     },
+    /// What only people may do was tried with a suite key.
+    #[error("{0} is for people: call it with somebody's own key, not with a suite key")]
+    PersonRequired(&'static str),
     /// The policy changed since its etag was read.
     #[error("policy {name} changed meanwhile: its etag is {etag}, read it again")]
     EtagMismatch {
@@ -62,6 +66,9 @@ impl From<Error> for Status {
             Error::NotFound { kind, name } => failure(ErrorReason::NotFound, message)
                 .metadata("kind", kind)
                 .metadata("name", name),
+            Error::PersonRequired(method) => {
+                failure(ErrorReason::PersonRequired, message).metadata("method", method)
+            }
             Error::EtagMismatch { name, etag } => failure(ErrorReason::EtagMismatch, message)
                 .metadata("kind", "Policy")
                 .metadata("name", name)
@@ -74,6 +81,12 @@ impl From<Error> for Status {
         }
         .into()
     }
+}
+
+/// Refuses what only people may do to a call that came with a suite key: every
+/// service holds one, and it would decide in the name of nobody.
+pub(crate) fn require_person(caller: &Caller, method: &'static str) -> Result<()> {
+    if caller.is_suite { Err(Error::PersonRequired(method)) } else { Ok(()) }
 }
 
 fn refused(refusal: Refusal, message: String) -> Failure {

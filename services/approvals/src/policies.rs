@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::Approvals;
 use crate::convert::{policy_from_proto, stored_policy};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, require_person};
 
 const APPLY: &str = "/northstar.approvals.v1.ApprovalsService/ApplyPolicy";
 
@@ -22,6 +22,7 @@ pub(crate) async fn apply(
     caller: &Caller,
     request: pb::ApplyPolicyRequest,
 ) -> Result<pb::ApplyPolicyResponse> {
+    require_person(caller, APPLY)?;
     let mutation = Mutation::new(caller, APPLY, &request.request_id, &request)?;
     let wanted = request.policy.unwrap_or_default();
     let etag = wanted.etag.clone();

@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::consent;
 use crate::emit;
 use crate::service::Wake;
 use crate::webhook::Sender;
@@ -125,6 +126,8 @@ impl Deliverer {
         let outcome = if attempts > policy.max_attempts {
             // Every attempt took its worker along.
             Outcome::Gone { error: format!("no attempt was finished; {}", run.last_error) }
+        } else if let Some(outcome) = consent::missing(&self.clients, &run).await {
+            outcome
         } else {
             self.perform(&definition, &mut run).await?
         };

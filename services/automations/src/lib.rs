@@ -2,6 +2,7 @@
 
 mod activate;
 pub mod config;
+mod consent;
 pub mod convert;
 mod define;
 mod deliver;

@@ -3,7 +3,6 @@
 
 use chrono::{DateTime, Utc};
 use northstar_domain::ProjectId;
-use northstar_domain::contract::ContractMode;
 use northstar_domain::event::{
     Event, Fault, MAX_PROPERTIES_BYTES, Reason, check_message_id, check_text, message_hash,
     record_hash,
@@ -15,8 +14,10 @@ use northstar_store::ingestion::SourceId;
 use northstar_store::ingestion::log::{EncodedEvents, NewEvent};
 use northstar_store::ingestion::quarantine::BodyKey;
 
+use crate::accounting::Names;
 use crate::contracts::ProjectContracts;
 use crate::events::Events;
+use crate::judge::{Judgement, Notes, Times, judge};
 
 /// A request on its way into the log.
 pub(crate) struct Batch {
@@ -31,6 +32,8 @@ pub(crate) struct Batch {
     pub(crate) encoded: EncodedEvents,
     /// The ids that [`Item::Accept`] links.
     pub(crate) ids: LinkedIds,
+    /// The name of each event.
+    pub(crate) names: Names,
 }
 
 /// One event or record.
@@ -42,8 +45,8 @@ pub(crate) enum Item {
         effective_at: DateTime<Utc>,
         /// The user that it links its anonymous id to, in [`Batch::ids`].
         link: Option<Link>,
-        /// Name of the contract that it breaks and that only observes.
-        breaks_contract: Option<Box<str>>,
+        /// What its contract notes about it.
+        notes: Option<Box<Notes>>,
     },
     /// It goes into quarantine, if it is not known.
     Quarantine { key: BodyKey, fault: Fault },
@@ -98,7 +101,9 @@ impl Batch {
         let mut encoded = EncodedEvents::with_capacity(events.len(), events.len() * 320);
         let mut items = Vec::with_capacity(events.len());
         let mut ids = LinkedIds::default();
+        let mut names = Names::default();
         events.each(&mut |event| {
+            names.push(event.as_ref().map_or("", |event| event.name));
             let item = event
                 .and_then(|event| prepare(origin, &event, contracts, &mut encoded, &mut ids))
                 .unwrap_or_else(|fault| match events.keep(items.len(), &fault) {
@@ -108,7 +113,7 @@ impl Batch {
             items.push(item);
         });
         let Origin { project, source, received_at } = origin;
-        Self { project, source, received_at, items, events: Box::new(events), encoded, ids }
+        Self { project, source, received_at, items, events: Box::new(events), encoded, ids, names }
     }
 
     /// Checks and hashes records that are no events.
@@ -124,6 +129,7 @@ impl Batch {
             events: Box::new(none),
             encoded: EncodedEvents::default(),
             ids: LinkedIds::default(),
+            names: Names::default(),
         }
     }
 
@@ -146,32 +152,26 @@ fn prepare(
         message_hash: message_hash(event.message_id),
         body_hash: event.body_hash(),
     };
-    let violation = match contracts.get(event.name) {
-        None => None,
-        Some(contract) => {
-            let value = serde_json::from_str(event.properties).expect("we wrote this JSON");
-            contract.validator.check(&value).err().map(|fault| (contract.mode, fault))
-        }
-    };
-    let breaks_contract = match violation {
-        None => None,
-        Some((ContractMode::Observe, _)) => Some(event.name.into()),
-        Some((ContractMode::Quarantine, fault)) => return Ok(Item::Quarantine { key, fault }),
-        Some((ContractMode::Reject, fault)) => return Err(fault),
-    };
     let (effective_at, correction) =
         effective_time(event.occurred_at, event.sent_at, origin.received_at);
+    let times = Times { received_at: origin.received_at, effective_at, correction };
+    let notes = match judge(contracts, event, times) {
+        Judgement::Accept(notes) => notes,
+        Judgement::Quarantine(fault) => return Ok(Item::Quarantine { key, fault }),
+        Judgement::Reject(fault) => return Err(fault),
+    };
+    let kept = notes.as_ref().and_then(|notes| notes.properties.as_deref());
     let encoded = encoded.push(&NewEvent {
         project: origin.project,
         source: origin.source,
-        event: *event,
+        event: Event { properties: kept.unwrap_or(event.properties), ..*event },
         received_at: origin.received_at,
         effective_at,
         correction,
     });
     let link = linked_user(event.anonymous_id, event.user_id)
         .map(|user_id| ids.push(event.anonymous_id, user_id));
-    Ok(Item::Accept { key, encoded, effective_at, link, breaks_contract })
+    Ok(Item::Accept { key, encoded, effective_at, link, notes })
 }
 
 /// A record for quarantine.

@@ -29,6 +29,20 @@ pub struct Config {
     /// `NORTHSTAR_WEBHOOK_SEALING_KEY`.
     #[arg(long, env = "NORTHSTAR_WEBHOOK_SEALING_KEY_FILE", value_name = "FILE")]
     pub webhook_sealing_key_file: Option<PathBuf>,
+    /// Milliseconds between two looks at the freshness and completeness of
+    /// declared sources.
+    #[arg(long, env = "NORTHSTAR_INGESTION_SOURCE_CHECK_MILLISECONDS", default_value_t = 5_000,
+          value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
+    pub ingestion_source_check_milliseconds: u64,
+    /// URL of the folder that old partitions of the log are archived to, for
+    /// example file:///var/lib/northstar/archive. Nothing is archived without it,
+    /// whatever the retention policies say. Metrics must reach it too.
+    #[arg(long, env = "NORTHSTAR_INGESTION_ARCHIVE_URL")]
+    pub ingestion_archive_url: Option<String>,
+    /// Milliseconds between two looks for partitions to archive.
+    #[arg(long, env = "NORTHSTAR_INGESTION_ARCHIVE_CHECK_MILLISECONDS",
+          default_value_t = 600_000, value_parser = clap::value_parser!(u64).range(100..))]
+    pub ingestion_archive_check_milliseconds: u64,
 }
 
 impl Default for Config {
@@ -38,6 +52,9 @@ impl Default for Config {
             ingestion_fresh_keys: 700_000,
             webhook_sealing_key: None,
             webhook_sealing_key_file: None,
+            ingestion_source_check_milliseconds: 5_000,
+            ingestion_archive_url: None,
+            ingestion_archive_check_milliseconds: 600_000,
         }
     }
 }

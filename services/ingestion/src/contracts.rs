@@ -5,24 +5,36 @@
 //! through another is noticed within a second, by the version that every change
 //! raises.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use northstar_domain::ProjectId;
-use northstar_domain::contract::ContractMode;
+use northstar_domain::contract::{ContractMode, ContractSpec, FutureRule, SchemaVersion};
 use northstar_domain::event::{Fault, Reason};
 use northstar_store::ingestion::contracts as store;
 use northstar_store::{PgPool, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// Most characters of a violation's message: it may quote the event.
 const MAX_MESSAGE_CHARS: usize = 300;
+/// Most violations of an event that are looked at.
+const MAX_FAULTS: usize = 100;
+/// Most older versions of a contract at hand, the newest.
+const MAX_OLDER: i64 = 64;
 
 /// A compiled JSON Schema.
 pub(crate) struct Validator(jsonschema::Validator);
+
+/// One way in which properties break a schema.
+pub(crate) struct Violation {
+    /// The property at fault; empty when it is the whole.
+    pub(crate) property: String,
+    /// What is wrong.
+    pub(crate) fault: Fault,
+}
 
 impl Validator {
     /// Compiles a JSON Schema 2020-12. References lead nowhere outside of it,
@@ -39,23 +51,52 @@ impl Validator {
             .map_err(|error| shortened(&format!("not a JSON Schema 2020-12: {error}")))
     }
 
-    /// The first way in which properties break the schema.
-    pub(crate) fn check(&self, properties: &Value) -> Result<(), Fault> {
-        self.0.validate(properties).map_err(|error| {
-            let mut field = String::from("properties");
-            for step in error.instance_path().as_str().split('/').skip(1) {
-                field.push('.');
-                field.push_str(&step.replace("~1", "/").replace("~0", "~"));
-            }
-            if let jsonschema::error::ValidationErrorKind::Required {
-                property: Value::String(missing),
-            } = error.kind()
-            {
-                field.push('.');
-                field.push_str(missing);
-            }
-            Fault::new(Reason::SchemaViolation, field, shortened(&error.to_string()))
-        })
+    /// Whether a value keeps the schema.
+    pub(crate) fn allows(&self, value: &Value) -> bool {
+        self.0.is_valid(value)
+    }
+
+    /// The ways in which properties break the schema, at most 100.
+    pub(crate) fn violations(&self, properties: &Value) -> Vec<Violation> {
+        if self.allows(properties) {
+            return Vec::new();
+        }
+        self.0
+            .iter_errors(properties)
+            .take(MAX_FAULTS)
+            .flat_map(|error| violations(&error))
+            .collect()
+    }
+}
+
+fn violations(error: &jsonschema::ValidationError<'_>) -> Vec<Violation> {
+    use jsonschema::error::ValidationErrorKind as Kind;
+    let steps: Vec<String> = error
+        .instance_path()
+        .as_str()
+        .split('/')
+        .skip(1)
+        .map(|step| step.replace("~1", "/").replace("~0", "~"))
+        .collect();
+    let message = shortened(&error.to_string());
+    let violation = |last: Option<&str>| {
+        let path: Vec<&str> = steps.iter().map(String::as_str).chain(last).collect();
+        let mut field = String::from("properties");
+        for step in &path {
+            field.push('.');
+            field.push_str(step);
+        }
+        Violation {
+            property: path.first().map(|step| (*step).to_owned()).unwrap_or_default(),
+            fault: Fault::new(Reason::SchemaViolation, field, message.clone()),
+        }
+    };
+    match error.kind() {
+        Kind::Required { property: Value::String(missing) } => vec![violation(Some(missing))],
+        Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
+            unexpected.iter().map(|name| violation(Some(name))).collect()
+        }
+        _ => vec![violation(None)],
     }
 }
 
@@ -66,12 +107,77 @@ fn shortened(text: &str) -> String {
     }
 }
 
+/// The properties that the root of a schema names.
+struct Planned {
+    names: HashSet<String>,
+    /// Those that it names by pattern.
+    patterns: Option<Validator>,
+}
+
+impl Planned {
+    fn of(schema: &Value) -> Result<Self, String> {
+        let keys = |keyword| schema.get(keyword).and_then(Value::as_object);
+        let names = keys("properties").into_iter().flatten().map(|(name, _)| name.clone());
+        let patterns: Vec<Value> = keys("patternProperties")
+            .into_iter()
+            .flatten()
+            .map(|(pattern, _)| json!({"pattern": pattern}))
+            .collect();
+        let patterns = (!patterns.is_empty())
+            .then(|| Validator::compile(&json!({"anyOf": patterns})))
+            .transpose()?;
+        Ok(Self { names: names.collect(), patterns })
+    }
+}
+
 /// A contract, compiled.
 pub(crate) struct Compiled {
-    /// What happens to an event that breaks it.
-    pub(crate) mode: ContractMode,
-    /// The rule.
-    pub(crate) validator: Validator,
+    /// What it says.
+    pub(crate) spec: ContractSpec,
+    /// The rule of its version.
+    pub(crate) current: Validator,
+    /// The rules of older versions.
+    pub(crate) older: BTreeMap<SchemaVersion, Validator>,
+    planned: Planned,
+}
+
+impl Compiled {
+    /// Compiles a contract.
+    pub(crate) fn compile(spec: ContractSpec) -> Result<Self, String> {
+        let current = Validator::compile(&spec.json_schema)?;
+        let planned = Planned::of(&spec.json_schema)?;
+        Ok(Self { spec, current, older: BTreeMap::new(), planned })
+    }
+
+    /// What happens when a property breaks the schema, or when the whole does.
+    pub(crate) fn mode(&self, property: &str) -> ContractMode {
+        self.own_mode(property).unwrap_or(self.spec.mode)
+    }
+
+    /// What happens when a property that is not planned is there; `None` when
+    /// such properties pass.
+    pub(crate) fn unplanned_mode(&self, property: &str) -> Option<ContractMode> {
+        let mode = self.own_mode(property).or(self.spec.unplanned_properties)?;
+        (!self.plans(property)).then_some(mode)
+    }
+
+    fn own_mode(&self, property: &str) -> Option<ContractMode> {
+        self.spec.properties.get(property).and_then(|rule| rule.mode)
+    }
+
+    fn plans(&self, property: &str) -> bool {
+        self.planned.names.contains(property)
+            || self
+                .planned
+                .patterns
+                .as_ref()
+                .is_some_and(|patterns| patterns.allows(&Value::String(property.to_owned())))
+    }
+
+    /// Whether events from the future wait in quarantine.
+    pub(crate) fn quarantines_future(&self) -> bool {
+        self.spec.future == FutureRule::Quarantine
+    }
 }
 
 /// The contracts of one project at one version, by event name.
@@ -79,12 +185,39 @@ pub(crate) struct Compiled {
 pub(crate) struct ProjectContracts {
     version: i64,
     by_name: HashMap<String, Compiled>,
+    /// What happens to events whose name has none; `None` lets them pass.
+    pub(crate) unplanned_events: Option<ContractMode>,
 }
 
 impl ProjectContracts {
+    /// Contracts that are not from the store.
+    ///
+    /// # Errors
+    /// The name of the contract whose schema does not compile, and why.
+    pub(crate) fn compile(
+        contracts: impl IntoIterator<Item = (String, ContractSpec)>,
+        unplanned_events: Option<ContractMode>,
+    ) -> Result<Self, (String, String)> {
+        let mut by_name = HashMap::new();
+        for (name, spec) in contracts {
+            match Compiled::compile(spec) {
+                Ok(compiled) => by_name.insert(name, compiled),
+                Err(problem) => return Err((name, problem)),
+            };
+        }
+        Ok(Self { version: 0, by_name, unplanned_events })
+    }
+
     /// The contract of an event name.
     pub(crate) fn get(&self, name: &str) -> Option<&Compiled> {
         self.by_name.get(name)
+    }
+
+    /// Adds the rule of an older version of a contract.
+    pub(crate) fn add_older(&mut self, name: &str, version: SchemaVersion, validator: Validator) {
+        if let Some(compiled) = self.by_name.get_mut(name) {
+            compiled.older.insert(version, validator);
+        }
     }
 }
 
@@ -119,23 +252,32 @@ impl Contracts {
         let mut connection = self.pool.acquire().await?;
         // The version first: a change in between is then noticed by its version.
         let version = store::version(&mut connection, project).await?;
-        let mut by_name = HashMap::new();
-        for contract in store::all(&mut connection, project).await? {
-            match Validator::compile(&contract.spec.json_schema) {
-                Ok(validator) => {
-                    let compiled = Compiled { mode: contract.spec.mode, validator };
-                    by_name.insert(contract.name, compiled);
+        let unplanned_events = store::unplanned_events(&mut connection, project).await?;
+        let mut contracts = ProjectContracts { version, unplanned_events, ..Default::default() };
+        // What is stored was compiled before, if perhaps by another version.
+        let unusable = |name: &str, problem: &str| {
+            tracing::error!(
+                contract.name = name,
+                project.id = project.0,
+                problem,
+                "a stored contract does not compile and is not enforced"
+            );
+        };
+        for store::Contract { name, spec, .. } in store::all(&mut connection, project).await? {
+            match Compiled::compile(spec) {
+                Ok(compiled) => {
+                    contracts.by_name.insert(name, compiled);
                 }
-                // It was compiled before it was stored, by another version.
-                Err(problem) => tracing::error!(
-                    contract.name,
-                    project.id = project.0,
-                    problem,
-                    "a stored contract does not compile and is not enforced"
-                ),
+                Err(problem) => unusable(&name, &problem),
             }
         }
-        let contracts = Arc::new(ProjectContracts { version, by_name });
+        for older in store::older_schemas(&mut connection, project, MAX_OLDER).await? {
+            match Validator::compile(&older.json_schema) {
+                Ok(validator) => contracts.add_older(&older.name, older.version, validator),
+                Err(problem) => unusable(&older.name, &problem),
+            }
+        }
+        let contracts = Arc::new(contracts);
         let mut projects = self.projects.write().unwrap_or_else(PoisonError::into_inner);
         let newest = projects.entry(project).or_insert_with(|| Arc::clone(&contracts));
         if newest.version <= contracts.version {

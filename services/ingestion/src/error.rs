@@ -1,6 +1,7 @@
 //! What can go wrong with a call, and the status it becomes.
 
 use northstar_domain::Violation;
+use northstar_domain::contract::subject;
 use northstar_domain::expression::InvalidCondition;
 use northstar_proto::errors::v1::ErrorReason;
 use northstar_server::status::{Failure, failure, invalid_field};
@@ -15,6 +16,8 @@ pub(crate) enum Error {
     InvalidFields(Vec<Violation>),
     /// A filter is not a condition.
     InvalidFilter { filter: String, error: InvalidCondition },
+    /// The bytes are no message.
+    Undecodable(prost::DecodeError),
     /// A batch holds too much.
     TooLarge { what: &'static str, found: usize, limit: usize },
     /// Too many requests wait for the log.
@@ -25,6 +28,24 @@ pub(crate) enum Error {
     ContractNotFound { name: String },
     /// A contract changed since its etag was read.
     ContractChanged { name: String, etag: String },
+    /// A change of a contract breaks metrics and needs a decision.
+    NeedsDecision { name: String, metrics: Vec<String> },
+    /// A decision does not allow a change of a contract.
+    NotApproved { name: String, problem: String },
+    /// The log holds no events of this name.
+    NoSuchEvents { name: String },
+    /// There is no such quarantined event.
+    NotQuarantined { id: String },
+    /// A call to another service failed; it says why.
+    Called(Box<Status>),
+    /// A document breaks rules.
+    InvalidDocument { field: &'static str, violations: Vec<Violation> },
+    /// There is no such document or consumer group.
+    NotFound { kind: &'static str, name: String },
+    /// A document changed since its etag was read.
+    Changed { kind: &'static str, name: String, etag: String },
+    /// A member lost its place in a consumer group.
+    LeaseLost { group: String, member: String, why: &'static str },
     /// Whether the events were committed is not known.
     CommitUnknown,
     /// A statement failed, or a rule that every service shares.
@@ -48,10 +69,20 @@ impl Error {
             Self::Invalid { .. }
             | Self::InvalidFields(_)
             | Self::InvalidFilter { .. }
+            | Self::Undecodable(_)
             | Self::TooLarge { .. }
             | Self::Draining
             | Self::ContractNotFound { .. }
-            | Self::ContractChanged { .. } => false,
+            | Self::ContractChanged { .. }
+            | Self::NeedsDecision { .. }
+            | Self::NotApproved { .. }
+            | Self::NoSuchEvents { .. }
+            | Self::NotQuarantined { .. }
+            | Self::Called(_)
+            | Self::InvalidDocument { .. }
+            | Self::NotFound { .. }
+            | Self::Changed { .. }
+            | Self::LeaseLost { .. } => false,
         }
     }
 }
@@ -59,6 +90,18 @@ impl Error {
 impl From<northstar_store::Error> for Error {
     fn from(error: northstar_store::Error) -> Self {
         Self::Failed(error.into())
+    }
+}
+
+impl From<prost::DecodeError> for Error {
+    fn from(error: prost::DecodeError) -> Self {
+        Self::Undecodable(error)
+    }
+}
+
+impl From<Status> for Error {
+    fn from(status: Status) -> Self {
+        Self::Called(Box::new(status))
     }
 }
 
@@ -90,6 +133,9 @@ impl From<Error> for Failure {
                     .metadata("expression", filter)
                     .violation("filter", error.to_string())
             }
+            // The code and the words that every other RPC answers with:
+            // <https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>.
+            Error::Undecodable(error) => failure(ErrorReason::Internal, error.to_string()),
             Error::TooLarge { what, found, limit } => failure(
                 ErrorReason::BatchTooLarge,
                 format!("the batch holds {found} {what}, at most {limit} are allowed; split it"),
@@ -117,6 +163,58 @@ impl From<Error> for Failure {
             .metadata("kind", "Contract")
             .metadata("name", name)
             .metadata("etag", etag),
+            Error::NeedsDecision { name, metrics } => failure(
+                ErrorReason::ApprovalRequired,
+                format!(
+                    "the change of the contract {name:?} breaks {}; ask for a decision with \
+                     RequestContractChange",
+                    metrics.join(", ")
+                ),
+            )
+            .metadata("subject", subject(&name))
+            .metadata("metrics", metrics.join(",")),
+            Error::NotApproved { name, problem } => {
+                failure(ErrorReason::ApprovalRequired, problem).metadata("subject", subject(&name))
+            }
+            Error::NoSuchEvents { name } => failure(
+                ErrorReason::NotFound,
+                format!("the log holds no events named {name:?} as far as it was read"),
+            )
+            .metadata("kind", "Event")
+            .metadata("name", name),
+            Error::NotQuarantined { id } => {
+                failure(ErrorReason::NotFound, format!("there is no quarantined event {id:?}"))
+                    .metadata("kind", "QuarantinedEvent")
+                    .metadata("name", id)
+            }
+            Error::Called(status) => return *status,
+            Error::InvalidDocument { field, violations } => violations.into_iter().fold(
+                failure(
+                    ErrorReason::InvalidField,
+                    format!("the {field} breaks rules; see the violations"),
+                ),
+                |failure, violation| {
+                    failure.violation(format!("{field}.{}", violation.field), violation.problem)
+                },
+            ),
+            Error::NotFound { kind, name } => {
+                failure(ErrorReason::NotFound, format!("there is no {kind} named {name:?}"))
+                    .metadata("kind", kind)
+                    .metadata("name", name)
+            }
+            Error::Changed { kind, name, etag } => failure(
+                ErrorReason::EtagMismatch,
+                format!("the {kind} {name:?} has changed since it was read; read it again"),
+            )
+            .metadata("kind", kind)
+            .metadata("name", name)
+            .metadata("etag", etag),
+            Error::LeaseLost { group, member, why } => failure(
+                ErrorReason::LeaseLost,
+                format!("{member:?} lost its place in the group {group:?}: {why}; join again"),
+            )
+            .metadata("group", group)
+            .metadata("member_id", member),
             Error::CommitUnknown => failure(
                 ErrorReason::DependencyUnavailable,
                 "the database was lost while the batch was written; send it again, and what was \

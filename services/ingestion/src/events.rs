@@ -49,6 +49,20 @@ impl Events for Vec<pb::Event> {
     }
 }
 
+impl Events for Box<dyn Events> {
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+
+    fn each(&self, take: &mut dyn FnMut(Result<Event<'_>, Fault>)) {
+        (**self).each(take);
+    }
+
+    fn encode(&self, index: usize) -> Vec<u8> {
+        (**self).encode(index)
+    }
+}
+
 /// An event as the domain sees it; its properties and its consent are written to
 /// the memory given.
 pub(crate) fn view<'a>(

@@ -1,21 +1,33 @@
-//! Links of the identity map that this process has seen.
+//! Links shown by events, as far as this process knows that they are recorded.
 //!
-//! A fact that is not stronger than a link that held once can not change the
-//! map, because links only ever get stronger. So what is remembered here may be
-//! old and still saves the question.
+//! A link that is recorded with an effective time adds nothing when it is shown
+//! again with the same or a later one, whatever was said since. So what is
+//! remembered here may be old and still saves the question. Only an erasure makes
+//! it wrong: whoever uses an erased identifier again starts anew.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use northstar_domain::ProjectId;
-use northstar_store::ingestion::identity::Link;
+use northstar_store::ingestion::identity::ShownLink;
 
 /// When the younger generation is full, the older is forgotten.
 const GENERATION_LINKS: usize = 100_000;
+/// Users remembered for one anonymous id; more use a shared device, and are asked
+/// for.
+const USERS_OF_ONE: usize = 8;
 
-type Generation = HashMap<ProjectId, HashMap<String, (DateTime<Utc>, String)>>;
+type Users = Vec<(Box<str>, DateTime<Utc>)>;
+type Generation = HashMap<ProjectId, Links>;
 
-/// Links that are known to hold or to have been surpassed, at most 200,000.
+/// Links of one project, since so many erasures.
+#[derive(Debug, Default)]
+struct Links {
+    erasure_version: i64,
+    by_anonymous_id: HashMap<Box<str>, Users>,
+}
+
+/// Links that are recorded, at most about 200,000.
 #[derive(Debug, Default)]
 pub(crate) struct KnownLinks {
     younger: Generation,
@@ -24,36 +36,90 @@ pub(crate) struct KnownLinks {
 }
 
 impl KnownLinks {
-    /// Whether the map has, for sure, a link that is as strong as this fact.
-    pub(crate) fn is_at_least_as_strong(
+    /// Whether the link is recorded, for sure, with that time or an earlier one.
+    pub(crate) fn has(
         &self,
         project: ProjectId,
+        erasure_version: i64,
         anonymous_id: &str,
-        linked_at: DateTime<Utc>,
         user_id: &str,
+        linked_at: DateTime<Utc>,
     ) -> bool {
         [&self.younger, &self.older]
             .into_iter()
-            .filter_map(|generation| generation.get(&project)?.get(anonymous_id))
-            .any(|(known_at, known_user)| (*known_at, known_user.as_str()) <= (linked_at, user_id))
+            .filter_map(|generation| generation.get(&project))
+            .filter(|links| links.erasure_version == erasure_version)
+            .filter_map(|links| links.by_anonymous_id.get(anonymous_id))
+            .flatten()
+            .any(|(known_user, known_at)| &**known_user == user_id && *known_at <= linked_at)
     }
 
-    /// Remembers links that hold.
-    pub(crate) fn remember(&mut self, project: ProjectId, links: Vec<Link>) {
+    /// Remembers links that are recorded.
+    pub(crate) fn remember(
+        &mut self,
+        project: ProjectId,
+        erasure_version: i64,
+        links: Vec<ShownLink>,
+    ) {
         for link in links {
             if self.younger_links >= GENERATION_LINKS {
                 self.older = std::mem::take(&mut self.younger);
                 self.younger_links = 0;
             }
-            let known = self
-                .younger
-                .entry(project)
-                .or_default()
-                .insert(link.anonymous_id, (link.linked_at, link.user_id));
-            if known.is_none() {
+            let of_project = self.younger.entry(project).or_default();
+            if of_project.erasure_version != erasure_version {
+                let known = std::mem::take(&mut of_project.by_anonymous_id);
+                self.younger_links -= known.values().map(Vec::len).sum::<usize>();
+                of_project.erasure_version = erasure_version;
+            }
+            let users =
+                of_project.by_anonymous_id.entry(link.anonymous_id.into_boxed_str()).or_default();
+            if let Some((_, known_at)) = users.iter_mut().find(|(user, _)| **user == *link.user_id)
+            {
+                *known_at = link.linked_at.min(*known_at);
+                continue;
+            }
+            if users.len() >= USERS_OF_ONE {
+                users.remove(0);
+            } else {
                 self.younger_links += 1;
             }
+            users.push((link.user_id.into_boxed_str(), link.linked_at));
         }
+    }
+}
+
+/// Links of one transaction, each pair once with its earliest event.
+#[derive(Debug, Default)]
+pub(crate) struct NewLinks<'a>(BTreeMap<(&'a str, &'a str), (DateTime<Utc>, i64)>);
+
+impl<'a> NewLinks<'a> {
+    /// Adds what an event at a position shows.
+    pub(crate) fn add(
+        &mut self,
+        anonymous_id: &'a str,
+        user_id: &'a str,
+        linked_at: DateTime<Utc>,
+        position: i64,
+    ) {
+        let shown = (linked_at, position);
+        self.0
+            .entry((anonymous_id, user_id))
+            .and_modify(|known| *known = shown.min(*known))
+            .or_insert(shown);
+    }
+
+    /// The links, by anonymous id and user.
+    pub(crate) fn into_links(self) -> Vec<ShownLink> {
+        self.0
+            .into_iter()
+            .map(|((anonymous_id, user_id), (linked_at, position))| ShownLink {
+                anonymous_id: anonymous_id.to_owned(),
+                user_id: user_id.to_owned(),
+                linked_at,
+                position,
+            })
+            .collect()
     }
 }
 
@@ -61,35 +127,60 @@ impl KnownLinks {
 mod tests {
     use super::*;
 
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    fn link(anonymous_id: &str, user_id: &str, seconds: i64) -> ShownLink {
+        ShownLink {
+            anonymous_id: anonymous_id.to_owned(),
+            user_id: user_id.to_owned(),
+            linked_at: at(seconds),
+            position: 1,
+        }
+    }
+
     #[test]
-    fn only_a_stronger_fact_is_worth_asking() {
-        let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+    fn only_an_earlier_event_or_another_pair_is_worth_asking() {
         let project = ProjectId(1);
         let mut known = KnownLinks::default();
-        let link =
-            Link { anonymous_id: "a".to_owned(), user_id: "m".to_owned(), linked_at: at(10) };
-        known.remember(project, vec![link]);
-        let settled = |linked_at, user| known.is_at_least_as_strong(project, "a", linked_at, user);
-        assert!(settled(at(10), "m"));
-        assert!(settled(at(11), "a"));
-        assert!(!settled(at(10), "a"));
-        assert!(!settled(at(9), "z"));
-        assert!(!known.is_at_least_as_strong(project, "b", at(99), "m"));
-        assert!(!known.is_at_least_as_strong(ProjectId(2), "a", at(99), "m"));
+        known.remember(project, 0, vec![link("a", "m", 10)]);
+        assert!(known.has(project, 0, "a", "m", at(10)));
+        assert!(known.has(project, 0, "a", "m", at(11)));
+        assert!(!known.has(project, 0, "a", "m", at(9)));
+        assert!(!known.has(project, 0, "a", "z", at(99)));
+        assert!(!known.has(ProjectId(2), 0, "a", "m", at(99)));
+        assert!(!known.has(project, 1, "a", "m", at(10)), "an erasure makes it forget");
+        known.remember(project, 1, vec![link("b", "m", 10)]);
+        assert!(!known.has(project, 1, "a", "m", at(10)));
+        assert_eq!(known.younger_links, 1);
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
         let mut known = KnownLinks::default();
         for number in 0..5 * GENERATION_LINKS {
-            let link = Link {
-                anonymous_id: number.to_string(),
-                user_id: String::new(),
-                linked_at: DateTime::UNIX_EPOCH,
-            };
-            known.remember(ProjectId(1), vec![link]);
+            known.remember(ProjectId(1), 0, vec![link(&number.to_string(), "u", 0)]);
         }
-        let held = |generation: &Generation| generation.values().map(HashMap::len).sum::<usize>();
+        for number in 0..1_000 {
+            known.remember(ProjectId(1), 0, vec![link("kiosk", &number.to_string(), 0)]);
+        }
+        let held = |generation: &Generation| {
+            generation
+                .values()
+                .flat_map(|links| links.by_anonymous_id.values())
+                .map(Vec::len)
+                .sum::<usize>()
+        };
         assert!(held(&known.younger) + held(&known.older) <= 2 * GENERATION_LINKS);
+    }
+
+    #[test]
+    fn a_pair_is_told_once_with_its_earliest_event() {
+        let mut links = NewLinks::default();
+        links.add("a", "u", at(5), 1);
+        links.add("a", "u", at(3), 2);
+        links.add("a", "u", at(4), 3);
+        assert_eq!(links.into_links(), [ShownLink { position: 2, ..link("a", "u", 3) }]);
     }
 }

@@ -145,7 +145,7 @@ mod tests {
             encoded: 0,
             effective_at: DateTime::UNIX_EPOCH,
             link: None,
-            breaks_contract: None,
+            notes: None,
         }
     }
 
@@ -158,6 +158,7 @@ mod tests {
             events: Box::new(Vec::<pb::Event>::new()),
             encoded: EncodedEvents::default(),
             ids: LinkedIds::default(),
+            names: crate::accounting::Names::default(),
         }
     }
 

@@ -3,39 +3,36 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt as _};
+use futures::Stream;
+use northstar_client::Clients;
 use northstar_domain::Clock;
-use northstar_domain::contract::ContractSpec;
-use northstar_domain::event::{
-    Fault, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_ID_BYTES, MAX_SOURCE_BYTES, Reason, check_text,
-};
+use northstar_domain::event::{MAX_BATCH_EVENTS, MAX_SOURCE_BYTES, check_text};
 use northstar_domain::expression::Condition;
 use northstar_domain::{ProjectId, QuarantineId};
+use northstar_proto::Encoded;
 use northstar_proto::ingestion::v1 as pb;
 use northstar_server::caller;
 use northstar_server::page::page_size;
 use northstar_store::PgPool;
-use northstar_store::ingestion::{contracts, cursors, heads, identity, quarantine, sources};
+use northstar_store::ingestion::{contracts, cursors, heads, quarantine, retention, sources};
 use pb::ingestion_service_server::IngestionService;
-use prost::Message;
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::apply_contract::apply_contract;
-use crate::batch::{Batch, Origin};
+use crate::apply_contract::{Changes, apply_contract, stored_contract};
+use crate::batch::Batch;
 use crate::contracts::Contracts;
-use crate::convert::{contract_to_proto, quarantined_to_proto, source_to_proto, time_to_proto};
+use crate::convert::{quarantined_to_proto, source_to_proto};
 use crate::error::Error;
-use crate::events::Events;
+use crate::ingest::{check_bytes, check_count};
 use crate::sources::Sources;
+use crate::subjects::resolve_subject;
 use crate::subscribe::Subscription;
-use crate::transaction::Answer;
-use crate::writer::{Memory, Writer};
+use crate::writer::Writer;
 
-/// Requests of one stream that are worked on at the same time.
-const STREAM_IN_FLIGHT: usize = 16;
 /// Events of a response when the consumer does not say.
 const DEFAULT_BATCH_EVENTS: usize = 1_000;
 
@@ -49,6 +46,7 @@ pub(crate) struct Ingestion {
     pub(crate) writer: Writer,
     pub(crate) sources: Sources,
     pub(crate) contracts: Contracts,
+    pub(crate) clients: Clients,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -56,48 +54,28 @@ pub(crate) struct Ingestion {
 impl IngestionService for Ingestion {
     async fn ingest_events(
         &self,
-        request: Request<pb::IngestEventsRequest>,
+        request: Request<Encoded<pb::IngestEventsRequest>>,
     ) -> Result<Response<pb::IngestEventsResponse>, Status> {
         let project = caller(&request)?.project;
-        let request = request.into_inner();
-        let bytes = check_batch(&request.source, request.events.len(), &request)?;
-        let memory = self.writer.try_reserve(bytes)?;
-        let answer = self.ingest(project, &request.source, request.events, memory).await?;
-        Ok(Response::new(pb::IngestEventsResponse {
-            results: answer.results,
-            log_position: answer.log_position,
-        }))
+        Ok(Response::new(self.ingest_map(project, request.into_inner()).await?))
+    }
+
+    async fn ingest_columns(
+        &self,
+        request: Request<Encoded<pb::IngestColumnsRequest>>,
+    ) -> Result<Response<pb::IngestColumnsResponse>, Status> {
+        let project = caller(&request)?.project;
+        Ok(Response::new(self.ingest_columns(project, request.into_inner()).await?))
     }
 
     type StreamEventsStream = Answers<pb::StreamEventsResponse>;
 
     async fn stream_events(
         &self,
-        request: Request<Streaming<pb::StreamEventsRequest>>,
+        request: Request<Streaming<Encoded<pb::StreamEventsRequest>>>,
     ) -> Result<Response<Self::StreamEventsStream>, Status> {
         let project = caller(&request)?.project;
-        let service = self.clone();
-        let shutdown = self.shutdown.clone();
-        let answers = request
-            .into_inner()
-            .take_until(self.shutdown.clone().cancelled_owned())
-            .map(move |request| {
-                let service = service.clone();
-                // On a task of its own, so that requests are prepared in parallel.
-                let answer = tokio::spawn(async move {
-                    service.answer_stream(project, request?).await.map_err(Status::from)
-                });
-                async move { answer.await.unwrap_or_else(|_| Err(Error::Draining.into())) }
-            })
-            .buffered(STREAM_IN_FLIGHT)
-            .chain(
-                futures::stream::once(async move {
-                    // A stream that the client ended ends well.
-                    if shutdown.is_cancelled() { Some(Err(Error::Draining.into())) } else { None }
-                })
-                .filter_map(async |end| end),
-            );
-        Ok(Response::new(Box::pin(answers)))
+        Ok(Response::new(Box::pin(self.ingest_stream(project, request.into_inner()))))
     }
 
     async fn quarantine_records(
@@ -106,8 +84,9 @@ impl IngestionService for Ingestion {
     ) -> Result<Response<pb::QuarantineRecordsResponse>, Status> {
         let project = caller(&request)?.project;
         let request = request.into_inner();
-        let bytes = check_batch(&request.source, request.records.len(), &request)?;
-        let memory = self.writer.try_reserve(bytes)?;
+        check_name("source", &request.source, MAX_SOURCE_BYTES)?;
+        check_count(request.records.len())?;
+        let memory = self.writer.try_reserve(check_bytes(request.encoded_len())?)?;
         let origin = self.origin(project, &request.source).await?;
         let batch = Batch::of_records(origin, request.records);
         let answer = self.writer.write(batch, memory).await?;
@@ -144,8 +123,8 @@ impl IngestionService for Ingestion {
         request: Request<pb::ResolveSubjectRequest>,
     ) -> Result<Response<pb::ResolveSubjectResponse>, Status> {
         let project = caller(&request)?.project;
-        let identifier = request.into_inner().identifier;
-        Ok(Response::new(self.resolve(project, identifier).await?))
+        let request = request.into_inner();
+        Ok(Response::new(resolve_subject(&self.pool, project, &request).await?))
     }
 
     async fn list_sources(
@@ -171,7 +150,8 @@ impl IngestionService for Ingestion {
     ) -> Result<Response<pb::ApplyContractResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let response = apply_contract(&self.pool, &caller, &request, self.clock.now()).await?;
+        let ways = self.contract_changes();
+        let response = apply_contract(&ways, &caller, &request).await?;
         // What was applied holds from the next request on.
         self.contracts.reload(caller.project).await.map_err(Error::from)?;
         Ok(Response::new(response))
@@ -198,47 +178,9 @@ impl IngestionService for Ingestion {
 }
 
 impl Ingestion {
-    pub(crate) async fn origin(&self, project: ProjectId, source: &str) -> Result<Origin, Error> {
-        let received_at = self.clock.now();
-        let source = self.sources.id(project, source).await?;
-        Ok(Origin { project, source, received_at })
-    }
-
-    pub(crate) async fn ingest(
-        &self,
-        project: ProjectId,
-        source: &str,
-        events: impl Events + 'static,
-        memory: Memory,
-    ) -> Result<Answer, Error> {
-        let contracts = self.contracts.of(project).await?;
-        let origin = self.origin(project, source).await?;
-        let batch = Batch::of_events(origin, events, &contracts);
-        drop(contracts);
-        self.writer.write(batch, memory).await
-    }
-
-    /// One request of a stream. What a later attempt may mend is answered with
-    /// RETRY for each event, so that the stream goes on.
-    async fn answer_stream(
-        &self,
-        project: ProjectId,
-        request: pb::StreamEventsRequest,
-    ) -> Result<pb::StreamEventsResponse, Error> {
-        let bytes = check_batch(&request.source, request.events.len(), &request)?;
-        let memory = self.writer.reserve(bytes).await?;
-        let (sequence, count) = (request.sequence, request.events.len());
-        match self.ingest(project, &request.source, request.events, memory).await {
-            Ok(Answer { results, log_position }) => {
-                Ok(pb::StreamEventsResponse { sequence, results, log_position })
-            }
-            Err(error) if error.may_be_retried() => Ok(pb::StreamEventsResponse {
-                sequence,
-                results: vec![retry(); count],
-                log_position: 0,
-            }),
-            Err(error) => Err(error),
-        }
+    /// What changes of contracts need.
+    pub(crate) fn contract_changes(&self) -> Changes<'_> {
+        Changes { pool: &self.pool, clients: &self.clients, now: self.clock.now() }
     }
 
     async fn open(
@@ -260,7 +202,15 @@ impl Ingestion {
         let mut connection = self.pool.acquire().await.map_err(northstar_store::Error::from)?;
         let start = match request.start_position {
             -1 => heads::read(&mut connection, project).await?.position,
-            position @ 0.. => position,
+            // The log begins where the archive ends.
+            position @ 0.. => {
+                let start = retention::archived_through(&mut connection, project).await?;
+                if (1..start).contains(&position) {
+                    let problem = format!("lies before {start}, where the log begins");
+                    return Err(Error::invalid("start_position", problem));
+                }
+                position.max(start)
+            }
             _ => {
                 return Err(Error::invalid(
                     "start_position",
@@ -295,24 +245,6 @@ impl Ingestion {
         }
         let (group, position, now) = (&request.group, request.position, self.clock.now());
         Ok(cursors::commit(&mut connection, project, group, position, now).await?)
-    }
-
-    async fn resolve(
-        &self,
-        project: ProjectId,
-        identifier: String,
-    ) -> Result<pb::ResolveSubjectResponse, Error> {
-        check_name("identifier", &identifier, MAX_ID_BYTES)?;
-        let mut connection = self.pool.acquire().await.map_err(northstar_store::Error::from)?;
-        let subject =
-            identity::find_user(&mut connection, project, &identifier).await?.unwrap_or(identifier);
-        let anonymous_ids = identity::anonymous_ids(&mut connection, project, &subject).await?;
-        let head = heads::read(&mut connection, project).await?;
-        Ok(pb::ResolveSubjectResponse {
-            subject,
-            anonymous_ids,
-            identity_map_version: head.identity_version,
-        })
     }
 
     async fn sources_of(&self, project: ProjectId) -> Result<pb::ListSourcesResponse, Error> {
@@ -383,53 +315,18 @@ impl Ingestion {
     }
 }
 
-/// A contract with what the store knows about it.
-pub(crate) fn stored_contract(contract: &contracts::Contract) -> pb::Contract {
-    let contracts::Contract { name, spec, etag, updated_at, observed_violations } = contract;
-    let spec: &ContractSpec = spec;
-    pb::Contract {
-        etag: etag.clone(),
-        update_time: Some(time_to_proto(*updated_at)),
-        observed_violations: *observed_violations,
-        ..contract_to_proto(name, spec)
-    }
-}
-
-/// Checks what concerns a batch as a whole; returns its size in bytes.
-fn check_batch(source: &str, events: usize, request: &impl Message) -> Result<usize, Error> {
-    check_name("source", source, MAX_SOURCE_BYTES)?;
-    if events > MAX_BATCH_EVENTS {
-        return Err(Error::TooLarge { what: "events", found: events, limit: MAX_BATCH_EVENTS });
-    }
-    let bytes = request.encoded_len();
-    if bytes > MAX_BATCH_BYTES {
-        return Err(Error::TooLarge { what: "bytes", found: bytes, limit: MAX_BATCH_BYTES });
-    }
-    Ok(bytes)
-}
-
-fn check_name(field: &'static str, name: &str, most: usize) -> Result<(), Error> {
+/// Checks a name that must be there.
+pub(crate) fn check_name(field: &'static str, name: &str, most: usize) -> Result<(), Error> {
     if name.is_empty() {
         return Err(Error::invalid(field, "must not be empty"));
     }
     check_text(field, name, most).map_err(|fault| Error::invalid(field, fault.message))
 }
 
-fn unknown_page() -> Error {
+pub(crate) fn unknown_page() -> Error {
     Error::invalid("page_token", "is not one that this call returned")
 }
 
-fn some_if_set(text: &str) -> Option<&str> {
+pub(crate) fn some_if_set(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
-}
-
-fn retry() -> pb::EventResult {
-    let fault = Fault::new(Reason::Unavailable, "", "could not be stored now; send it again");
-    pb::EventResult {
-        outcome: pb::EventOutcome::Retry.into(),
-        position: 0,
-        reason: fault.reason.as_str().to_owned(),
-        field: String::new(),
-        message: fault.message,
-    }
 }

@@ -7,6 +7,9 @@ use northstar_domain::ProjectId;
 use northstar_store::ingestion::{SourceId, sources};
 use northstar_store::{PgPool, Result};
 
+/// Most sources of a project that are remembered.
+const MOST_REMEMBERED: usize = 10_000;
+
 type Known = HashMap<ProjectId, HashMap<String, SourceId>>;
 
 /// The sources this process has heard of.
@@ -34,12 +37,13 @@ impl Sources {
         }
         let mut connection = self.pool.acquire().await?;
         let id = sources::ensure(&mut connection, project, name).await?;
-        self.known
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(project)
-            .or_default()
-            .insert(name.to_owned(), id);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let known = known.entry(project).or_default();
+        // Producers choose the names; what is forgotten is looked up again.
+        if known.len() == MOST_REMEMBERED {
+            known.clear();
+        }
+        known.insert(name.to_owned(), id);
         Ok(id)
     }
 }

@@ -22,10 +22,10 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// How soon a consumer learns of progress when every event is filtered out.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// Events read at once: bounds the memory of a subscription.
-const READ_EVENTS: i64 = 1_000;
+pub(crate) const READ_EVENTS: i64 = 1_000;
 /// A response is sent once its properties have so many bytes, far below the
 /// 4 MiB that clients accept by default.
-const RESPONSE_BYTES: usize = 1 << 20;
+pub(crate) const RESPONSE_BYTES: usize = 1 << 20;
 
 /// A consumer group that follows the log.
 pub(crate) struct Subscription {
@@ -78,7 +78,7 @@ impl Subscription {
             for event in events {
                 self.position = event.position;
                 bytes += event.properties.len();
-                response.events.extend(self.select(event));
+                response.events.extend(select(&self.filter, event));
                 if response.events.len() >= self.batch_events || bytes >= RESPONSE_BYTES {
                     send(responses, &mut response, self.position).await;
                     (told, told_at, bytes) = (self.position, Instant::now(), 0);
@@ -109,29 +109,29 @@ impl Subscription {
         let events = read_after(&mut connection, self.project, self.position, limit).await?;
         Ok((events, end))
     }
+}
 
-    /// The event for the wire, if the consumer wants it.
-    fn select(&self, event: LoggedEvent) -> Option<pb::LoggedEvent> {
-        let properties: serde_json::Map<_, _> = match serde_json::from_str(&event.properties) {
-            Ok(properties) => properties,
-            Err(error) => {
-                tracing::error!(event.position, %error, "properties in the log are no JSON object");
-                return None;
-            }
-        };
-        let facts = EventFacts {
-            name: &event.name,
-            source: &event.source,
-            user_id: &event.user_id,
-            anonymous_id: &event.anonymous_id,
-            account_id: &event.account_id,
-            properties: &properties,
-        };
-        if !self.filter.matches(&facts) {
+/// The event for the wire, if the consumer wants it.
+pub(crate) fn select(filter: &Condition, event: LoggedEvent) -> Option<pb::LoggedEvent> {
+    let properties: serde_json::Map<_, _> = match serde_json::from_str(&event.properties) {
+        Ok(properties) => properties,
+        Err(error) => {
+            tracing::error!(event.position, %error, "properties in the log are no JSON object");
             return None;
         }
-        Some(logged_to_proto(event, properties))
+    };
+    let facts = EventFacts {
+        name: &event.name,
+        source: &event.source,
+        user_id: &event.user_id,
+        anonymous_id: &event.anonymous_id,
+        account_id: &event.account_id,
+        properties: &properties,
+    };
+    if !filter.matches(&facts) {
+        return None;
     }
+    Some(logged_to_proto(event, properties))
 }
 
 /// Whether the consumer is still there is noticed by [`Subscription::run`].

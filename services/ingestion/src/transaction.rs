@@ -9,22 +9,24 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use northstar_domain::event::{Fault, Reason};
-use northstar_domain::identity::LinkFact;
 use northstar_domain::{ProjectId, QuarantineId};
 use northstar_proto::ingestion::v1 as pb;
 use northstar_store::ingestion::heads::Head;
-use northstar_store::ingestion::identity::{Link, LinkFacts};
+use northstar_store::ingestion::identity::ShownLink;
 use northstar_store::ingestion::keys::{MessageKey, NewKeys, short_body_hash};
 use northstar_store::ingestion::log::{Appended, Blocks};
 use northstar_store::ingestion::quarantine::{BodyKey, Content, NewQuarantined};
 use northstar_store::ingestion::sources::Counts;
-use northstar_store::ingestion::{SourceId, contracts, heads, identity, log, quarantine, sources};
+use northstar_store::ingestion::{SourceId, heads, log, quarantine, sources};
 use northstar_store::{PgConnection, Result};
 use pb::EventOutcome;
 
+use crate::accounting::{KnownNames, Tally};
 use crate::batch::{Batch, Item};
+use crate::identity;
 use crate::keys::ProjectKeys;
-use crate::links::KnownLinks;
+use crate::links::{KnownLinks, NewLinks};
+use crate::notes::{flagged, note};
 use crate::plan::{Outcome, Plan, Taken, ToQuarantine, decide};
 
 /// Fewer events are encoded at once; it takes less than handing them over.
@@ -43,8 +45,10 @@ pub(crate) struct Answer {
 pub(crate) struct Written {
     /// The answers, by batch; to be given after the commit.
     pub(crate) answers: Vec<Answer>,
-    /// Links that hold once it is committed.
-    pub(crate) links: Vec<Link>,
+    /// Links that are recorded once it is committed.
+    pub(crate) links: Vec<ShownLink>,
+    /// Erasures before it.
+    pub(crate) erasures: i64,
     /// Keys that are taken once it is committed, in the order of their positions.
     pub(crate) keys: Vec<(MessageKey, u64)>,
 }
@@ -65,6 +69,7 @@ pub(crate) async fn write(
     batches: &Arc<Vec<Batch>>,
     keys: &mut ProjectKeys,
     known_links: &KnownLinks,
+    known_names: &KnownNames,
 ) -> Result<Attempt> {
     let taken = find_taken(connection, batches, keys).await?;
     let plan = decide(batches, &taken);
@@ -95,16 +100,16 @@ pub(crate) async fn write(
         }
     }
     let links = link(connection, project, batches, &plan, &positions, known_links, head).await?;
-    count_violations(connection, project, batches, &plan).await?;
+    note(connection, batches, &plan, &positions).await?;
 
     let answers = answers(batches, &plan, &positions, &quarantined, head);
-    count(connection, project, batches, &answers).await?;
+    count(connection, project, batches, &answers, known_names).await?;
     let keys = new_keys(batches, &plan)
         .map(|(source, key)| {
             (MessageKey::new(source, key.message_hash), short_body_hash(key.body_hash))
         })
         .collect();
-    Ok(Attempt::Done(Written { answers, links, keys }))
+    Ok(Attempt::Done(Written { answers, links, erasures: head.erasure_version, keys }))
 }
 
 async fn find_taken(
@@ -176,7 +181,9 @@ async fn append(
     let position = after + plan.new.len() as i64;
     Ok(match log::append(connection, project, after, &blocks, &keys).await? {
         Appended::HeadMoved => None,
-        Appended::AtIdentityVersion(identity_version) => Some(Head { position, identity_version }),
+        Appended::At { identity_version, erasure_version } => {
+            Some(Head { position, identity_version, erasure_version })
+        }
     })
 }
 
@@ -221,50 +228,28 @@ async fn link(
     positions: &[i64],
     known: &KnownLinks,
     head: Head,
-) -> Result<Vec<Link>> {
-    let mut strongest: BTreeMap<&str, LinkFact<'_>> = BTreeMap::new();
+) -> Result<Vec<ShownLink>> {
+    let mut shown = NewLinks::default();
+    let mut received_at = DateTime::UNIX_EPOCH;
     for (new, position) in plan.new.iter().zip(positions) {
         let batch = &batches[new.batch];
         let Item::Accept { effective_at, link: Some(link), .. } = &batch.items[new.item] else {
             continue;
         };
         let (anonymous_id, user_id) = batch.ids.get(*link);
-        if known.is_at_least_as_strong(project, anonymous_id, *effective_at, user_id) {
+        let erasures = head.erasure_version;
+        if known.has(project, erasures, anonymous_id, user_id, *effective_at) {
             continue;
         }
-        let fact = LinkFact { linked_at: *effective_at, user_id, position: *position };
-        strongest.entry(anonymous_id).and_modify(|known| *known = fact.min(*known)).or_insert(fact);
+        received_at = batch.received_at.max(received_at);
+        shown.add(anonymous_id, user_id, *effective_at, *position);
     }
-    if strongest.is_empty() {
-        return Ok(Vec::new());
+    let links = shown.into_links();
+    if !links.is_empty() {
+        identity::add_shown(connection, project, head.identity_version, &links, received_at)
+            .await?;
     }
-    let mut columns = LinkFacts::default();
-    for (anonymous_id, fact) in strongest {
-        columns.anonymous_ids.push(anonymous_id.to_owned());
-        columns.user_ids.push(fact.user_id.to_owned());
-        columns.linked_at.push(fact.linked_at);
-        columns.positions.push(fact.position);
-    }
-    identity::link(connection, project, head.identity_version, &columns).await
-}
-
-async fn count_violations(
-    connection: &mut PgConnection,
-    project: ProjectId,
-    batches: &[Batch],
-    plan: &Plan,
-) -> Result<()> {
-    let mut observed: BTreeMap<&str, i64> = BTreeMap::new();
-    for new in &plan.new {
-        let batch = &batches[new.batch];
-        if let Item::Accept { breaks_contract: Some(name), .. } = &batch.items[new.item] {
-            *observed.entry(&**name).or_default() += 1;
-        }
-    }
-    for (name, violations) in observed {
-        contracts::count_violations(connection, project, name, violations).await?;
-    }
-    Ok(())
+    Ok(links)
 }
 
 type Quarantined = HashMap<BodyKey, (usize, usize, bool)>;
@@ -284,7 +269,7 @@ fn answers(
             ..pb::EventResult::default()
         };
         match (outcome, &batch.items[item_index]) {
-            (Outcome::New(new), _) => at(EventOutcome::Accepted, positions[new]),
+            (Outcome::New(new), item) => flagged(item, at(EventOutcome::Accepted, positions[new])),
             (Outcome::SameAsNew(new), _) => at(EventOutcome::Duplicate, positions[new]),
             (Outcome::Known(position), _) => at(EventOutcome::Duplicate, position),
             (_, Item::Reject { fault }) => faulty(EventOutcome::Rejected, fault),
@@ -334,7 +319,7 @@ fn answers(
         .collect()
 }
 
-fn faulty(outcome: EventOutcome, fault: &Fault) -> pb::EventResult {
+pub(crate) fn faulty(outcome: EventOutcome, fault: &Fault) -> pb::EventResult {
     pb::EventResult {
         outcome: outcome.into(),
         position: 0,
@@ -351,19 +336,24 @@ async fn count(
     project: ProjectId,
     batches: &[Batch],
     answers: &[Answer],
+    known_names: &KnownNames,
 ) -> Result<()> {
+    let mut tally = Tally::default();
     let mut counts: BTreeMap<SourceId, Counts> = BTreeMap::new();
     for (batch, answer) in batches.iter().zip(answers) {
         let counts = counts.entry(batch.source).or_default();
         if !batch.items.is_empty() {
             counts.last_received_at = counts.last_received_at.max(Some(batch.received_at));
         }
-        for (item, result) in batch.items.iter().zip(&answer.results) {
+        for (index, (item, result)) in batch.items.iter().zip(&answer.results).enumerate() {
+            let name = batch.names.get(index);
+            let effective_at = effective_time_of(item);
+            let origin = (batch.project, batch.source);
+            tally.count(origin, name, result.outcome(), batch.received_at, effective_at);
             match result.outcome() {
                 EventOutcome::Accepted => {
                     counts.accepted += 1;
-                    counts.last_effective_at =
-                        counts.last_effective_at.max(effective_time_of(item));
+                    counts.last_effective_at = counts.last_effective_at.max(effective_at);
                 }
                 EventOutcome::Duplicate => counts.duplicate += 1,
                 EventOutcome::Quarantined => counts.quarantined += 1,
@@ -375,7 +365,7 @@ async fn count(
     for (source, counts) in counts {
         sources::count(connection, project, source, &counts).await?;
     }
-    Ok(())
+    tally.save(connection, known_names).await
 }
 
 fn effective_time_of(item: &Item) -> Option<DateTime<Utc>> {

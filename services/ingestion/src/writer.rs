@@ -16,6 +16,7 @@ use sqlx::pool::PoolConnection;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::accounting::KnownNames;
 use crate::batch::Batch;
 use crate::error::Error;
 use crate::keys::KnownKeys;
@@ -75,6 +76,7 @@ impl Writer {
             connection: None,
             keys: KnownKeys::new(fresh_keys),
             known_links: KnownLinks::default(),
+            known_names: KnownNames::default(),
             partition_end: None,
             written: Arc::clone(&written),
         };
@@ -129,6 +131,7 @@ struct Task {
     connection: Option<PoolConnection<Postgres>>,
     keys: KnownKeys,
     known_links: KnownLinks,
+    known_names: KnownNames,
     /// Last position for which the log has a partition; `None` before the first
     /// transaction.
     partition_end: Option<i64>,
@@ -258,7 +261,8 @@ impl Task {
                 return Ok(None);
             }
         }
-        match write(&mut transaction, project, batches, keys, &self.known_links).await? {
+        let (links, names) = (&self.known_links, &self.known_names);
+        match write(&mut transaction, project, batches, keys, links, names).await? {
             Attempt::HeadMoved => {
                 transaction.rollback().await?;
                 self.connection = Some(connection);
@@ -270,7 +274,7 @@ impl Task {
                     error => Failed::Store(error),
                 })?;
                 keys.remember(written.keys);
-                self.known_links.remember(project, written.links);
+                self.known_links.remember(project, written.erasures, written.links);
                 self.connection = Some(connection);
                 Ok(Some(written.answers))
             }

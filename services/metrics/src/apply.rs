@@ -1,12 +1,14 @@
 //! Apply: check a document against what is stored, and store it, its version,
 //! an audit entry and the answer in one transaction.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use northstar_domain::catalog::Catalog;
 use northstar_domain::kpi::Kpi;
 use northstar_domain::metric::Metric;
 use northstar_domain::pillar::Pillar;
-use northstar_domain::{Problems, ResourceName, Violation};
+use northstar_domain::{Problems, ResourceName, Violations};
 use northstar_server::Caller;
 use northstar_store::metrics::definition::{self, Document, Stored};
 use northstar_store::{PgConnection, PgPool, audit, idempotency};
@@ -179,24 +181,22 @@ async fn load_catalog(connection: &mut PgConnection, caller: &Caller) -> Result<
 /// Refuses the document with everything that is wrong with it.
 fn check<D: Applied>(received: &Received<D>, catalog: &Catalog) -> Result<ResourceName> {
     let name = received.name.parse::<ResourceName>();
-    let invalid_name = name.as_ref().err().map(|error| Violation::new("name", error.to_string()));
+    let mut found = Violations::new();
+    if let Err(error) = &name {
+        found.push("name", error.to_string());
+    }
+    found.extend(received.violations.clone());
     let mut problems = received.document.check(&received.name, catalog);
-    let unreadable = received.violations.iter().cloned();
-    let found = invalid_name.into_iter().chain(unreadable).chain(problems.fields);
+    found.extend(problems.fields);
     problems.fields = first_by_field(found);
     Error::check(problems.under(D::FIELD))?;
     name.map_err(|error| Error::field(format!("{}.name", D::FIELD), error.to_string()))
 }
 
 /// What could not be read is missing too; the first says more.
-fn first_by_field(violations: impl Iterator<Item = Violation>) -> Vec<Violation> {
-    let mut kept: Vec<Violation> = Vec::new();
-    for violation in violations {
-        if kept.iter().all(|earlier| earlier.field != violation.field) {
-            kept.push(violation);
-        }
-    }
-    kept
+fn first_by_field(violations: Violations) -> Violations {
+    let mut seen = HashSet::new();
+    violations.into_iter().filter(|violation| seen.insert(violation.field.clone())).collect()
 }
 
 /// An empty etag replaces whatever is there.

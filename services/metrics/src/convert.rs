@@ -8,7 +8,7 @@ pub mod metric;
 pub mod pillar;
 mod time;
 
-use northstar_domain::Violation;
+use northstar_domain::Violations;
 
 pub use time::{from_timestamp, to_timestamp};
 pub(crate) use time::{read_duration, to_duration};
@@ -23,5 +23,5 @@ pub struct Received<D> {
     /// The document, without what could not be read.
     pub document: D,
     /// What could not be read.
-    pub violations: Vec<Violation>,
+    pub violations: Violations,
 }

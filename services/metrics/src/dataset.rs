@@ -6,6 +6,7 @@
 //! committed, so it is at or below that position, and every smaller position is
 //! committed too; so the view covers it.
 
+mod archived;
 mod compact;
 mod folder;
 mod load;
@@ -35,8 +36,19 @@ type Slot = Arc<tokio::sync::Mutex<Option<Loaded>>>;
 
 struct Loaded {
     dataset: Dataset,
-    /// Version of the identity map that the data set knows.
+    /// How far the data set knows the identity map and the consent of subjects.
+    known: Known,
+}
+
+/// Versions of what is taken in beside the events.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
     identity_version: i64,
+    consent_version: i64,
+    /// `None` before a policy was asked for.
+    consent_policy_version: Option<i64>,
+    /// Erasures that the events read so far have undergone.
+    erasure_version: i64,
 }
 
 /// A consistent view of a project's log.
@@ -46,6 +58,8 @@ pub(crate) struct View {
     pub(crate) snapshot: Snapshot,
     /// How much of the log it covers.
     pub(crate) head: Head,
+    /// Events that are in no answer for lack of consent.
+    pub(crate) excluded_events: u64,
 }
 
 impl Datasets {

@@ -1,6 +1,6 @@
 //! What can go wrong with a call, by what the caller can do about it.
 
-use northstar_domain::{Problems, Violation};
+use northstar_domain::{Problems, Violations};
 use northstar_engine as engine;
 use northstar_proto::errors::v1::ErrorReason;
 use northstar_server::status::{Failure, failure};
@@ -15,7 +15,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Error)]
 pub enum Error {
     /// The request breaks rules; all of them are listed.
-    #[error("the request breaks {} rules", .0.violations().len())]
+    #[error("the request breaks {} rules", .0.violations().as_slice().len())]
     Refused(Problems),
     /// The named document does not exist.
     #[error("there is no {kind} named {name:?}")]
@@ -41,6 +41,15 @@ pub enum Error {
     /// The read model failed: a defect, or a disk that is full or broken.
     #[error("the read model failed")]
     Engine(#[source] engine::Error),
+    /// Events that left the log cannot be read from the archive.
+    #[error("the archive of the log cannot be read")]
+    Archive(#[from] northstar_archive::Error),
+    /// A file of the archive is not what was archived.
+    #[error("{location} is not what was archived")]
+    ArchiveDamaged {
+        /// Its URL.
+        location: String,
+    },
     /// The log could not be read to its end. The reader's own error says why; this
     /// one is only seen when there is none.
     #[error("reading the log was interrupted")]
@@ -53,7 +62,8 @@ pub enum Error {
 impl Error {
     /// One field of the request is wrong.
     pub fn field(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        let fields = vec![Violation::new(field, problem)];
+        let mut fields = Violations::new();
+        fields.push(field, problem);
         Self::Refused(Problems { fields, ..Problems::default() })
     }
 
@@ -91,6 +101,15 @@ impl From<Error> for Failure {
                     None => mismatch,
                 }
             }
+            Error::Archive(_) | Error::ArchiveDamaged { .. } => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the archive is gone");
+                failure(
+                    ErrorReason::DependencyUnavailable,
+                    "events that left the log cannot be read from the archive; numbers without \
+                     them would be wrong",
+                )
+                .metadata("dependency", "archive")
+            }
             Error::Store(_) | Error::Engine(_) | Error::Interrupted | Error::Task(_) => {
                 internal(error)
             }
@@ -113,20 +132,23 @@ fn internal(error: Error) -> Failure {
 /// document before looking for what it names.
 fn refused(problems: &Problems) -> Failure {
     let violations = problems.violations();
-    let message = violations.iter().map(Violation::to_string).collect::<Vec<_>>().join("; ");
-    let refusal =
-        match (problems.fields.first(), problems.expressions.first(), problems.missing.first()) {
-            (Some(violation), _, _) => {
-                failure(ErrorReason::InvalidField, message).metadata("field", &violation.field)
-            }
-            (None, Some(invalid), _) => failure(ErrorReason::InvalidExpression, message)
-                .metadata("field", &invalid.field)
-                .metadata("expression", &invalid.expression),
-            (None, None, Some(reference)) => failure(ErrorReason::MissingReference, message)
-                .metadata("kind", reference.kind)
-                .metadata("name", &reference.name),
-            (None, None, None) => failure(ErrorReason::InvalidField, message),
-        };
+    let message = violations.to_string();
+    let refusal = match (
+        problems.fields.as_slice().first(),
+        problems.expressions.first(),
+        problems.missing.first(),
+    ) {
+        (Some(violation), _, _) => {
+            failure(ErrorReason::InvalidField, message).metadata("field", &violation.field)
+        }
+        (None, Some(invalid), _) => failure(ErrorReason::InvalidExpression, message)
+            .metadata("field", &invalid.field)
+            .metadata("expression", &invalid.expression),
+        (None, None, Some(reference)) => failure(ErrorReason::MissingReference, message)
+            .metadata("kind", reference.kind)
+            .metadata("name", &reference.name),
+        (None, None, None) => failure(ErrorReason::InvalidField, message),
+    };
     violations
         .into_iter()
         .fold(refusal, |refusal, violation| refusal.violation(violation.field, violation.problem))

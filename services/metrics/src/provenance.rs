@@ -1,13 +1,15 @@
 //! Where a number comes from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use northstar_domain::ProjectId;
 use northstar_domain::kpi::{Freshness, Window};
+use northstar_domain::source::State;
 use northstar_engine as engine;
 use northstar_proto::metrics::v1 as pb;
-use northstar_store::metrics::log::{self, Head};
+use northstar_server::outbox::SOURCE as SUITE_SOURCE;
+use northstar_store::metrics::log::{self, Head, SourceStates};
 use northstar_store::{Error as StoreError, PgPool};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -17,13 +19,17 @@ use crate::convert::kpi::freshness_to_proto;
 use crate::convert::to_timestamp;
 use crate::plan::{Metrics, events_read};
 
-/// Sources that sent nothing for longer than this are stale.
+/// Sources without rules of their own that sent nothing for longer than this are
+/// stale.
 const STALE_AFTER: TimeDelta = TimeDelta::days(1);
 
 /// What is known of a project's sources when a question is asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Sources {
-    pub(crate) freshness: Freshness,
+    /// By the newest event of any source; holds for sources that nothing is
+    /// asked of.
+    freshness: Freshness,
+    states: SourceStates,
     quarantined: i64,
     contract_versions: BTreeMap<String, String>,
 }
@@ -44,9 +50,72 @@ impl Sources {
                 Some(newest) if now - newest <= STALE_AFTER => Freshness::Fresh,
                 _ => Freshness::Stale,
             },
+            states: log::source_states(&mut connection, project).await?,
             quarantined: log::quarantined(&mut connection, project).await?,
             contract_versions: log::contract_versions(&mut connection, project).await?,
         })
+    }
+
+    /// Whether the sources behind these metrics deliver.
+    pub(crate) fn freshness_of(&self, metrics: &Metrics) -> Freshness {
+        if self.freshness == Freshness::Empty {
+            return Freshness::Empty;
+        }
+        if !self.breached_for(metrics).is_empty() {
+            return Freshness::Stale;
+        }
+        // Where every source says how soon its events must arrive, that holds.
+        let judged = |source: &str| {
+            let mut states = self.states.states.iter();
+            states.any(|(name, event, state)| {
+                name == source && event.is_empty() && *state != State::Off
+            })
+        };
+        let senders = self.senders_of(metrics);
+        if !senders.is_empty() && senders.iter().all(|source| judged(source)) {
+            Freshness::Fresh
+        } else {
+            self.freshness
+        }
+    }
+
+    /// The sources that send what the metrics read, the suite itself left out.
+    fn senders_of(&self, metrics: &Metrics) -> BTreeSet<&str> {
+        let read = events_read(metrics);
+        let is_read = |event: &str| {
+            // A name that is not known may be any.
+            event.is_empty() || read.as_ref().is_none_or(|read| read.contains(event))
+        };
+        self.states
+            .senders
+            .iter()
+            .filter(|(source, event)| source != SUITE_SOURCE && is_read(event))
+            .map(|(source, _)| source.as_str())
+            .collect()
+    }
+
+    /// The sources, or events of them as `source/event`, behind these metrics
+    /// that are breached.
+    pub(crate) fn breached_for(&self, metrics: &Metrics) -> Vec<String> {
+        let read = events_read(metrics);
+        let senders = self.senders_of(metrics);
+        self.states
+            .states
+            .iter()
+            .filter(|(_, _, state)| *state == State::Breached)
+            .filter(|(source, event, _)| {
+                if event.is_empty() {
+                    senders.contains(source.as_str())
+                } else {
+                    read.as_ref().is_none_or(|read| read.contains(event.as_str()))
+                }
+            })
+            .map(
+                |(source, event, _)| {
+                    if event.is_empty() { source.clone() } else { format!("{source}/{event}") }
+                },
+            )
+            .collect()
     }
 
     /// Versions of the contracts of the events that the metrics read.
@@ -75,6 +144,8 @@ pub(crate) struct Answered<'a> {
     pub(crate) filter: &'a str,
     /// How much of the log was covered.
     pub(crate) head: Head,
+    /// Events left out for lack of consent.
+    pub(crate) excluded_events: u64,
     /// Events looked at.
     pub(crate) scanned_events: u64,
     /// See [`digest`].
@@ -92,8 +163,10 @@ pub(crate) fn provenance(sources: &Sources, answered: Answered<'_>) -> pb::Prove
         end_time: Some(to_timestamp(answered.window.end)),
         filter: answered.filter.to_owned(),
         log_position: answered.head.position,
-        freshness: freshness_to_proto(sources.freshness).into(),
+        freshness: freshness_to_proto(sources.freshness_of(answered.metrics)).into(),
+        breached_sources: sources.breached_for(answered.metrics),
         excluded_quarantined_events: sources.quarantined,
+        excluded_no_consent_events: answered.excluded_events.cast_signed(),
         scanned_events: answered.scanned_events.cast_signed(),
         digest: answered.digest,
     }
@@ -108,8 +181,9 @@ pub(crate) fn digest(
     head: Head,
     answer: &impl Serialize,
 ) -> Result<String> {
-    let document =
-        (metrics, metric_version, question, (head.position, head.identity_version), answer);
+    let covered =
+        (head.position, head.identity_version, head.consent_version, head.consent_policy_version);
+    let document = (metrics, metric_version, question, covered, answer);
     let mut document = serde_json::to_value(document).map_err(|error| {
         crate::Error::Engine(engine::Error::Manifest(format!("answer has no JSON: {error}")))
     })?;
@@ -149,7 +223,7 @@ mod tests {
     #[test]
     fn a_digest_sees_the_position_of_the_log() {
         let at = |position| {
-            let head = Head { position, identity_version: 0 };
+            let head = Head { position, ..Head::default() };
             digest(&Metrics::new(), 1, &"question", head, &1).unwrap()
         };
         assert_ne!(at(1), at(2));

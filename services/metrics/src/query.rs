@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono_tz::Tz;
 use northstar_domain::kpi::{Window, not_a_zone, read_zone};
 use northstar_domain::metric::{Definition, Metric};
-use northstar_domain::{InvalidExpression, Problems, ProjectId, Violation};
+use northstar_domain::{InvalidExpression, Problems, ProjectId};
 use northstar_engine::{Answer, Detail, Dimension, Filter, Grain, Query, Row};
 use northstar_proto::metrics::v1 as pb;
 use northstar_store::metrics::definition;
@@ -64,6 +64,7 @@ pub(crate) async fn query_metric(
         time_zone: question.zone.name(),
         filter: &request.filter,
         head: view.head,
+        excluded_events: view.excluded_events,
         scanned_events: answer.events_scanned,
         digest: digest(&metrics, version, &query, view.head, &answer.rows)?,
     };
@@ -80,7 +81,7 @@ fn read(request: &pb::QueryMetricRequest) -> Result<Question> {
     let window = read_window(&mut problems, request.start_time, request.end_time);
     let zone = read_zone(&request.time_zone);
     if zone.is_none() {
-        problems.fields.push(Violation::new("time_zone", not_a_zone(&request.time_zone)));
+        problems.fields.push("time_zone", not_a_zone(&request.time_zone));
     }
     let grain = match pb::Grain::try_from(request.grain) {
         Ok(pb::Grain::Hour) => Some(Grain::Hour),
@@ -89,7 +90,7 @@ fn read(request: &pb::QueryMetricRequest) -> Result<Question> {
         Ok(pb::Grain::Month) => Some(Grain::Month),
         Ok(pb::Grain::Total | pb::Grain::Unspecified) => Some(Grain::Total),
         Err(_) => {
-            problems.fields.push(Violation::new("grain", "is not a known grain"));
+            problems.fields.push("grain", "is not a known grain");
             None
         }
     };
@@ -117,13 +118,13 @@ pub(crate) fn read_window(
                 None => "is not a time: seconds or nanos are out of range",
             },
         };
-        problems.fields.push(Violation::new(field, problem));
+        problems.fields.push(field, problem);
         None
     };
     let (start, end) = (read("start_time", start), read("end_time", end));
     let window = Window { start: start?, end: end? };
     if window.start >= window.end {
-        problems.fields.push(Violation::new("end_time", "must be later than start_time"));
+        problems.fields.push("end_time", "must be later than start_time");
         return None;
     }
     Some(window)
@@ -144,7 +145,7 @@ fn read_filter(problems: &mut Problems, field: &str, text: &str) -> Option<Filte
 fn read_breakdowns(problems: &mut Problems, breakdowns: &[String]) -> Vec<Dimension> {
     if breakdowns.len() > MAX_BREAKDOWNS {
         let problem = format!("at most {MAX_BREAKDOWNS} are allowed, not {}", breakdowns.len());
-        problems.fields.push(Violation::new("breakdowns", problem));
+        problems.fields.push("breakdowns", problem);
     }
     let mut names = BTreeSet::new();
     for (index, name) in breakdowns.iter().enumerate() {
@@ -156,7 +157,7 @@ fn read_breakdowns(problems: &mut Problems, breakdowns: &[String]) -> Vec<Dimens
         } else {
             continue;
         };
-        problems.fields.push(Violation::new(format!("breakdowns[{index}]"), problem));
+        problems.fields.push(format!("breakdowns[{index}]"), problem);
     }
     breakdowns.iter().map(|name| plan::dimension(name)).collect()
 }

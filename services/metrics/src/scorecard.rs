@@ -80,7 +80,7 @@ fn judge(stored: Stored<Kpi>, evaluation_time: DateTime<Utc>) -> Result<Judged> 
         table: "metrics.definitions",
         column: "document",
         row: format!("kpi {}", stored.name),
-        value: violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+        value: violations.to_string(),
     })?;
     let window = evaluation_window(evaluation_time, charter.window_days, charter.zone)
         .map_err(|error| Error::field("evaluation_time", error.to_string()))?;
@@ -111,8 +111,8 @@ fn value(
         })
         .collect();
     let status = kpi::status(value, charter);
-    let next_step =
-        kpi::next_step(status, &standings, sources.freshness, value, &kpi.owner, charter);
+    let freshness = sources.freshness_of(&metrics);
+    let next_step = kpi::next_step(status, &standings, freshness, value, &kpi.owner, charter);
     let answered = Answered {
         metrics: &metrics,
         metric_version: version,
@@ -120,6 +120,7 @@ fn value(
         time_zone: charter.zone.name(),
         filter: "",
         head: view.head,
+        excluded_events: view.excluded_events,
         scanned_events: answer.events_scanned,
         digest: digest(&metrics, version, &query, view.head, &answer.rows)?,
     };

@@ -3,8 +3,10 @@
 
 use chrono::TimeDelta;
 use northstar_domain::metric::{Definition, DistinctOf, EventSelector, property_path};
-use northstar_domain::{InvalidExpression, Problems, ProjectId, Violation};
-use northstar_engine::{Outcome, VariantQuery, VariantStats};
+use northstar_domain::{InvalidExpression, Problems, ProjectId};
+use northstar_engine::{
+    FunnelSpec, MetricSpec, Outcome, RetentionSpec, TimeToEventSpec, VariantQuery, VariantStats,
+};
 use northstar_proto::metrics::v1 as pb;
 use tokio::task::spawn_blocking;
 
@@ -41,17 +43,17 @@ pub(crate) async fn query_variant_statistics(
     let variant_property = property_path(&request.variant_property).to_owned();
     if variant_property.is_empty() {
         let problem = "is required: the property of the exposure that names the variant";
-        problems.fields.push(Violation::new("variant_property", problem));
+        problems.fields.push("variant_property", problem);
     }
     let outcome_window =
         read_duration(&mut problems.fields, "outcome_window", request.outcome_window);
     if outcome_window.is_some_and(|window| window <= TimeDelta::zero()) {
         let problem = "must be longer than nothing; leave it unset for unlimited";
-        problems.fields.push(Violation::new("outcome_window", problem));
+        problems.fields.push("outcome_window", problem);
     }
     if !(0..=MAX_COVARIATE_DAYS).contains(&request.covariate_days) {
         let problem = format!("must lie between 0 and {MAX_COVARIATE_DAYS}");
-        problems.fields.push(Violation::new("covariate_days", problem));
+        problems.fields.push("covariate_days", problem);
     }
     let Some(window) = window.filter(|_| problems.is_empty()) else {
         return Err(Error::Refused(problems));
@@ -82,6 +84,7 @@ pub(crate) async fn query_variant_statistics(
         time_zone: "UTC",
         filter: &exposure.filter,
         head: view.head,
+        excluded_events: view.excluded_events,
         scanned_events: answer.events_scanned,
         digest: digest(&metrics, version, &query, view.head, &answer.variants)?,
     };
@@ -96,7 +99,7 @@ pub(crate) async fn query_variant_statistics(
 fn check_exposure(problems: &mut Problems, exposure: &EventSelector) {
     if exposure.name.is_empty() && exposure.filter.is_empty() {
         let problem = "is required: the event that exposes a subject";
-        problems.fields.push(Violation::new("exposure.event", problem));
+        problems.fields.push("exposure.event", problem);
     }
     if !exposure.filter.trim().is_empty()
         && let Err(problem) = compile_filter(&exposure.filter)
@@ -111,7 +114,10 @@ fn check_exposure(problems: &mut Problems, exposure: &EventSelector) {
 
 /// A metric as a number per subject: counts and sums are amounts, unique is
 /// whether it happened at all, a mean is the sum over the number of values and a
-/// ratio one amount over another, so that both are ratios of means.
+/// ratio one amount over another, so that both are ratios of means. A funnel is
+/// whether the subject completed it, among everybody who was exposed: who enters
+/// it may depend on the variant. Retention is a share of those who are old
+/// enough, and time-to-event a mean over those who got there, again ratios.
 fn per_subject(metrics: &Metrics, name: &str) -> Result<PerSubject> {
     let amount = |outcome| PerSubject { outcome, denominator: None, proportion: false };
     Ok(match plan::definition(metrics, name)? {
@@ -132,10 +138,29 @@ fn per_subject(metrics: &Metrics, name: &str) -> Result<PerSubject> {
             denominator: Some(part(metrics, denominator)?),
             proportion: false,
         },
-        Definition::Funnel { .. }
-        | Definition::Retention { .. }
-        | Definition::TimeToEvent { .. } => return Err(unsupported(metrics, name)?),
+        Definition::Funnel { .. } => {
+            PerSubject { proportion: true, ..amount(journey(plan::spec(metrics, name)?)?) }
+        }
+        Definition::Retention { .. } | Definition::TimeToEvent { .. } => {
+            amount(journey(plan::spec(metrics, name)?)?)
+        }
     })
+}
+
+/// What a subject did in order, as the engine computes it for a query.
+fn journey(spec: MetricSpec) -> Result<Outcome> {
+    match spec {
+        MetricSpec::Funnel(FunnelSpec { steps, window_micros, anchor, ties, .. }) => {
+            Ok(Outcome::Completed { steps, window_micros, anchor, ties })
+        }
+        MetricSpec::Retention(RetentionSpec { start, returning, headline, mode, .. }) => {
+            Ok(Outcome::Returned { start, returning, days: headline, mode })
+        }
+        MetricSpec::TimeToEvent(TimeToEventSpec { from, to, window_micros, ties, .. }) => {
+            Ok(Outcome::Elapsed { from, to, window_micros, ties })
+        }
+        _ => Err(Error::field("metric", "is no funnel, retention or time to an event")),
+    }
 }
 
 /// A metric that is one number per subject.
@@ -159,7 +184,7 @@ fn unsupported(metrics: &Metrics, name: &str) -> Result<Error> {
         "metric",
         format!(
             "{name} is a {kind} that is no number per subject: use a count, a sum, a mean, a \
-             unique of subjects or a ratio of those"
+             unique of subjects, a ratio of those, a funnel, a retention or a time to an event"
         ),
     ))
 }

@@ -19,8 +19,9 @@ Examples:
   northstar apply metrics.yaml kpis.yaml
   northstar apply definitions/ --dry-run --json
 
-Documents are applied in the order of their kinds: contracts, pillars, metrics,
-KPIs, policies, automations, experiments, webhook sources.")]
+Documents are applied in the order of their kinds: sources, contracts, identity and
+consent policies, pillars, metrics, KPIs, policies, retention policies,
+automations, experiments, webhook sources.")]
 pub struct Apply {
     /// YAML files, or folders of them.
     #[arg(required = true)]
@@ -65,7 +66,8 @@ Examples:
   northstar get metric revenue
   northstar get automation onboarding-nudge --json")]
 pub struct Get {
-    /// pillar, metric, kpi, automation, experiment, policy, contract or webhooksource.
+    /// pillar, metric, kpi, automation, experiment, policy, contract, source,
+    /// retentionpolicy, identitypolicy, consentpolicy or webhooksource.
     kind: Kind,
     /// Its name; all of the kind when absent.
     name: Option<String>,
@@ -235,7 +237,7 @@ fn join(documents: &[Document]) -> anyhow::Result<String> {
 }
 
 /// Reads every document, in the order in which kinds depend on each other.
-fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Document>> {
+pub fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Document>> {
     let mut documents = Vec::new();
     for path in paths {
         for file in yaml_files(path)? {

@@ -104,6 +104,7 @@ pub struct Provenance {
     filter: String,
     log_position: i64,
     freshness: String,
+    breached_sources: Vec<String>,
     excluded_quarantined_events: i64,
     scanned_events: i64,
     digest: String,
@@ -117,6 +118,7 @@ impl From<pb::Provenance> for Provenance {
                 .as_str_name()
                 .trim_start_matches("FRESHNESS_")
                 .to_ascii_lowercase(),
+            breached_sources: from.breached_sources,
             metric_version: from.metric_version,
             identity_map_version: from.identity_map_version,
             contract_versions: from.contract_versions,

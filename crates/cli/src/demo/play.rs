@@ -182,8 +182,12 @@ async fn stream(clients: &Clients, events: Vec<Sent>, stage: &Stage) -> anyhow::
     let count = batches.len();
     let sender = tokio::spawn(async move {
         for (sequence, (source, events)) in (1..).zip(batches) {
-            let request =
-                ingestion::StreamEventsRequest { sequence, source: source.to_owned(), events };
+            let request = ingestion::StreamEventsRequest {
+                sequence,
+                source: source.to_owned(),
+                events,
+                ..Default::default()
+            };
             if requests.send(request).await.is_err() {
                 break;
             }

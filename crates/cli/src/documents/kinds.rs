@@ -6,16 +6,24 @@ use chrono::Utc;
 use northstar_client::Clients;
 use northstar_domain::Violation;
 use northstar_proto::{approvals, automations, experiments, ingestion, metrics};
+// Their messages lie in ingestion's package.
+use northstar_proto::ingestion as subjects;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Document, Kind, Mode, Summary, webhook_source};
+use super::{Document, Kind, Mode, Summary, retention, source, webhook_source};
 
 /// What a document says, in the domain's words.
 #[derive(Clone, Debug)]
 pub enum Spec {
+    /// See [`Kind::Source`].
+    Source(northstar_domain::source::SourceSpec),
     /// See [`Kind::Contract`].
     Contract(northstar_domain::contract::ContractSpec),
+    /// See [`Kind::IdentityPolicy`].
+    IdentityPolicy(northstar_domain::identity::IdentityPolicy),
+    /// See [`Kind::ConsentPolicy`].
+    ConsentPolicy(northstar_domain::consent_policy::ConsentPolicy),
     /// See [`Kind::Pillar`].
     Pillar(northstar_domain::pillar::Pillar),
     /// See [`Kind::Metric`].
@@ -24,6 +32,8 @@ pub enum Spec {
     Kpi(northstar_domain::kpi::Kpi),
     /// See [`Kind::Policy`].
     Policy(northstar_domain::policy::PolicySpec),
+    /// See [`Kind::RetentionPolicy`].
+    RetentionPolicy(northstar_domain::retention::RetentionSpec),
     /// See [`Kind::Automation`].
     Automation(northstar_domain::automation::Spec),
     /// See [`Kind::Experiment`].
@@ -53,11 +63,15 @@ impl Spec {
     /// When it has an unknown field or a value of the wrong form.
     pub fn read(kind: Kind, text: &str) -> Result<Self, serde_norway::Error> {
         Ok(match kind {
+            Kind::Source => Self::Source(body(text)?),
             Kind::Contract => Self::Contract(body(text)?),
+            Kind::IdentityPolicy => Self::IdentityPolicy(body(text)?),
+            Kind::ConsentPolicy => Self::ConsentPolicy(body(text)?),
             Kind::Pillar => Self::Pillar(body(text)?),
             Kind::Metric => Self::Metric(body(text)?),
             Kind::Kpi => Self::Kpi(body(text)?),
             Kind::Policy => Self::Policy(body(text)?),
+            Kind::RetentionPolicy => Self::RetentionPolicy(body(text)?),
             Kind::Automation => Self::Automation(body(text)?),
             Kind::Experiment => Self::Experiment(body(text)?),
             Kind::WebhookSource => Self::WebhookSource(body(text)?),
@@ -68,17 +82,21 @@ impl Spec {
     /// server.
     pub fn violations(&self, name: &str) -> Vec<Violation> {
         let mut found = match self {
+            Self::Source(spec) => return spec.violations(name),
+            Self::RetentionPolicy(spec) => return spec.violations(name),
             Self::Contract(spec) => return spec.violations(name),
-            Self::Pillar(spec) => spec.violations(),
-            Self::Metric(spec) => spec.violations(),
-            Self::Kpi(spec) => spec.violations(),
-            Self::Policy(spec) => spec.violations().as_slice().to_vec(),
+            Self::IdentityPolicy(spec) => spec.violations().into_iter().collect(),
+            Self::ConsentPolicy(spec) => spec.violations().into_iter().collect(),
+            Self::Pillar(spec) => spec.violations().into_iter().collect(),
+            Self::Metric(spec) => spec.violations().into_iter().collect(),
+            Self::Kpi(spec) => spec.violations().into_iter().collect::<Vec<_>>(),
+            Self::Policy(spec) => spec.violations().into_iter().collect(),
             Self::Automation(spec) => {
                 let checked =
                     northstar_domain::automation::Definition::check(name, spec.clone(), Utc::now());
-                return checked.err().map(|found| found.as_slice().to_vec()).unwrap_or_default();
+                return checked.err().unwrap_or_default().into_iter().collect();
             }
-            Self::Experiment(spec) => spec.violations().as_slice().to_vec(),
+            Self::Experiment(spec) => spec.violations().into_iter().collect(),
             Self::WebhookSource(spec) => spec.violations(),
         };
         if let Err(error) = name.parse::<northstar_domain::ResourceName>() {
@@ -93,11 +111,16 @@ impl Spec {
     /// Never in practice: specs serialise.
     pub fn to_json(&self) -> serde_json::Result<serde_json::Value> {
         let mut json = match self {
+            // Null means off, so it is said.
+            Self::Source(spec) => return serde_json::to_value(spec),
             Self::Contract(spec) => serde_json::to_value(spec),
+            Self::IdentityPolicy(spec) => serde_json::to_value(spec),
+            Self::ConsentPolicy(spec) => serde_json::to_value(spec),
             Self::Pillar(spec) => serde_json::to_value(spec),
             Self::Metric(spec) => serde_json::to_value(spec),
             Self::Kpi(spec) => serde_json::to_value(spec),
             Self::Policy(spec) => serde_json::to_value(spec),
+            Self::RetentionPolicy(spec) => serde_json::to_value(spec),
             Self::Automation(spec) => serde_json::to_value(spec),
             Self::Experiment(spec) => serde_json::to_value(spec),
             Self::WebhookSource(spec) => serde_json::to_value(spec),
@@ -110,11 +133,15 @@ impl Spec {
 
     pub(super) fn owner(&self) -> String {
         match self {
+            Self::Source(spec) => spec.owner.clone(),
             Self::Contract(spec) => spec.owner.clone(),
+            Self::IdentityPolicy(spec) => spec.owner.clone(),
+            Self::ConsentPolicy(spec) => spec.owner.clone(),
             Self::Pillar(spec) => spec.owner.clone(),
             Self::Metric(spec) => spec.owner.clone(),
             Self::Kpi(spec) => spec.owner.clone(),
             Self::Policy(spec) => spec.owner.clone(),
+            Self::RetentionPolicy(spec) => spec.owner.clone(),
             Self::Automation(spec) => spec.owner.clone(),
             Self::Experiment(spec) => spec.owner.clone(),
             Self::WebhookSource(spec) => spec.owner.clone(),
@@ -132,10 +159,18 @@ impl Spec {
         mode: Mode,
     ) -> anyhow::Result<()> {
         match self {
+            Self::Source(spec) => source::apply(clients, name, etag, spec, mode).await,
             Self::Contract(spec) => contract::apply(clients, name, etag, spec, mode).await,
+            Self::IdentityPolicy(spec) => {
+                identity_policy::apply(clients, name, etag, spec, mode).await
+            }
+            Self::ConsentPolicy(spec) => {
+                consent_policy::apply(clients, name, etag, spec, mode).await
+            }
             Self::Pillar(spec) => pillar::apply(clients, name, etag, spec, mode).await,
             Self::Metric(spec) => metric::apply(clients, name, etag, spec, mode).await,
             Self::Kpi(spec) => kpi::apply(clients, name, etag, spec, mode).await,
+            Self::RetentionPolicy(spec) => retention::apply(clients, name, etag, spec, mode).await,
             Self::Policy(spec) => policy::apply(clients, name, etag, spec, mode).await,
             Self::Automation(spec) => automation::apply(clients, name, etag, spec, mode).await,
             Self::Experiment(spec) => experiment::apply(clients, name, etag, spec, mode).await,
@@ -149,10 +184,14 @@ impl Spec {
 /// The definition of a name.
 pub async fn get(clients: &Clients, kind: Kind, name: &str) -> anyhow::Result<Document> {
     match kind {
+        Kind::Source => source::get(clients, name).await,
         Kind::Contract => contract::get(clients, name).await,
+        Kind::IdentityPolicy => identity_policy::get(clients, name).await,
+        Kind::ConsentPolicy => consent_policy::get(clients, name).await,
         Kind::Pillar => pillar::get(clients, name).await,
         Kind::Metric => metric::get(clients, name).await,
         Kind::Kpi => kpi::get(clients, name).await,
+        Kind::RetentionPolicy => retention::get(clients, name).await,
         Kind::Policy => policy::get(clients, name).await,
         Kind::Automation => automation::get(clients, name).await,
         Kind::Experiment => experiment::get(clients, name).await,
@@ -163,10 +202,14 @@ pub async fn get(clients: &Clients, kind: Kind, name: &str) -> anyhow::Result<Do
 /// Every definition of a kind, by name.
 pub async fn list(clients: &Clients, kind: Kind) -> anyhow::Result<Vec<Document>> {
     match kind {
+        Kind::Source => source::list(clients).await,
         Kind::Contract => contract::list(clients).await,
+        Kind::IdentityPolicy => identity_policy::list(clients).await,
+        Kind::ConsentPolicy => consent_policy::list(clients).await,
         Kind::Pillar => pillar::list(clients).await,
         Kind::Metric => metric::list(clients).await,
         Kind::Kpi => kpi::list(clients).await,
+        Kind::RetentionPolicy => retention::list(clients).await,
         Kind::Policy => policy::list(clients).await,
         Kind::Automation => automation::list(clients).await,
         Kind::Experiment => experiment::list(clients).await,
@@ -257,6 +300,34 @@ calls! {
     state |_| String::new(),
 }
 calls! {
+    identity_policy: IdentityPolicy(northstar_domain::identity::IdentityPolicy) at subjects,
+    apply_identity_policy ApplyIdentityPolicyRequest, get_identity_policy GetIdentityPolicyRequest,
+    list_identity_policies ListIdentityPoliciesRequest identity_policies,
+    to |name, policy| Ok(subjects::v1::IdentityPolicy {
+        name: name.to_owned(),
+        ..northstar_ingestion::subjects::identity_policy_to_proto(policy)
+    }),
+    from |message| {
+        let read = northstar_ingestion::subjects::identity_policy_from_proto(&message);
+        read.map_err(|found| unreadable(found.as_slice().to_vec()))
+    },
+    state |_| String::new(),
+}
+calls! {
+    consent_policy: ConsentPolicy(northstar_domain::consent_policy::ConsentPolicy) at subjects,
+    apply_consent_policy ApplyConsentPolicyRequest, get_consent_policy GetConsentPolicyRequest,
+    list_consent_policies ListConsentPoliciesRequest consent_policies,
+    to |name, policy| Ok(subjects::v1::ConsentPolicy {
+        name: name.to_owned(),
+        ..northstar_ingestion::subjects::consent_policy_to_proto(policy)
+    }),
+    from |message| {
+        let read = northstar_ingestion::subjects::consent_policy_from_proto(&message);
+        read.map_err(|found| unreadable(found.as_slice().to_vec()))
+    },
+    state |_| String::new(),
+}
+calls! {
     pillar: Pillar(northstar_domain::pillar::Pillar) at metrics,
     apply_pillar ApplyPillarRequest, get_pillar GetPillarRequest,
     list_pillars ListPillarsRequest pillars,
@@ -290,7 +361,7 @@ calls! {
     },
     from |message| {
         let policy = northstar_approvals::convert::policy_from_proto(message);
-        Ok(policy.map_err(|found| unreadable(found.as_slice().to_vec()))?.spec)
+        Ok(policy.map_err(unreadable)?.spec)
     },
     state |_| String::new(),
 }
@@ -312,7 +383,7 @@ calls! {
     },
     from |message| {
         let read = northstar_experiments::convert::experiment_from_proto(message);
-        Ok(read.map_err(|found| unreadable(found.as_slice().to_vec()))?.1)
+        Ok(read.map_err(unreadable)?.1)
     },
     state |message| lower(message.state().as_str_name(), "EXPERIMENT_STATE_"),
 }
@@ -323,7 +394,7 @@ fn lower(name: &str, prefix: &str) -> String {
 }
 
 /// The service sent a definition that this program cannot read: it is newer.
-pub(super) fn unreadable(violations: Vec<Violation>) -> anyhow::Error {
-    let texts: Vec<_> = violations.iter().map(ToString::to_string).collect();
+pub(super) fn unreadable(violations: impl IntoIterator<Item = Violation>) -> anyhow::Error {
+    let texts: Vec<_> = violations.into_iter().map(|violation| violation.to_string()).collect();
     anyhow::anyhow!("the definition cannot be read by this version: {}", texts.join("; "))
 }

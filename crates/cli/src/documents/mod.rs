@@ -3,6 +3,8 @@
 
 mod kinds;
 mod read;
+mod retention;
+mod source;
 mod webhook_source;
 
 use std::fmt;
@@ -18,8 +20,14 @@ pub use kinds::Spec;
 /// What a document defines, in the order in which kinds depend on each other.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Kind {
+    /// What a source owes: how soon, how many.
+    Source,
     /// The rule that events of one name keep.
     Contract,
+    /// Which identifiers subjects have.
+    IdentityPolicy,
+    /// Purposes and regions.
+    ConsentPolicy,
     /// A vision pillar.
     Pillar,
     /// How a number is computed.
@@ -28,6 +36,8 @@ pub enum Kind {
     Kpi,
     /// Who decides.
     Policy,
+    /// How long events stay in the database.
+    RetentionPolicy,
     /// Trigger, condition, actions.
     Automation,
     /// A question and how it will be answered.
@@ -38,12 +48,16 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in order of dependence.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
+        Self::Source,
         Self::Contract,
+        Self::IdentityPolicy,
+        Self::ConsentPolicy,
         Self::Pillar,
         Self::Metric,
         Self::Kpi,
         Self::Policy,
+        Self::RetentionPolicy,
         Self::Automation,
         Self::Experiment,
         Self::WebhookSource,
@@ -52,11 +66,15 @@ impl Kind {
     /// The kind as documents write it.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Source => "Source",
             Self::Contract => "Contract",
+            Self::IdentityPolicy => "IdentityPolicy",
+            Self::ConsentPolicy => "ConsentPolicy",
             Self::Pillar => "Pillar",
             Self::Metric => "Metric",
             Self::Kpi => "Kpi",
             Self::Policy => "Policy",
+            Self::RetentionPolicy => "RetentionPolicy",
             Self::Automation => "Automation",
             Self::Experiment => "Experiment",
             Self::WebhookSource => "WebhookSource",
@@ -88,7 +106,8 @@ impl fmt::Display for Kind {
 pub struct Document {
     /// What it defines.
     pub kind: Kind,
-    /// Its name; for a contract, the name of the event.
+    /// Its name; for a contract, the name of the event, for a source, the name that
+    /// its producers send.
     pub name: String,
     /// The version it replaces, when the document insists on one.
     pub etag: String,

@@ -2,6 +2,7 @@
 //! between. Every row has a message id that depends on nothing but the row, so
 //! that importing again, after a crash or by mistake, adds nothing.
 
+mod exported;
 mod mapping;
 mod progress;
 mod rows;
@@ -24,7 +25,10 @@ Examples:
   northstar import orders.csv --mapping orders.yaml
   northstar import events.jsonl.zst --mapping events.yaml --json
 
-The mapping says which column is what:
+  northstar import archive/events-000000000001-000000031106.parquet
+
+The last reads back what `northstar events export` wrote. For all else, the
+mapping says which column is what:
   source: shop
   event: {column: activity}
   user_id: {column: user_id}
@@ -38,9 +42,10 @@ in the log already answer as duplicates.")]
 pub struct Import {
     /// CSV, TSV, JSON Lines or Parquet; .gz and .zst too.
     file: PathBuf,
-    /// YAML document that maps columns to an event.
+    /// YAML document that maps columns to an event. Not for files that `northstar
+    /// events export` wrote.
     #[arg(long)]
-    mapping: PathBuf,
+    mapping: Option<PathBuf>,
     /// Rows in one batch.
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     batch: u16,
@@ -95,12 +100,16 @@ impl Summary {
 /// Runs the command.
 pub async fn run(command: Import, connection: &Connection) -> anyhow::Result<()> {
     let clients = connection.clients()?;
-    let document = Document::read(&command.mapping)?;
     let started = Instant::now();
     let progress = progress::Progress::new(&command.file);
-    let (batches, source) =
-        rows::read(&command.file, document, usize::from(command.batch), progress.clone())?;
-    let mut summary = send::send_all(&clients, &source, batches, &progress).await?;
+    let size = usize::from(command.batch);
+    let batches = match &command.mapping {
+        Some(mapping) => {
+            rows::read(&command.file, Document::read(mapping)?, size, progress.clone())?
+        }
+        None => exported::read(&command.file, size, progress.clone())?,
+    };
+    let mut summary = send::send_all(&clients, batches, &progress).await?;
     progress.finish();
     summary.seconds = started.elapsed().as_secs_f64();
     if command.json {

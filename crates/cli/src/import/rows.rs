@@ -1,6 +1,7 @@
 //! Reads rows on a thread of its own and hands them over in batches.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use northstar_proto::ingestion::v1::{Event, MalformedRecord};
 use sha2::{Digest as _, Sha256};
@@ -11,15 +12,19 @@ use super::{BadRow, Document, Mapping};
 use crate::tabular::{self, Row, RowError};
 
 /// Batches that wait to be sent.
-const WAITING: usize = 4;
+pub const WAITING: usize = 4;
 /// Longest raw row that quarantine keeps.
 const RAW_LIMIT: usize = 64 * 1024;
 
 /// Rows on their way into the log.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Batch {
-    /// Rows that are events, with their lines.
+    /// Name of the source of all of them.
+    pub source: Arc<str>,
+    /// Rows that are events.
     pub events: Vec<Event>,
+    /// The line of each.
+    pub lines: Vec<u64>,
     /// Rows that are not, whole.
     pub malformed: Vec<MalformedRecord>,
     /// What is wrong with them, for the report.
@@ -27,6 +32,22 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// An empty batch of a source.
+    pub fn new(source: Arc<str>) -> Self {
+        Self {
+            source,
+            events: Vec::new(),
+            lines: Vec::new(),
+            malformed: Vec::new(),
+            bad: Vec::new(),
+        }
+    }
+
+    /// Hands over what there is and begins anew.
+    pub fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::new(Arc::clone(&self.source)))
+    }
+
     fn len(&self) -> usize {
         self.events.len() + self.malformed.len()
     }
@@ -35,7 +56,7 @@ impl Batch {
 /// A batch, or why the file cannot be read on.
 pub type Read = anyhow::Result<Batch>;
 
-/// Starts reading. The second value is the name of the source.
+/// Starts reading.
 ///
 /// # Errors
 /// When the file cannot be opened or the mapping does not fit its columns.
@@ -44,19 +65,19 @@ pub fn read(
     document: Document,
     size: usize,
     progress: Progress,
-) -> anyhow::Result<(mpsc::Receiver<Read>, String)> {
+) -> anyhow::Result<mpsc::Receiver<Read>> {
     let mut reader = tabular::open(file, tabular::Options::default())?;
     let mapping = document.bind(reader.headers())?;
-    let source = mapping.source.clone();
+    let source: Arc<str> = mapping.source.as_str().into();
     let file = file.display().to_string();
     let (sender, receiver) = mpsc::channel(WAITING);
     std::thread::spawn(move || {
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(source);
         while let Some(row) = reader.next() {
             match row {
                 Ok(row) => add(&mut batch, &mapping, &file, &row),
                 Err(error) if error.fatal => {
-                    let sent = sender.blocking_send(Ok(std::mem::take(&mut batch)));
+                    let sent = sender.blocking_send(Ok(batch.take()));
                     if sent.is_ok() {
                         // The receiver may have given up meanwhile.
                         let _ = sender.blocking_send(Err(error.into()));
@@ -67,7 +88,7 @@ pub fn read(
             }
             if batch.len() >= size {
                 progress.bytes(reader.progress().bytes_read);
-                if sender.blocking_send(Ok(std::mem::take(&mut batch))).is_err() {
+                if sender.blocking_send(Ok(batch.take())).is_err() {
                     return;
                 }
             }
@@ -75,12 +96,15 @@ pub fn read(
         // The receiver may have given up; then nobody is left to tell.
         let _ = sender.blocking_send(Ok(batch));
     });
-    Ok((receiver, source))
+    Ok(receiver)
 }
 
 fn add(batch: &mut Batch, mapping: &Mapping, file: &str, row: &Row) {
     match mapping.event(row.line, &row.values) {
-        Ok(event) => batch.events.push(event),
+        Ok(event) => {
+            batch.events.push(event);
+            batch.lines.push(row.line);
+        }
         Err(bad) => {
             let raw: Vec<&str> =
                 row.values.iter().map(|cell| cell.as_deref().unwrap_or_default()).collect();

@@ -1,11 +1,14 @@
-//! Sends batches over one stream with a window of unanswered ones; after a lost
+//! Sends batches, as columns, over one stream with a window of unanswered ones; after a lost
 //! connection, sends what was not answered again. Duplicates are harmless.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use northstar_client::Clients;
+use northstar_client::columns::ColumnsBuilder;
+use northstar_client::result_runs::expand;
 use northstar_proto::ingestion::v1 as pb;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -22,13 +25,19 @@ const ATTEMPTS: u32 = 8;
 
 struct Pending {
     sequence: i64,
+    rows: Rows,
+}
+
+/// Events of one source, with the lines they come from.
+struct Rows {
+    source: Arc<str>,
     events: Vec<pb::Event>,
+    lines: Vec<u64>,
 }
 
 /// Everything that is known about an import under way.
 struct Import<'a> {
     clients: &'a Clients,
-    source: &'a str,
     progress: &'a Progress,
     summary: Summary,
     pending: VecDeque<Pending>,
@@ -43,13 +52,11 @@ struct Import<'a> {
 /// is in the log.
 pub async fn send_all(
     clients: &Clients,
-    source: &str,
     mut batches: mpsc::Receiver<Read>,
     progress: &Progress,
 ) -> anyhow::Result<Summary> {
     let mut import = Import {
         clients,
-        source,
         progress,
         summary: Summary::default(),
         pending: VecDeque::new(),
@@ -93,9 +100,9 @@ impl Import<'_> {
                     Some(batch) => {
                         let batch = batch?;
                         self.summary.read += (batch.events.len() + batch.malformed.len()) as u64;
-                        let events = self.quarantine(batch).await?;
-                        if !events.is_empty() {
-                            self.push(events);
+                        let rows = self.quarantine(batch).await?;
+                        if !rows.events.is_empty() {
+                            self.push(rows);
                             let request = self.pending.back().map(|last| self.request(last));
                             if let Some(request) = request {
                                 // A broken stream shows in its answers.
@@ -118,16 +125,21 @@ impl Import<'_> {
         }
     }
 
-    fn push(&mut self, events: Vec<pb::Event>) {
-        self.pending.push_back(Pending { sequence: self.next_sequence, events });
+    fn push(&mut self, rows: Rows) {
+        self.pending.push_back(Pending { sequence: self.next_sequence, rows });
         self.next_sequence += 1;
     }
 
     fn request(&self, pending: &Pending) -> pb::StreamEventsRequest {
+        let mut columns = ColumnsBuilder::default();
+        for event in &pending.rows.events {
+            columns.push_event(event);
+        }
         pb::StreamEventsRequest {
             sequence: pending.sequence,
-            source: self.source.to_owned(),
-            events: pending.events.clone(),
+            source: pending.rows.source.to_string(),
+            columns: Some(columns.finish()),
+            ..pb::StreamEventsRequest::default()
         }
     }
 
@@ -135,23 +147,26 @@ impl Import<'_> {
     fn tally(&mut self, answer: pb::StreamEventsResponse) -> Option<pb::StreamEventsRequest> {
         let place = self.pending.iter().position(|pending| pending.sequence == answer.sequence)?;
         let answered = self.pending.remove(place)?;
-        let mut again = Vec::new();
-        for (event, result) in answered.events.into_iter().zip(answer.results) {
+        let Rows { source, events, lines } = answered.rows;
+        let mut again = Rows { source, events: Vec::new(), lines: Vec::new() };
+        for ((event, line), result) in events.into_iter().zip(lines).zip(expand(answer.result_runs))
+        {
             if result.outcome() == pb::EventOutcome::Retry {
-                again.push(event);
+                again.events.push(event);
+                again.lines.push(line);
                 continue;
             }
             self.progress.rows(1);
-            self.count(event.sequence, &result);
+            self.count(line, &result);
         }
-        if again.is_empty() {
+        if again.events.is_empty() {
             return None;
         }
         self.push(again);
         self.pending.back().map(|last| self.request(last))
     }
 
-    fn count(&mut self, line: i64, result: &pb::EventResult) {
+    fn count(&mut self, line: u64, result: &pb::EventResult) {
         match result.outcome() {
             pb::EventOutcome::Accepted => self.summary.accepted += 1,
             pb::EventOutcome::Duplicate => self.summary.duplicate += 1,
@@ -168,9 +183,9 @@ impl Import<'_> {
         }
     }
 
-    fn report(&mut self, line: i64, result: &pb::EventResult) {
+    fn report(&mut self, line: u64, result: &pb::EventResult) {
         self.summary.report(BadRow {
-            line: u64::try_from(line).unwrap_or_default(),
+            line,
             reason: result.reason.clone(),
             field: result.field.clone(),
             message: result.message.clone(),
@@ -178,17 +193,17 @@ impl Import<'_> {
     }
 
     /// Hands rows that are no events to quarantine, and gives the events back.
-    async fn quarantine(&mut self, batch: Batch) -> anyhow::Result<Vec<pb::Event>> {
-        for bad in batch.bad {
+    async fn quarantine(&mut self, batch: Batch) -> anyhow::Result<Rows> {
+        let Batch { source, events, lines, malformed, bad } = batch;
+        for bad in bad {
             self.summary.report(bad);
         }
-        if batch.malformed.is_empty() {
-            return Ok(batch.events);
+        let rows = Rows { source, events, lines };
+        if malformed.is_empty() {
+            return Ok(rows);
         }
-        let request = pb::QuarantineRecordsRequest {
-            source: self.source.to_owned(),
-            records: batch.malformed,
-        };
+        let request =
+            pb::QuarantineRecordsRequest { source: rows.source.to_string(), records: malformed };
         let answer = loop {
             match self.clients.ingestion().quarantine_records(request.clone()).await {
                 Ok(answer) => break answer.into_inner(),
@@ -204,7 +219,7 @@ impl Import<'_> {
                 _ => self.summary.rejected += 1,
             }
         }
-        Ok(batch.events)
+        Ok(rows)
     }
 
     /// Waits before the next try, or gives up.

@@ -8,14 +8,22 @@ use serde_json::{Value, json};
 
 use crate::suite::{Suite, text};
 
-/// The folder of a data set; `None`, said on standard error, where it is absent.
+/// The folder of a data set and its expected results; `None` where it is absent.
 fn dataset(name: &str) -> Option<(PathBuf, Value)> {
+    let folder = folder(name)?;
+    let expected = std::fs::read_to_string(folder.join("expected.json")).expect("expected.json");
+    let expected: Value = serde_json::from_str(&expected).expect("expected.json is JSON");
+    Some((folder, expected["expected"].clone()))
+}
+
+/// The folder of a data set; `None`, said on standard error, where it is absent.
+pub fn folder(name: &str) -> Option<PathBuf> {
     let root = std::env::var_os("NORTHSTAR_TEST_DATA").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
         PathBuf::from,
     );
     let folder = root.join(name);
-    let Ok(expected) = std::fs::read_to_string(folder.join("expected.json")) else {
+    if !folder.join("expected.json").exists() {
         writeln!(
             io::stderr(),
             "skipped: {} is not here; set NORTHSTAR_TEST_DATA",
@@ -23,9 +31,8 @@ fn dataset(name: &str) -> Option<(PathBuf, Value)> {
         )
         .expect("standard error is open");
         return None;
-    };
-    let expected: Value = serde_json::from_str(&expected).expect("expected.json is JSON");
-    Some((folder, expected["expected"].clone()))
+    }
+    Some(folder)
 }
 
 fn import(suite: &Suite, file: &Path, mapping: &str) -> Value {

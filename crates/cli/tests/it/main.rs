@@ -1,6 +1,10 @@
 //! The `northstar` binary, run as a person or a script would run it.
 
 mod analyze;
+mod contracts;
 mod datasets;
+mod export;
+mod generated;
 mod import;
+mod readme;
 mod suite;

@@ -62,8 +62,22 @@ impl Suite {
         }
     }
 
-    fn context(&self) -> PathBuf {
+    /// The context file that it wrote.
+    pub fn context(&self) -> PathBuf {
         self.folder.path().join("context.json")
+    }
+
+    /// The folder of its files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Its gRPC address and the key of its administrator.
+    pub fn address_and_key(&self) -> (String, String) {
+        let context = std::fs::read(self.context()).expect("the context file");
+        let context: Value = serde_json::from_slice(&context).expect("the context file is JSON");
+        let text = |name: &str| context[name].as_str().expect(name).to_owned();
+        (text("grpc"), text("api_key"))
     }
 
     /// A file in the suite's folder.

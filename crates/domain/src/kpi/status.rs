@@ -32,7 +32,8 @@ pub enum Status {
 pub enum Freshness {
     /// Events arrived within the last day.
     Fresh,
-    /// No event arrived for more than a day: inform, but do not decide.
+    /// A source is breached, or no event arrived for more than a day: inform, but
+    /// do not decide.
     Stale,
     /// The log is empty.
     Empty,
@@ -112,8 +113,8 @@ pub fn next_step(
     match (freshness, status) {
         (Freshness::Empty, _) => format!("{owner} connects a source: the log holds no event yet."),
         (Freshness::Stale, _) => format!(
-            "{owner} checks the sources before deciding anything: no event arrived for more than \
-             a day."
+            "{owner} checks the sources before deciding anything: they do not deliver what they \
+             should, or nothing for more than a day."
         ),
         _ if !broken.is_empty() => format!(
             "{owner} pauses what moves this KPI and investigates: {} got worse by more than the \

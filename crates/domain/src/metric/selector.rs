@@ -7,8 +7,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::Violation;
-use crate::violation::check_line;
+use crate::Violations;
 
 /// Longest filter, in bytes.
 const MAX_FILTER: usize = 4_096;
@@ -28,11 +27,11 @@ impl EventSelector {
         Self { name: name.into(), filter: String::new() }
     }
 
-    pub(super) fn check(&self, found: &mut Vec<Violation>, path: &str) {
-        check_line(found, format!("{path}.event"), &self.name);
+    pub(super) fn check(&self, found: &mut Violations, path: &str) {
+        found.line(format!("{path}.event"), &self.name);
         if self.filter.len() > MAX_FILTER || self.filter.contains('\0') {
             let problem = format!("must be at most {MAX_FILTER} bytes, none of them zero");
-            found.push(Violation::new(format!("{path}.filter"), problem));
+            found.push(format!("{path}.filter"), problem);
         }
     }
 }

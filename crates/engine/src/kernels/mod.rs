@@ -7,6 +7,7 @@
 mod count;
 mod finish;
 mod funnel;
+mod journey;
 mod partial;
 mod retention;
 mod scan;

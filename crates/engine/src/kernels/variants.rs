@@ -3,23 +3,23 @@
 use std::{collections::HashMap, ops::ControlFlow};
 
 use super::{
+    journey::{self, Steps},
     partial::Sum,
-    scan::{self, Event, RunScan, Visitor},
+    scan::{self, Bits, Event, RunScan, Scratch, Visitor},
     space::{NumberColumn, ValueColumn, Values},
     tasks,
 };
 use crate::{
     error::{Error, Result},
-    query::{Dimension, EventSelector},
+    query::{Anchor, Dimension, EventSelector},
     segment::Seeded,
     snapshot::Snapshot,
     variants::{Moments, Outcome, VariantAnswer, VariantQuery, VariantStats},
 };
 
 const EXPOSURE: u32 = 1;
-const OUTCOME: u32 = 2;
-const DENOMINATOR: u32 = 4;
 const DAY: i64 = 86_400_000_000;
+const MICROS_PER_SECOND: f64 = 1e6;
 
 /// One arm while it grows: subjects, and sums in the order of [`Terms`].
 #[derive(Default, Clone)]
@@ -80,26 +80,71 @@ struct Piece {
 /// How an outcome is computed from events.
 struct Measure<'a> {
     outcome: &'a Outcome,
-    bit: u32,
+    /// Bit of its first selector.
+    first: usize,
     columns: Vec<NumberColumn<'a>>,
 }
 
 impl<'a> Measure<'a> {
-    fn new(snapshot: &'a Snapshot, outcome: &'a Outcome, bit: u32) -> Self {
+    fn new(snapshot: &'a Snapshot, outcome: &'a Outcome, first: usize) -> Self {
         let columns = match outcome {
-            Outcome::Did { .. } | Outcome::Count { .. } => Vec::new(),
             Outcome::Sum { property, .. } | Outcome::Mean { property, .. } => {
                 snapshot.runs().iter().map(|run| NumberColumn::new(property, run)).collect()
             }
+            Outcome::Did { .. }
+            | Outcome::Count { .. }
+            | Outcome::Completed { .. }
+            | Outcome::Returned { .. }
+            | Outcome::Elapsed { .. } => Vec::new(),
         };
-        Self { outcome, bit, columns }
+        Self { outcome, first, columns }
     }
 
-    /// The outcome over the events in `[start, end)`.
-    fn value(&self, events: &[Event], start: i64, end: i64) -> f64 {
+    /// The outcome over the events in `[start, end)`, and its own denominator, if it has one.
+    fn value(&self, events: &[Event], start: i64, end: i64) -> (f64, f64) {
+        // Only sorted events have a first and a last.
+        let within = || {
+            let from = events.partition_point(|event| event.time < start);
+            let events = &events[from..];
+            &events[..events.partition_point(|event| event.time < end)]
+        };
+        let steps = |count, window_micros, anchor, ties| Steps {
+            first: self.first,
+            count,
+            window_micros,
+            anchor,
+            ties,
+        };
+        match self.outcome {
+            Outcome::Completed { steps: all, window_micros, anchor, ties } => {
+                let steps = steps(all.len(), *window_micros, *anchor, *ties);
+                (f64::from(u8::from(steps.complete(within()).is_some())), 0.0)
+            }
+            Outcome::Elapsed { window_micros, ties, .. } => {
+                match steps(2, *window_micros, Anchor::FirstTouch, *ties).complete(within()) {
+                    Some((from, to)) => ((to - from) as f64 / MICROS_PER_SECOND, 1.0),
+                    None => (0.0, 0.0),
+                }
+            }
+            Outcome::Returned { days, mode, .. } => {
+                let (start, returning) = (1 << self.first, 1 << (self.first + 1));
+                match journey::returned(within(), start, returning, *days, *mode, end) {
+                    Some(came_back) => (f64::from(u8::from(came_back)), 1.0),
+                    None => (0.0, 0.0),
+                }
+            }
+            Outcome::Did { .. }
+            | Outcome::Count { .. }
+            | Outcome::Sum { .. }
+            | Outcome::Mean { .. } => (self.amount(events, start, end), 0.0),
+        }
+    }
+
+    /// What does not depend on the order of events.
+    fn amount(&self, events: &[Event], start: i64, end: i64) -> f64 {
         let (mut n, mut sum) = (0u64, Sum::default());
         for event in events {
-            if event.bits & self.bit == 0 || event.time < start || event.time >= end {
+            if event.bits & (1 << self.first) == 0 || event.time < start || event.time >= end {
                 continue;
             }
             match self.columns.get(event.run as usize) {
@@ -115,20 +160,11 @@ impl<'a> Measure<'a> {
         }
         match self.outcome {
             Outcome::Did { .. } => f64::from(u8::from(n > 0)),
-            Outcome::Count { .. } => n as f64,
-            Outcome::Sum { .. } => sum.value(),
             Outcome::Mean { .. } if n == 0 => 0.0,
             Outcome::Mean { .. } => sum.value() / n as f64,
+            Outcome::Sum { .. } => sum.value(),
+            _ => n as f64,
         }
-    }
-}
-
-fn event_of(outcome: &Outcome) -> &EventSelector {
-    match outcome {
-        Outcome::Did { event }
-        | Outcome::Count { event }
-        | Outcome::Sum { event, .. }
-        | Outcome::Mean { event, .. } => event,
     }
 }
 
@@ -138,42 +174,93 @@ pub(crate) fn variants(
     query: &VariantQuery,
     threads: usize,
 ) -> Result<VariantAnswer> {
-    if query.pre_micros < 0 || query.window_micros.is_some_and(|window| window < 0) {
-        let problem = "a length of time is negative".to_owned();
-        return Err(Error::InvalidQuery { field: "window_micros, pre_micros", problem });
-    }
+    let selectors = check(query)?;
     let threads = if snapshot.events() < tasks::WORTH_A_THREAD { 1 } else { threads.max(1) };
-    let mut selectors = vec![&query.exposure, event_of(&query.outcome)];
-    selectors.extend(query.denominator.as_ref().map(event_of));
+    if selectors.len() <= u8::WIDTH {
+        Ok(answer::<u8>(snapshot, query, &selectors, threads))
+    } else {
+        Ok(answer::<u32>(snapshot, query, &selectors, threads))
+    }
+}
+
+/// Refuses what contradicts itself, and lists the selectors in the order of their bits: the exposure, the outcome,
+/// the denominator.
+fn check(query: &VariantQuery) -> Result<Vec<&EventSelector>> {
+    let invalid =
+        |field, problem: &str| Err(Error::InvalidQuery { field, problem: problem.to_owned() });
+    let mut lengths = vec![Some(query.pre_micros), query.window_micros];
+    let mut selectors = vec![&query.exposure];
+    for outcome in [Some(&query.outcome), query.denominator.as_ref()].into_iter().flatten() {
+        if let Outcome::Completed { window_micros, .. } | Outcome::Elapsed { window_micros, .. } =
+            outcome
+        {
+            lengths.push(*window_micros);
+        }
+        let own = outcome.selectors();
+        if own.is_empty() {
+            return invalid("steps", "0 steps; a funnel has at least one");
+        }
+        selectors.extend(own);
+    }
+    if lengths.into_iter().flatten().any(i64::is_negative) {
+        return invalid("window_micros, pre_micros", "a length of time is negative");
+    }
+    if query.outcome.has_denominator() && query.denominator.is_some() {
+        return invalid("denominator", "the outcome brings its own");
+    }
+    if selectors.len() > u32::WIDTH {
+        return invalid("steps", "more than 31 selectors beside the exposure");
+    }
+    Ok(selectors)
+}
+
+fn answer<B: Bits>(
+    snapshot: &Snapshot,
+    query: &VariantQuery,
+    selectors: &[&EventSelector],
+    threads: usize,
+) -> VariantAnswer {
     let mut numbering = Values::new();
     let dimension = Dimension::Property(query.variant_property.clone());
-    let (mut scans, mut arms): (Vec<RunScan<'_, u8>>, Vec<ValueColumn<'_>>) =
+    let (mut scans, mut arms): (Vec<RunScan<'_, B>>, Vec<ValueColumn<'_>>) =
         (Vec::new(), Vec::new());
     for run in snapshot.runs() {
-        let matches = scan::matches(run, &selectors, None, threads);
+        let matches = scan::matches(run, selectors, None, threads);
         scans.push(RunScan { run, effective: run.segment.effective(), matches });
         arms.push(ValueColumn::new(&dimension, run, &mut numbering));
     }
     let names = numbering.into_values();
-    let outcome = Measure::new(snapshot, &query.outcome, OUTCOME);
+    let outcome = Measure::new(snapshot, &query.outcome, 1);
+    let behind = 1 + query.outcome.selectors().len();
     let denominator =
-        query.denominator.as_ref().map(|outcome| Measure::new(snapshot, outcome, DENOMINATOR));
+        query.denominator.as_ref().map(|outcome| Measure::new(snapshot, outcome, behind));
+    let ordered = [Some(&query.outcome), query.denominator.as_ref()]
+        .into_iter()
+        .flatten()
+        .any(Outcome::is_ordered);
+    let latest = snapshot.effective_range().map_or(i64::MIN, |(_, latest)| latest);
     let question = Question {
         query,
         arms,
         outcome,
         denominator,
         as_of: query.as_of_micros.unwrap_or(i64::MAX),
+        known: query.as_of_micros.unwrap_or_else(|| latest.saturating_add(1)),
     };
 
     let index = snapshot.index();
     let pieces = tasks::run(threads, index.chunks.clone(), |subjects| {
         let mut piece = Piece { arms: vec![Arm::default(); names.len()], ..Piece::default() };
         let mut found = Found { exposed: false, events: Vec::new() };
+        let mut scratch = Scratch::default();
         for subject in subjects {
             found.exposed = false;
             found.events.clear();
-            scan::walk_unordered(&scans, index.parts(subject), &mut found);
+            if ordered {
+                scan::walk(&scans, index.parts(subject), &mut scratch, &mut found);
+            } else {
+                scan::walk_unordered(&scans, index.parts(subject), &mut found);
+            }
             if found.exposed {
                 question.subject(&found.events, &mut piece);
             }
@@ -200,14 +287,14 @@ pub(crate) fn variants(
         })
         .collect();
     variants.sort_by(|left, right| left.variant.cmp(&right.variant));
-    Ok(VariantAnswer {
+    VariantAnswer {
         variants,
         multiple_exposures: total.multiple_exposures,
         immature: total.immature,
         exposures_without_variant: total.exposures_without_variant,
         events_scanned: snapshot.events(),
         watermark: snapshot.watermark(),
-    })
+    }
 }
 
 /// The events of a subject that matter.
@@ -231,7 +318,10 @@ struct Question<'a> {
     arms: Vec<ValueColumn<'a>>,
     outcome: Measure<'a>,
     denominator: Option<Measure<'a>>,
+    /// Events from here on do not count.
     as_of: i64,
+    /// Events before this are known: a day that has not begun by then is no day on which somebody stayed away.
+    known: i64,
 }
 
 impl Question<'_> {
@@ -264,16 +354,19 @@ impl Question<'_> {
             piece.immature += 1;
             return;
         }
-        let end = end.min(self.as_of);
+        let end = end.min(self.known);
         let before = first.saturating_sub(query.pre_micros);
-        let y = self.outcome.value(events, first, end);
-        let x = if query.pre_micros > 0 { self.outcome.value(events, before, first) } else { 0.0 };
+        let (y, own) = self.outcome.value(events, first, end);
+        let (mut x, mut own_before) = (0.0, 0.0);
+        if query.pre_micros > 0 {
+            (x, own_before) = self.outcome.value(events, before, first);
+        }
         let (d, xd) = match &self.denominator {
-            None => (0.0, 0.0),
+            None => (own, own_before),
             Some(measure) => {
-                let pre =
-                    if query.pre_micros > 0 { measure.value(events, before, first) } else { 0.0 };
-                (measure.value(events, first, end), pre)
+                let before =
+                    if query.pre_micros > 0 { measure.value(events, before, first).0 } else { 0.0 };
+                (measure.value(events, first, end).0, before)
             }
         };
         piece.arms[arm as usize].add(first.div_euclid(DAY), y, d, x, xd);

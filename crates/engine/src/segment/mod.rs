@@ -16,7 +16,7 @@ use layout::{
     CodesLayout, FIRST_ENTRY, IntsLayout, Layout, MISSING, NUMBER, NumbersLayout, PropertyLayout,
     Section, StringsLayout,
 };
-pub(crate) use write::{Pick, Written, write};
+pub(crate) use write::{MOST_PROPERTIES, Pick, Written, write};
 
 use crate::{
     dataset::SegmentInfo,

@@ -18,6 +18,10 @@ use super::{
 /// cache, and they can be grouped by without hashing.
 const DICTIONARY_NUMBERS: usize = 4_096;
 
+/// Distinct properties that a run of events keeps as columns. Producers choose the names, so without a bound one of
+/// them could fill the memory with columns that hold a value each. What is beyond is in the log, and absent in answers.
+pub(crate) const MOST_PROPERTIES: usize = 10_000;
+
 /// One row of one of the runs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pick {
@@ -136,10 +140,21 @@ impl Writer<'_> {
             columns.extend(run.properties.iter().map(|(path, column)| (*path, number, *column)));
         }
         columns.sort_by_key(|(path, run, _)| (*path, *run));
-        columns
-            .chunk_by(|left, right| left.0 == right.0)
-            .map(|parts| self.property(parts, out))
-            .collect()
+        let mut properties: Vec<&[(&str, usize, PropertyColumn<'_>)]> =
+            columns.chunk_by(|left, right| left.0 == right.0).collect();
+        if properties.len() > MOST_PROPERTIES {
+            let events = |parts: &&[(&str, usize, PropertyColumn<'_>)]| -> usize {
+                parts
+                    .iter()
+                    .map(|(_, run, part)| part.rows.map_or(self.runs[*run].events, <[_]>::len))
+                    .sum()
+            };
+            // Those that most events have; of equals the first by name.
+            properties.sort_by_cached_key(|parts| std::cmp::Reverse(events(parts)));
+            properties.truncate(MOST_PROPERTIES);
+            properties.sort_unstable_by_key(|parts| parts[0].0);
+        }
+        properties.into_iter().map(|parts| self.property(parts, out)).collect()
     }
 
     /// The columns of one path in the runs that have it, as one column.

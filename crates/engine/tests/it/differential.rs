@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 
 use northstar_engine::{
-    Answer, Dataset, Detail, EventSelector, Grain, MetricSpec, Outcome, Partial, Query,
+    Answer, Dataset, Detail, EventSelector, Grain, MetricSpec, Outcome, Partial, Query, Return,
     VariantQuery,
 };
 use proptest::{prelude::*, strategy::ValueTree};
 
 use crate::{
     naive::{Expected, Key, World, bucket},
-    world::{DAY, EPOCH, Event, MINUTE, events, play, query, selector, steps},
+    world::{
+        DAY, EPOCH, Event, MINUTE, events, funnel, play, query, selector, steps, time_to_event,
+    },
 };
 
 fn near(left: Option<f64>, right: Option<f64>) -> bool {
@@ -91,6 +93,28 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     ]
 }
 
+/// Outcomes for which the order of events matters.
+fn journey() -> impl Strategy<Value = Outcome> {
+    let mode = proptest::sample::select(vec![Return::On, Return::OnOrAfter]);
+    prop_oneof![
+        2 => funnel().prop_map(|funnel| Outcome::Completed {
+            steps: funnel.steps,
+            window_micros: funnel.window_micros,
+            anchor: funnel.anchor,
+            ties: funnel.ties,
+        }),
+        1 => (selector(), selector(), 0u32..4, mode).prop_map(|(start, returning, days, mode)| {
+            Outcome::Returned { start, returning, days, mode }
+        }),
+        1 => time_to_event().prop_map(|times| Outcome::Elapsed {
+            from: times.from,
+            to: times.to,
+            window_micros: times.window_micros,
+            ties: times.ties,
+        }),
+    ]
+}
+
 /// The same events in two data sets, no subject in both.
 fn shards(events: &[Event], links: &HashMap<String, String>) -> [Dataset; 2] {
     let dir = std::env::temp_dir().join("northstar-engine-shards-are-never-written");
@@ -128,8 +152,11 @@ proptest! {
 
     #[test]
     fn variant_statistics_agree_with_the_plain_computation(
-        events in events(120), steps in steps(), exposure in selector(), outcome in outcome(),
-        denominator in proptest::option::of(outcome()), window in proptest::option::of(0i64..6 * 1_440), pre in 0i64..4 * 1_440,
+        events in events(120), steps in steps(), exposure in selector(),
+        (outcome, denominator) in prop_oneof![
+            (outcome(), proptest::option::of(outcome())),
+            (journey(), Just(None)),
+        ], window in proptest::option::of(0i64..6 * 1_440), pre in 0i64..4 * 1_440,
         from in 0i64..3 * 1_440, property in proptest::sample::select(vec!["plan.name", "flag", "x"]),
     ) {
         let dir = tempfile::tempdir().expect("a folder");

@@ -197,3 +197,32 @@ fn events_of_one_instant_are_ordered_by_sequence_wherever_they_lie() {
         }
     }
 }
+
+#[test]
+fn properties_without_end_take_no_more_columns_and_cost_no_event() {
+    const NAMES: i64 = 24_000;
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut dataset = Dataset::new(dir.path()).expect("a folder");
+    // Every event has one property of its own, and one that all of them have.
+    let odd = |position: i64| Event {
+        properties: json!({ "plan": 2, (format!("key {position}")): 1 }),
+        ..event(position)
+    };
+    let sum = |snapshot: &Snapshot, property: &str| {
+        let metric = MetricSpec::Sum { event: EventSelector::all(), property: property.to_owned() };
+        snapshot.query(&everything(metric)).expect("an answer").rows[0].value
+    };
+    for half in [0..NAMES / 2, NAMES / 2..NAMES] {
+        let events: Vec<Event> = half.map(odd).collect();
+        dataset.append(events.iter().map(Event::record)).expect("an append");
+        dataset.compact().expect("a compaction");
+    }
+    let snapshot = dataset.snapshot().expect("a snapshot");
+    assert_eq!(count(&snapshot), 24_000);
+    assert_eq!(sum(&snapshot, "plan"), Some(48_000.0));
+    let kept = (0..NAMES)
+        .step_by(100)
+        .filter(|number| sum(&snapshot, &format!("key {number}")) == Some(1.0));
+    let kept = kept.count();
+    assert!((1..=150).contains(&kept), "{kept} of 240 names are kept, of which about 100 fit");
+}

@@ -462,37 +462,24 @@ impl World<'_> {
                 multiple += 1;
                 continue;
             }
-            let end = query.window_micros.map_or(i64::MAX, |window| first + window);
+            let end = query.window_micros.map_or(i64::MAX, |window| first + window).min(as_of);
             let measure = |outcome: &Outcome, start: i64, end: i64| {
-                let within = |event: &&&Event| event.time >= start && event.time < end;
-                let of = |event: &EventSelector| {
-                    events.iter().filter(within).filter(|e| selected(e, event)).count() as f64
-                };
-                let numbers = |event: &EventSelector, property: &str| -> Vec<f64> {
-                    let chosen = events.iter().filter(within).filter(|e| selected(e, event));
-                    chosen.filter_map(|e| number(e, property)).collect()
-                };
-                match outcome {
-                    Outcome::Did { event } => f64::from(u8::from(of(event) > 0.0)),
-                    Outcome::Count { event } => of(event),
-                    Outcome::Sum { event, property } => numbers(event, property).iter().sum(),
-                    Outcome::Mean { event, property } => {
-                        let numbers = numbers(event, property);
-                        if numbers.is_empty() {
-                            0.0
-                        } else {
-                            numbers.iter().sum::<f64>() / numbers.len() as f64
-                        }
-                    }
-                }
+                let mut within: Vec<&Event> = events
+                    .iter()
+                    .copied()
+                    .filter(|event| event.time >= start && event.time < end)
+                    .collect();
+                within.sort_by_key(|event| (event.time, event.sequence, event.position));
+                plain_outcome(outcome, &within, end)
             };
-            let y = measure(&query.outcome, first, end);
+            let (y, own) = measure(&query.outcome, first, end);
             let x = if query.pre_micros > 0 {
-                measure(&query.outcome, first - query.pre_micros, first)
+                measure(&query.outcome, first - query.pre_micros, first).0
             } else {
                 0.0
             };
-            let d = query.denominator.as_ref().map_or(0.0, |outcome| measure(outcome, first, end));
+            let d =
+                query.denominator.as_ref().map_or(own, |outcome| measure(outcome, first, end).0);
             let arm = arms.entry(exposures[0].1.clone()).or_default();
             arm.0 += 1;
             for (sum, term) in arm.1.iter_mut().zip([y, y * y, d, y * d, x, x * y]) {
@@ -500,6 +487,70 @@ impl World<'_> {
             }
         }
         (arms, multiple)
+    }
+}
+
+/// An outcome and its own denominator over the events of a subject before `end`, in order.
+fn plain_outcome(outcome: &Outcome, events: &[&Event], end: i64) -> (f64, f64) {
+    let of = |event: &EventSelector| events.iter().filter(|e| selected(e, event)).count() as f64;
+    let numbers = |event: &EventSelector, property: &str| -> Vec<f64> {
+        let chosen = events.iter().filter(|e| selected(e, event));
+        chosen.filter_map(|e| number(e, property)).collect()
+    };
+    let starts = |steps: &[EventSelector], anchor: Anchor| -> Vec<usize> {
+        let all = (0..events.len()).filter(|at| selected(events[*at], &steps[0]));
+        all.take(if anchor == Anchor::FirstTouch { 1 } else { usize::MAX }).collect()
+    };
+    let funnel = |steps: Vec<EventSelector>, window_micros, anchor, ties| FunnelSpec {
+        steps,
+        window_micros,
+        anchor,
+        entry: Entry::FirstInRange,
+        ties,
+    };
+    match outcome {
+        Outcome::Did { event } => (f64::from(u8::from(of(event) > 0.0)), 0.0),
+        Outcome::Count { event } => (of(event), 0.0),
+        Outcome::Sum { event, property } => (numbers(event, property).iter().sum(), 0.0),
+        Outcome::Mean { event, property } => {
+            let numbers = numbers(event, property);
+            let mean = numbers.iter().sum::<f64>() / numbers.len() as f64;
+            (if numbers.is_empty() { 0.0 } else { mean }, 0.0)
+        }
+        Outcome::Completed { steps, window_micros, anchor, ties } => {
+            let spec = funnel(steps.clone(), *window_micros, *anchor, *ties);
+            let completed = starts(steps, *anchor)
+                .into_iter()
+                .any(|at| follow(events, at, &spec).len() == steps.len());
+            (f64::from(u8::from(completed)), 0.0)
+        }
+        Outcome::Elapsed { from, to, window_micros, ties } => {
+            let steps = vec![from.clone(), to.clone()];
+            let first = starts(&steps, Anchor::FirstTouch);
+            let spec = funnel(steps, *window_micros, Anchor::FirstTouch, *ties);
+            match first.first().map(|at| follow(events, *at, &spec)).as_deref() {
+                Some([start, end]) => ((end - start) as f64 / 1e6, 1.0),
+                _ => (0.0, 0.0),
+            }
+        }
+        Outcome::Returned { start, returning, days, mode } => {
+            let day = |time: i64| period(time, chrono_tz::UTC, Period::Day);
+            let Some(at) = (0..events.len()).find(|at| selected(events[*at], start)) else {
+                return (0.0, 0.0);
+            };
+            let wanted = day(events[at].time) + i64::from(*days);
+            if wanted > day(end - 1) {
+                return (0.0, 0.0);
+            }
+            let back =
+                events[at..].iter().filter(|event| selected(event, returning)).any(|event| {
+                    match mode {
+                        Return::On => day(event.time) == wanted,
+                        Return::OnOrAfter => day(event.time) >= wanted,
+                    }
+                });
+            (f64::from(u8::from(back)), 1.0)
+        }
     }
 }
 

@@ -344,7 +344,7 @@ fn retention() -> impl Strategy<Value = RetentionSpec> {
     )
 }
 
-fn time_to_event() -> impl Strategy<Value = TimeToEventSpec> {
+pub fn time_to_event() -> impl Strategy<Value = TimeToEventSpec> {
     let statistic = proptest::sample::select(vec![
         Statistic::P50,
         Statistic::P90,

@@ -1,7 +1,7 @@
 //! What every call passes on its way to a handler, outermost first: it is
 //! observed (span, metrics), gets a request id, is guarded against panics,
-//! admitted or shed, authorised, measured against the message limit, and given
-//! a deadline.
+//! admitted or shed, authorised, measured against the message limit, blamed for
+//! what cannot be read, and given a deadline.
 
 mod admit;
 mod auth;
@@ -13,6 +13,7 @@ mod observe;
 mod panic;
 mod request_id;
 mod stream;
+mod unreadable;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -56,6 +57,7 @@ pub(crate) fn around(router: Router, authenticator: Authenticator, limits: Limit
             .layer(from_fn_with_state(admission, admit::admit))
             .layer(from_fn_with_state(authenticator, auth::authorize))
             .layer(from_fn_with_state(limits.message_bytes, message_size::limit))
+            .layer(from_fn(unreadable::blame))
             .layer(from_fn_with_state(lifetime, deadline::apply)),
     )
 }

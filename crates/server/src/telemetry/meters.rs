@@ -59,6 +59,29 @@ pub(crate) fn meter() -> Meter {
     meters().provider.meter("northstar")
 }
 
+/// A number that goes up and down, by labels, on `/metrics` and in the OTLP
+/// export.
+#[derive(Clone, Debug)]
+pub struct Gauge(opentelemetry::metrics::Gauge<f64>);
+
+impl Gauge {
+    /// A gauge by its OpenTelemetry name; `/metrics` writes its dots as
+    /// underscores.
+    pub fn new(name: &'static str, description: &'static str) -> Self {
+        Self(meter().f64_gauge(name).with_description(description).build())
+    }
+
+    /// Sets the value for these labels. Every set of labels is a series of its
+    /// own, so their number must be bounded.
+    pub fn set(&self, value: f64, labels: &[(&'static str, String)]) {
+        let labels: Vec<_> = labels
+            .iter()
+            .map(|(key, value)| opentelemetry::KeyValue::new(*key, value.clone()))
+            .collect();
+        self.0.record(value, &labels);
+    }
+}
+
 /// Every instrument in Prometheus' text format, with its content type.
 pub(crate) fn exposition() -> Result<(String, Vec<u8>), prometheus::Error> {
     let encoder = TextEncoder::new();

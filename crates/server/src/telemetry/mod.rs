@@ -21,6 +21,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer};
 
 pub use config::{Config, LogFormat};
+pub use meters::Gauge;
 pub(crate) use meters::{exposition, meter};
 
 use crate::InvalidConfig;

@@ -10,8 +10,11 @@ use crate::Result;
 pub struct Head {
     /// Highest position; 0 when the log is empty.
     pub position: i64,
-    /// Version of the identity map: grows by one with every link.
+    /// Version of the identity map: grows by one with every identifier whose
+    /// subject changes.
     pub identity_version: i64,
+    /// Grows by one with every erasure.
+    pub erasure_version: i64,
 }
 
 /// Makes sure that a project has a head.
@@ -41,7 +44,7 @@ pub async fn lock(connection: &mut PgConnection, project: ProjectId) -> Result<(
 pub async fn read(connection: &mut PgConnection, project: ProjectId) -> Result<Head> {
     let head = sqlx::query_as!(
         Head,
-        "SELECT position, identity_version FROM ingestion.log_heads WHERE project_id = $1",
+        "SELECT position, identity_version, erasure_version FROM ingestion.log_heads WHERE project_id = $1",
         project.0,
     )
     .fetch_optional(connection)

@@ -119,9 +119,13 @@ impl Blocks {
 /// What became of an attempt to append.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Appended {
-    /// The events are in the log when the transaction commits; this is the
-    /// version of the identity map now.
-    AtIdentityVersion(i64),
+    /// The events are in the log when the transaction commits.
+    At {
+        /// Version of the identity map before them.
+        identity_version: i64,
+        /// Erasures before them.
+        erasure_version: i64,
+    },
     /// Somebody else has moved the head: nothing was written.
     HeadMoved,
 }
@@ -137,11 +141,11 @@ pub async fn append(
     blocks: &Blocks,
     keys: &NewKeys,
 ) -> Result<Appended> {
-    let identity_version = sqlx::query_scalar!(
+    let head = sqlx::query!(
         "WITH head AS (
              UPDATE ingestion.log_heads SET position = $3
              WHERE project_id = $1 AND position = $2
-             RETURNING identity_version
+             RETURNING identity_version, erasure_version
          ), blocks AS (
              INSERT INTO ingestion.event_blocks
                  (project_id, first_position, last_position, content)
@@ -152,7 +156,7 @@ pub async fn append(
              INSERT INTO ingestion.fresh_keys (project_id, first_position, last_position, keys)
              SELECT $1, $2 + 1, $3, $7 FROM head
          )
-         SELECT identity_version FROM head",
+         SELECT identity_version, erasure_version FROM head",
         project.0,
         after,
         blocks.last_position().unwrap_or(after),
@@ -163,7 +167,10 @@ pub async fn append(
     )
     .fetch_optional(connection)
     .await?;
-    Ok(identity_version.map_or(Appended::HeadMoved, Appended::AtIdentityVersion))
+    Ok(head.map_or(Appended::HeadMoved, |head| Appended::At {
+        identity_version: head.identity_version,
+        erasure_version: head.erasure_version,
+    }))
 }
 
 /// An event as the log holds it.

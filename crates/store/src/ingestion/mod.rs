@@ -1,14 +1,22 @@
 //! The log, its keys, sources, identity, contracts, quarantine and cursors.
 
+pub mod accounting;
+pub mod consent;
 pub mod contracts;
 mod copy;
 pub mod cursors;
+pub mod erasure;
 pub mod heads;
 pub mod identity;
 pub mod keys;
 pub mod log;
+pub mod notes;
 pub mod quarantine;
+pub mod retention;
+pub mod source_documents;
 pub mod sources;
+pub mod subject_policies;
+pub mod subscriptions;
 pub mod webhook_sources;
 
 use sqlx::{Connection as _, PgConnection};

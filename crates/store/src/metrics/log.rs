@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 use futures::{Stream, StreamExt as _};
 use northstar_domain::ProjectId;
+use northstar_domain::consent_policy::ConsentPolicy;
+use northstar_domain::source::State;
 use sqlx::PgConnection;
 
-use crate::Result;
 use crate::block::Block;
 use crate::ingestion::log::corrupt;
+use crate::ingestion::subject_policies::{self, Kind, Stored};
+use crate::{Error, Result};
 
 /// How far the log of a project has come.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -18,6 +21,27 @@ pub struct Head {
     pub position: i64,
     /// Version of the identity map.
     pub identity_version: i64,
+    /// Version of what subjects agreed to.
+    pub consent_version: i64,
+    /// Version of the consent policy; 0 when there is none.
+    pub consent_policy_version: i64,
+    /// Grows with every erasure: what was read before holds erased data.
+    pub erasure_version: i64,
+}
+
+/// What the holder of an identifier said about a purpose.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Word {
+    /// Kind of the identifier.
+    pub kind: String,
+    /// The identifier.
+    pub value: String,
+    /// The purpose.
+    pub purpose: String,
+    /// Whether it was yes.
+    pub granted: bool,
+    /// When it was said.
+    pub effective_at: DateTime<Utc>,
 }
 
 /// Some events of the log, one after the other.
@@ -29,20 +53,29 @@ pub struct Events {
     pub block: Block,
 }
 
-/// An anonymous id that belongs to a user.
+/// An identifier whose subject changed.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Link {
-    /// The anonymous id.
-    pub anonymous_id: String,
-    /// The user.
-    pub user_id: String,
+pub struct Change {
+    /// Kind of the identifier, for example `anonymous_id`.
+    pub kind: String,
+    /// The identifier.
+    pub value: String,
+    /// Kind of its subject's name, for example `user_id`.
+    pub subject_kind: String,
+    /// The name of its subject; its own when it stands alone again.
+    pub subject: String,
 }
 
 /// How far the log has come; zero before the first event.
 pub async fn head(connection: &mut PgConnection, project: ProjectId) -> Result<Head> {
     let head = sqlx::query_as!(
         Head,
-        "SELECT position, identity_version FROM ingestion.log_heads WHERE project_id = $1",
+        r#"SELECT head.position, head.identity_version, head.consent_version,
+               head.erasure_version, coalesce(policy.version, 0) AS "consent_policy_version!"
+           FROM ingestion.log_heads head
+           LEFT JOIN ingestion.subject_policies policy
+               ON policy.project_id = head.project_id AND policy.kind = 'consent'
+           WHERE head.project_id = $1"#,
         project.0,
     )
     .fetch_optional(connection)
@@ -87,26 +120,60 @@ pub fn events(
     })
 }
 
-/// The links that are newer than one version of the identity map and not newer
-/// than another, oldest first.
-pub async fn links(
+/// The identifiers whose subject changed after one version of the identity map
+/// and not after another, each once with the subject it has at the latter.
+pub async fn changes(
     connection: &mut PgConnection,
     project: ProjectId,
     after: i64,
     up_to: i64,
-) -> Result<Vec<Link>> {
-    let links = sqlx::query_as!(
-        Link,
-        "SELECT anonymous_id, user_id FROM ingestion.identity_links
+) -> Result<Vec<Change>> {
+    let changes = sqlx::query_as!(
+        Change,
+        "SELECT DISTINCT ON (kind, value) kind, value, subject_kind, subject
+         FROM ingestion.identity_changes
          WHERE project_id = $1 AND version > $2 AND version <= $3
-         ORDER BY version, anonymous_id",
+         ORDER BY kind, value, version DESC",
         project.0,
         after,
         up_to,
     )
     .fetch_all(connection)
     .await?;
-    Ok(links)
+    Ok(changes)
+}
+
+/// What was said about purposes after one version of the consent facts and not
+/// after another: of each identifier and purpose the last word.
+pub async fn words(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    after: i64,
+    up_to: i64,
+) -> Result<Vec<Word>> {
+    let words = sqlx::query_as!(
+        Word,
+        "SELECT DISTINCT ON (kind, value, purpose) kind, value, purpose, granted, effective_at
+         FROM ingestion.consent_facts
+         WHERE project_id = $1 AND version > $2 AND version <= $3
+         ORDER BY kind, value, purpose, effective_at DESC, granted",
+        project.0,
+        after,
+        up_to,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(words)
+}
+
+/// The consent policy; one that asks for nothing when there is none.
+pub async fn consent_policy(
+    connection: &mut PgConnection,
+    project: ProjectId,
+) -> Result<ConsentPolicy> {
+    let stored: Option<Stored<ConsentPolicy>> =
+        subject_policies::find(connection, project, Kind::Consent).await?;
+    Ok(stored.map(|stored| stored.policy).unwrap_or_default())
 }
 
 /// Names of the sources by their numbers.
@@ -161,4 +228,87 @@ pub async fn contract_versions(
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(|row| (row.name, row.schema_version)).collect())
+}
+
+/// What is known of whether sources deliver.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct SourceStates {
+    /// State of each judged source (event name empty) and event: source, event
+    /// name, state.
+    pub states: Vec<(String, String, State)>,
+    /// Which source sends which event: source, event name. An empty event name
+    /// stands for names that are not known one by one. Read only when something
+    /// is judged.
+    pub senders: Vec<(String, String)>,
+}
+
+/// The states of a project's sources, as ingestion last judged them.
+pub async fn source_states(
+    connection: &mut PgConnection,
+    project: ProjectId,
+) -> Result<SourceStates> {
+    let rows = sqlx::query!(
+        "SELECT source_name, event_name, state FROM ingestion.source_states
+         WHERE project_id = $1 ORDER BY source_name, event_name",
+        project.0,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    if rows.is_empty() {
+        return Ok(SourceStates::default());
+    }
+    let states = rows
+        .into_iter()
+        .map(|row| match row.state.parse() {
+            Ok(state) => Ok((row.source_name, row.event_name, state)),
+            Err(_) => Err(Error::Corrupt {
+                table: "ingestion.source_states",
+                column: "state",
+                row: format!("{project}/{}/{}", row.source_name, row.event_name),
+                value: row.state,
+            }),
+        })
+        .collect::<Result<_>>()?;
+    let senders = sqlx::query!(
+        r#"SELECT source_name AS "source_name!", event_name AS "event_name!"
+           FROM ingestion.source_events WHERE project_id = $1"#,
+        project.0,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(SourceStates {
+        states,
+        senders: senders.into_iter().map(|row| (row.source_name, row.event_name)).collect(),
+    })
+}
+
+/// A file with events that left the log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ArchivedFile {
+    /// Its URL.
+    pub location: String,
+    /// SHA-256 of its content.
+    pub sha256: Vec<u8>,
+    /// Last position in it.
+    pub last_position: i64,
+}
+
+/// The files with events after a position that are no longer in the log, in the
+/// order of positions.
+pub async fn archived_files(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    after: i64,
+) -> Result<Vec<ArchivedFile>> {
+    let files = sqlx::query_as!(
+        ArchivedFile,
+        "SELECT location, sha256, last_position FROM ingestion.archived_files
+         WHERE project_id = $1 AND last_position > $2 AND detached_at IS NOT NULL
+         ORDER BY first_position",
+        project.0,
+        after,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(files)
 }

@@ -120,3 +120,45 @@ pub async fn delete(
     .await?;
     Ok(())
 }
+
+/// With which erasures the segments of a project in a folder are up to date.
+pub async fn epoch(connection: &mut PgConnection, folder: Uuid, project: ProjectId) -> Result<i64> {
+    let version = sqlx::query_scalar!(
+        "SELECT erasure_version FROM metrics.segment_epochs
+         WHERE folder_id = $1 AND project_id = $2",
+        folder,
+        project.0,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(version.unwrap_or(0))
+}
+
+/// Empties the manifest of a project in a folder and begins anew with the
+/// erasures so far.
+pub async fn begin_epoch(
+    connection: &mut PgConnection,
+    folder: Uuid,
+    project: ProjectId,
+    erasure_version: i64,
+) -> Result<()> {
+    sqlx::query!(
+        "DELETE FROM metrics.segments WHERE folder_id = $1 AND project_id = $2",
+        folder,
+        project.0,
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "INSERT INTO metrics.segment_epochs (folder_id, project_id, erasure_version)
+         VALUES ($1, $2, $3)
+         ON CONFLICT (folder_id, project_id)
+             DO UPDATE SET erasure_version = excluded.erasure_version",
+        folder,
+        project.0,
+        erasure_version,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -5,14 +5,19 @@ use northstar_testkit::TestDatabase;
 use sqlx::{AssertSqlSafe, PgPool};
 
 /// What metrics may read of ingestion: the log, the identity map and their
-/// totals.
-const READ_BY_METRICS: [&str; 6] = [
+/// totals, and whether sources deliver.
+const READ_BY_METRICS: [&str; 11] = [
+    "archived_files",
     "event_blocks",
-    "identity_links",
+    "identity_changes",
+    "consent_facts",
+    "subject_policies",
     "log_heads",
     "sources",
     "source_counts",
     "quarantine_counts",
+    "source_events",
+    "source_states",
 ];
 
 /// Tables and views of a service, partitions too.

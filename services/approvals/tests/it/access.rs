@@ -88,3 +88,16 @@ async fn only_admins_handle_keys() {
         assert_eq!(reason(&refused), "ROLE_REQUIRED", "{role}");
     }
 }
+
+#[tokio::test]
+async fn the_suite_key_makes_the_first_admin_and_no_other_key() {
+    let suite = Suite::start().await;
+    let machine = suite.machine();
+    for role in ["approver", "viewer"] {
+        let refused = machine.access().create_api_key(key_for("eve", role)).await.unwrap_err();
+        assert_eq!(reason(&refused), "PERSON_REQUIRED", "{role}");
+    }
+    machine.access().create_api_key(key_for("ada", "admin")).await.unwrap();
+    let refused = machine.access().create_api_key(key_for("eve", "admin")).await.unwrap_err();
+    assert_eq!(reason(&refused), "PERSON_REQUIRED");
+}

@@ -210,3 +210,20 @@ async fn a_list_is_newest_first_by_state_and_subject() {
     let answer = ada.approvals().list_decision_requests(elsewhere).await.unwrap().into_inner();
     assert!(answer.decision_requests.is_empty());
 }
+
+#[tokio::test]
+async fn a_service_gives_no_verdict() {
+    let suite = Suite::start().await;
+    let asked = ask(&suite.person("ada", Role::Operator).await).await;
+    let machine = suite.machine();
+    for kind in [pb::VerdictKind::Approve, pb::VerdictKind::Reject] {
+        let refused = decide(&machine, verdict(&asked, kind)).await.unwrap_err();
+        assert_eq!(reason(&refused), "PERSON_REQUIRED", "{kind:?}");
+    }
+    let refused = edit(&machine, &asked, "{}").await.unwrap_err();
+    assert_eq!(reason(&refused), "PERSON_REQUIRED");
+    // What a service may do is ask.
+    let asked = ask(&machine).await;
+    assert_eq!(asked.author, "northstar");
+    assert_eq!(approve(&suite.approver("bo").await, &asked).await.unwrap().verdicts.len(), 1);
+}

@@ -79,3 +79,11 @@ async fn a_changed_policy_does_not_touch_requests_that_wait() {
     assert_eq!(crate::suite::read(&ada, &before.decision_request_id).await.quorum, 2);
     assert_eq!(ask(&ada).await.quorum, 1);
 }
+
+#[tokio::test]
+async fn a_service_does_not_say_who_decides() {
+    let suite = Suite::start().await;
+    let policy = ship_policy("approver", 1, 3600);
+    let refused = suite.machine().approvals().apply_policy(policy).await.unwrap_err();
+    assert_eq!(reason(&refused), "PERSON_REQUIRED");
+}

@@ -44,6 +44,11 @@ impl Suite {
         self.database.pool()
     }
 
+    /// Another service, with the suite key.
+    pub fn machine(&self) -> Clients {
+        self.host.clients(SUITE_KEY).unwrap().for_project(1)
+    }
+
     /// Somebody with a new key.
     pub async fn person(&self, principal: &str, role: Role) -> Clients {
         let secret = ApiKeySecret::generate(role, &mut rand::rng());

@@ -191,3 +191,52 @@ async fn runs_are_listed_newest_first_page_by_page_and_by_state() {
     request.page_token.clear();
     assert!(client.list_runs(request).await.unwrap().into_inner().runs.is_empty());
 }
+
+#[tokio::test]
+async fn nobody_is_acted_on_without_the_consent_that_acting_needs() {
+    use northstar_proto::ingestion::v1 as ingestion;
+
+    let suite = Suite::start().await;
+    let policy = ingestion::ConsentPolicy {
+        name: "default".to_owned(),
+        owner: "privacy".to_owned(),
+        purposes: vec![ingestion::Purpose {
+            name: "marketing".to_owned(),
+            required_for: vec![ingestion::DataUse::Act.into()],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let request =
+        ingestion::ApplyConsentPolicyRequest { consent_policy: Some(policy), ..Default::default() };
+    suite.operator.subjects().apply_consent_policy(request).await.unwrap();
+    let receiver = Receiver::start().await;
+    suite.run(suite.automation("nudge", &receiver.url())).await;
+    suite.ingest(vec![suite.stalled("u1")]).await;
+    let runs = suite
+        .until("nudge", "a dead letter", |runs| {
+            runs.runs.first().is_some_and(|run| run.state() == pb::RunState::DeadLetter)
+        })
+        .await;
+    assert!(runs.runs[0].last_error.contains("consent"), "{}", runs.runs[0].last_error);
+    assert_eq!(receiver.received().len(), 0);
+
+    let request = ingestion::RecordConsentRequest {
+        identifier: Some(ingestion::Identifier {
+            kind: "user_id".to_owned(),
+            value: "u1".to_owned(),
+        }),
+        granted_purposes: vec!["marketing".to_owned()],
+        reason: "settings page".to_owned(),
+        ..Default::default()
+    };
+    suite.operator.subjects().record_consent(request).await.unwrap();
+    let redrive = pb::RedriveRunsRequest { automation: "nudge".to_owned(), ..Default::default() };
+    suite.operator.automations().redrive_runs(redrive).await.unwrap();
+    suite
+        .until("nudge", "a delivery", |runs| {
+            runs.runs.first().is_some_and(|run| run.state() == pb::RunState::Succeeded)
+        })
+        .await;
+    assert_eq!(receiver.received().len(), 1);
+}

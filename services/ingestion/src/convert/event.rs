@@ -1,5 +1,7 @@
 //! Events out of the log and out of quarantine.
 
+use northstar_domain::failure;
+use northstar_domain::quarantine::QuarantineState;
 use northstar_domain::time_correction::TimeCorrection;
 use northstar_proto::ingestion::v1 as pb;
 use northstar_store::ingestion::log::LoggedEvent;
@@ -52,6 +54,17 @@ pub(crate) fn quarantined_to_proto(quarantined: Quarantined) -> pb::QuarantinedE
         },
         Content::Raw(bytes) => (None, bytes),
     };
+    let patched_event =
+        quarantined.patched.and_then(|bytes| pb::Event::decode(bytes.as_slice()).ok());
+    let state = match quarantined.state {
+        QuarantineState::Open => pb::QuarantineState::Open,
+        // What is on its way is seen as what it was before.
+        QuarantineState::Replaying if patched_event.is_none() => pb::QuarantineState::Open,
+        QuarantineState::Patched | QuarantineState::Replaying => pb::QuarantineState::Patched,
+        QuarantineState::Replayed => pb::QuarantineState::Replayed,
+        QuarantineState::Discarded => pb::QuarantineState::Discarded,
+    };
+    let failure = failure::of(&quarantined.reason);
     pb::QuarantinedEvent {
         quarantine_id: quarantined.id.to_string(),
         source: quarantined.source,
@@ -60,8 +73,15 @@ pub(crate) fn quarantined_to_proto(quarantined: Quarantined) -> pb::QuarantinedE
         field: quarantined.field,
         message: quarantined.message,
         received_time: Some(time_to_proto(quarantined.received_at)),
-        state: pb::QuarantineState::Open.into(),
+        state: state.into(),
         raw,
+        patched_event,
+        failure_type: failure.kind.as_str().to_owned(),
+        advice: failure.advice.to_owned(),
+        position: quarantined.position.unwrap_or_default(),
+        changed_by: quarantined.changed_by.unwrap_or_default(),
+        change_time: quarantined.changed_at.map(time_to_proto),
+        discard_reason: quarantined.discard_reason.unwrap_or_default(),
     }
 }
 

@@ -14,26 +14,38 @@ pub(crate) fn write_properties(
     properties: &BTreeMap<String, pb::Value>,
 ) -> Result<(), Fault> {
     let start = out.len();
-    write_object(out, properties, MAX_PROPERTIES_DEPTH).map_err(|fault| {
-        let mut path = String::from("properties");
-        for step in fault.path.iter().rev() {
-            path.push_str(step);
-        }
-        Fault::new(fault.reason, path, fault.message)
-    })?;
+    write_object(out, properties, MAX_PROPERTIES_DEPTH)
+        .map_err(|fault| fault.within("properties".to_owned()))?;
     let written = out.len() - start;
-    if written > MAX_PROPERTIES_BYTES {
-        return Err(Fault::new(
-            Reason::PropertiesTooLarge,
-            "properties",
-            format!("{written} bytes as JSON; at most {MAX_PROPERTIES_BYTES} are allowed"),
-        ));
-    }
-    Ok(())
+    if written > MAX_PROPERTIES_BYTES { Err(too_large(written)) } else { Ok(()) }
+}
+
+/// The fault of properties of so many bytes.
+pub(crate) fn too_large(bytes: usize) -> Fault {
+    Fault::new(
+        Reason::PropertiesTooLarge,
+        "properties",
+        format!("{bytes} bytes as JSON; at most {MAX_PROPERTIES_BYTES} are allowed"),
+    )
+}
+
+/// Appends the value of one property, given as JSON text, the way
+/// [`write_properties`] writes it.
+pub(crate) fn write_json(out: &mut Vec<u8>, text: &str, key: &str) -> Result<(), Fault> {
+    let value: Json = serde_json::from_str(text).map_err(|error| {
+        Fault::new(Reason::InvalidJson, format!("properties.{key}"), format!("no JSON: {error}"))
+    })?;
+    write_value(out, &value_to_proto(value), MAX_PROPERTIES_DEPTH)
+        .map_err(|fault| property_fault(fault, key))
+}
+
+/// A fault of the value of one property.
+pub(crate) fn property_fault(fault: Inner, key: &str) -> Fault {
+    fault.within(format!("properties.{key}"))
 }
 
 /// A fault on its way up; the path is built from its end.
-struct Inner {
+pub(crate) struct Inner {
     reason: Reason,
     message: &'static str,
     path: Vec<String>,
@@ -47,6 +59,13 @@ impl Inner {
     fn below(mut self, step: String) -> Self {
         self.path.push(step);
         self
+    }
+
+    fn within(self, mut path: String) -> Fault {
+        for step in self.path.iter().rev() {
+            path.push_str(step);
+        }
+        Fault::new(self.reason, path, self.message)
     }
 }
 
@@ -107,11 +126,14 @@ fn write_value(out: &mut Vec<u8>, value: &pb::Value, depth: usize) -> Result<(),
     Ok(())
 }
 
-fn write_number(out: &mut Vec<u8>, number: &impl serde::Serialize) {
+/// Appends a number: an integer without a point, a double always with a point
+/// or an exponent. A double must be finite.
+pub(crate) fn write_number(out: &mut Vec<u8>, number: &impl serde::Serialize) {
     serde_json::to_writer(out, number).expect("a finite number is JSON and a vector grows");
 }
 
-fn write_text(out: &mut Vec<u8>, text: &str) -> Result<(), Inner> {
+/// Appends a text with its quotes.
+pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) -> Result<(), Inner> {
     if text.as_bytes().contains(&0) {
         return Err(Inner::new(Reason::NulCharacter, "contains the character U+0000"));
     }
@@ -124,6 +146,24 @@ pub(crate) fn properties_to_proto(
     properties: serde_json::Map<String, Json>,
 ) -> BTreeMap<String, pb::Value> {
     properties.into_iter().map(|(name, value)| (name, value_to_proto(value))).collect()
+}
+
+/// Properties as JSON text, exactly as the log keeps them.
+///
+/// # Errors
+/// When the log would refuse them.
+pub fn properties_to_json(properties: &BTreeMap<String, pb::Value>) -> Result<String, Fault> {
+    let mut out = Vec::new();
+    write_properties(&mut out, properties)?;
+    Ok(String::from_utf8(out).expect("JSON made of texts is a text"))
+}
+
+/// Properties from JSON text.
+///
+/// # Errors
+/// When it is no JSON object.
+pub fn properties_from_json(text: &str) -> serde_json::Result<BTreeMap<String, pb::Value>> {
+    serde_json::from_str(text).map(properties_to_proto)
 }
 
 fn value_to_proto(value: Json) -> pb::Value {
@@ -147,7 +187,73 @@ fn value_to_proto(value: Json) -> pb::Value {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Any value: characters of every kind, numbers of every size, and lists and maps in each other.
+    fn any_value() -> impl Strategy<Value = pb::Value> {
+        let leaf = prop_oneof![
+            Just(None),
+            any::<String>().prop_map(|text| Some(Kind::StringValue(text))),
+            any::<i64>().prop_map(|integer| Some(Kind::IntValue(integer))),
+            proptest::num::f64::ANY.prop_map(|double| Some(Kind::DoubleValue(double))),
+            any::<bool>().prop_map(|value| Some(Kind::BoolValue(value))),
+        ];
+        let leaf = leaf.prop_map(|kind| pb::Value { kind });
+        leaf.prop_recursive(20, 60, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4)
+                    .prop_map(|values| value(Kind::ListValue(pb::ListValue { values }))),
+                proptest::collection::btree_map(any::<String>(), inner, 0..4)
+                    .prop_map(|fields| value(Kind::StructValue(pb::StructValue { fields }))),
+            ]
+        })
+    }
+
+    /// Whether a value holds what no JSON in the log may hold, or more levels than are left.
+    fn forbidden(value: &pb::Value, levels: usize) -> bool {
+        let nul = |text: &String| text.contains('\0');
+        match &value.kind {
+            Some(Kind::StringValue(text)) => nul(text),
+            Some(Kind::DoubleValue(double)) => !double.is_finite(),
+            Some(Kind::ListValue(list)) => {
+                levels == 0 || list.values.iter().any(|value| forbidden(value, levels - 1))
+            }
+            Some(Kind::StructValue(object)) => {
+                levels == 0
+                    || object
+                        .fields
+                        .iter()
+                        .any(|(name, value)| nul(name) || forbidden(value, levels - 1))
+            }
+            None | Some(Kind::IntValue(_) | Kind::BoolValue(_)) => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_sent_reads_back_the_same_or_is_refused_with_its_place(
+            properties in proptest::collection::btree_map(any::<String>(), any_value(), 0..5)
+        ) {
+            let wrong = properties
+                .iter()
+                .any(|(name, value)| name.contains('\0') || forbidden(value, MAX_PROPERTIES_DEPTH));
+            match written(&properties) {
+                Ok(text) => {
+                    prop_assert!(!wrong, "{text}");
+                    let Json::Object(read) = serde_json::from_str(&text).unwrap() else { panic!("{text}") };
+                    let read = properties_to_proto(read);
+                    prop_assert_eq!(written(&read).unwrap(), text);
+                    prop_assert_eq!(read, properties);
+                }
+                Err(fault) => {
+                    prop_assert!(wrong, "{fault:?}");
+                    prop_assert!(fault.field.starts_with("properties"), "{fault:?}");
+                }
+            }
+        }
+    }
 
     fn value(kind: Kind) -> pb::Value {
         pb::Value { kind: Some(kind) }

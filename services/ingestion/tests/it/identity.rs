@@ -17,7 +17,8 @@ fn link(message_id: String, anonymous_id: &str, user_id: &str, occurred: i64) ->
 }
 
 async fn resolve(suite: &Suite, identifier: &str) -> pb::ResolveSubjectResponse {
-    let request = pb::ResolveSubjectRequest { identifier: identifier.to_owned() };
+    let request =
+        pb::ResolveSubjectRequest { identifier: identifier.to_owned(), ..Default::default() };
     suite.clients().ingestion().resolve_subject(request).await.unwrap().into_inner()
 }
 
@@ -96,8 +97,8 @@ async fn a_reader_learns_what_changed_by_version() {
     let suite = Suite::start().await;
     let versions = async || -> Vec<(String, String, i64)> {
         sqlx::query_as(
-            "SELECT anonymous_id, user_id, version FROM ingestion.identity_links
-             ORDER BY version",
+            "SELECT DISTINCT ON (kind, value) value, subject, version
+             FROM ingestion.identity_changes ORDER BY kind, value, version DESC",
         )
         .fetch_all(suite.superuser())
         .await

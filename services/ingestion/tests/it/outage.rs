@@ -88,6 +88,7 @@ async fn a_stream_asks_for_a_retry_while_the_database_is_away() {
         sequence,
         source: "web".to_owned(),
         events: vec![event("a"), event("b")],
+        ..pb::StreamEventsRequest::default()
     };
     gate.close();
     requests.send(request(1)).await.unwrap();

@@ -21,7 +21,7 @@ async fn metrics_reads_the_log_and_nobody_changes_it() {
     let metrics = pool(Service::Metrics).await.unwrap();
     for readable in [
         "event_blocks",
-        "identity_links",
+        "identity_changes",
         "log_heads",
         "sources",
         "source_counts",
@@ -30,7 +30,16 @@ async fn metrics_reads_the_log_and_nobody_changes_it() {
         let select = format!("SELECT * FROM ingestion.{readable}");
         assert_eq!(sqlstate(&metrics, &select).await, None, "{readable}");
     }
-    for private in ["fresh_keys", "key_runs", "key_pages", "quarantine", "cursors", "contracts"] {
+    for private in [
+        "fresh_keys",
+        "key_runs",
+        "key_pages",
+        "quarantine",
+        "cursors",
+        "contracts",
+        "contract_history",
+        "event_notes",
+    ] {
         let select = format!("SELECT * FROM ingestion.{private}");
         assert_eq!(sqlstate(&metrics, &select).await, refused, "{private}");
     }
@@ -47,6 +56,8 @@ async fn metrics_reads_the_log_and_nobody_changes_it() {
         "DELETE FROM ingestion.fresh_keys",
         "DELETE FROM ingestion.key_runs",
         "DELETE FROM ingestion.key_pages",
+        "UPDATE ingestion.contract_history SET applied_by = 'x'",
+        "DELETE FROM ingestion.contract_history",
     ] {
         assert_eq!(sqlstate(&own, change).await, refused, "{change}");
     }

@@ -11,6 +11,7 @@ fn request(sequence: i64, events: usize) -> pb::StreamEventsRequest {
         sequence,
         source: "web".to_owned(),
         events: (0..events).map(|number| event(format!("{sequence}/{number}"))).collect(),
+        ..pb::StreamEventsRequest::default()
     }
 }
 
@@ -59,4 +60,41 @@ async fn a_stopping_process_answers_what_it_took_and_ends_the_stream() {
     let status = answers.next().await.unwrap().unwrap_err();
     assert_eq!(reason(&status), "DRAINING");
     stopping.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_not_read_either() {
+    const REQUESTS: i64 = 200;
+    let suite = Suite::start().await;
+    // Each answer is larger than what a connection lets pass unread.
+    let nameless = |number: i64| {
+        let mut request = request(number, 1_000);
+        for event in &mut request.events {
+            event.name.clear();
+        }
+        request
+    };
+    let (requests, outgoing) = tokio::sync::mpsc::channel(1);
+    let outgoing = tokio_stream::wrappers::ReceiverStream::new(outgoing);
+    let opened = suite.clients().ingestion().stream_events(outgoing).await;
+    let mut answers = opened.unwrap().into_inner();
+    let sending = tokio::spawn(async move {
+        for number in 1..=REQUESTS {
+            requests.send(nameless(number)).await.unwrap();
+        }
+    });
+    // Others are served meanwhile.
+    for number in 0..50 {
+        let results = suite.ingest("other", vec![event(number.to_string())]).await;
+        assert_eq!(results[0].outcome(), Accepted);
+    }
+    let [received, ..] = suite.counts("web").await;
+    assert!(received < 100_000, "{received} events were taken from a client that does not read");
+
+    for sequence in 1..=REQUESTS {
+        let answer = answers.next().await.unwrap().unwrap();
+        assert_eq!((answer.sequence, answer.results.len()), (sequence, 1_000));
+    }
+    sending.await.unwrap();
+    assert_eq!(suite.counts("web").await, [200_000, 0, 0, 0, 200_000]);
 }

@@ -29,9 +29,13 @@ pub struct Suite {
 
 impl Suite {
     pub async fn start() -> Self {
+        Self::start_with(Config::default()).await
+    }
+
+    pub async fn start_with(config: Config) -> Self {
         let database = TestDatabase::create(&northstar_store::MIGRATOR).await;
         let clock = Arc::new(MockClock::new(noon()));
-        let host = serve(database.url(), Arc::clone(&clock)).await;
+        let host = serve_with(database.url(), Arc::clone(&clock), config).await;
         Self { host, clock, database }
     }
 
@@ -39,13 +43,13 @@ impl Suite {
     pub async fn start_sealing_often() -> Self {
         let database = TestDatabase::create(&northstar_store::MIGRATOR).await;
         let clock = Arc::new(MockClock::new(noon()));
-        let host = serve_with(sealing_often(), database.url(), Arc::clone(&clock)).await;
+        let host = serve_with(database.url(), Arc::clone(&clock), sealing_often()).await;
         Self { host, clock, database }
     }
 
     /// Another process of that kind on the same database.
     pub async fn start_another_sealing_often(&self) -> Host {
-        serve_with(sealing_often(), self.database.url(), Arc::clone(&self.clock)).await
+        serve_with(self.database.url(), Arc::clone(&self.clock), sealing_often()).await
     }
 
     /// A service that reaches its database through a gate.
@@ -60,6 +64,11 @@ impl Suite {
     /// Another process on the same database.
     pub async fn start_another(&self) -> Host {
         serve(self.database.url(), Arc::clone(&self.clock)).await
+    }
+
+    /// Another process on the same database, configured.
+    pub async fn start_another_with(&self, config: Config) -> Host {
+        serve_with(self.database.url(), Arc::clone(&self.clock), config).await
     }
 
     /// The database as its superuser.
@@ -100,11 +109,11 @@ fn sealing_often() -> Config {
     Config { ingestion_fresh_keys: 100, ..Config::default() }
 }
 
-async fn serve(database_url: &str, clock: Arc<MockClock>) -> Host {
-    serve_with(Config::default(), database_url, clock).await
+pub async fn serve(database_url: &str, clock: Arc<MockClock>) -> Host {
+    serve_with(database_url, clock, Config::default()).await
 }
 
-async fn serve_with(ingestion: Config, database_url: &str, clock: Arc<MockClock>) -> Host {
+async fn serve_with(database_url: &str, clock: Arc<MockClock>, ingestion: Config) -> Host {
     let config = northstar_server::Config::for_tests(database_url, SUITE_KEY, "unused".into());
     Host::start(config, async move |context| {
         let clock: Arc<dyn Clock> = clock;

@@ -1,5 +1,6 @@
 //! KPIs on the wire.
 
+use northstar_domain::Violations;
 use northstar_domain::kpi::{
     Baseline, Direction, Freshness, Guardrail, Kpi, Layer, Status, Target, Thresholds,
 };
@@ -49,7 +50,7 @@ fn guardrail_to_proto(guardrail: &Guardrail) -> pb::Guardrail {
 
 /// A KPI from the wire.
 pub fn from_proto(kpi: pb::Kpi) -> Received<Kpi> {
-    let mut violations = Vec::new();
+    let mut violations = Violations::new();
     let found = &mut violations;
     let document = Kpi {
         title: kpi.title,

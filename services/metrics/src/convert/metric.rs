@@ -1,6 +1,6 @@
 //! Metrics on the wire.
 
-use northstar_domain::Violation;
+use northstar_domain::Violations;
 use northstar_domain::metric::{
     Definition, DistinctOf, EventSelector, FunnelAnchor, Metric, RetentionMode,
 };
@@ -96,7 +96,7 @@ pub(crate) fn selector_from_proto(selector: Option<pb::EventSelector>) -> EventS
 /// A metric from the wire. The version is the service's to give and is ignored.
 pub fn from_proto(metric: pb::Metric) -> Received<Metric> {
     let pb::Metric { name, title, description, owner, definition, version: _, etag } = metric;
-    let mut violations = Vec::new();
+    let mut violations = Violations::new();
     let definition =
         definition.and_then(|definition| definition_from_proto(&mut violations, definition));
     let document = Metric { title, description, owner, definition };
@@ -104,10 +104,7 @@ pub fn from_proto(metric: pb::Metric) -> Received<Metric> {
 }
 
 /// Reads a definition. `None` only where a violation says why.
-fn definition_from_proto(
-    found: &mut Vec<Violation>,
-    definition: PbDefinition,
-) -> Option<Definition> {
+fn definition_from_proto(found: &mut Violations, definition: PbDefinition) -> Option<Definition> {
     Some(match definition {
         PbDefinition::Count(pb::CountMetric { event }) => {
             Definition::Count { event: selector_from_proto(event) }
@@ -115,7 +112,7 @@ fn definition_from_proto(
         PbDefinition::Unique(pb::UniqueMetric { event, of }) => Definition::Unique {
             event: selector_from_proto(event),
             of: of.parse().unwrap_or_else(|error| {
-                found.push(Violation::new("unique.of", format!("{error}")));
+                found.push("unique.of", format!("{error}"));
                 DistinctOf::default()
             }),
         },
@@ -138,7 +135,7 @@ fn definition_from_proto(
                         FunnelAnchor::BestAttempt
                     }
                     Err(_) => {
-                        found.push(Violation::new("funnel.anchor", unknown(anchor)));
+                        found.push("funnel.anchor", unknown(anchor));
                         FunnelAnchor::default()
                     }
                 },
@@ -154,7 +151,7 @@ fn definition_from_proto(
                     Ok(pb::RetentionMode::OnOrAfter) => RetentionMode::OnOrAfter,
                     Ok(pb::RetentionMode::On | pb::RetentionMode::Unspecified) => RetentionMode::On,
                     Err(_) => {
-                        found.push(Violation::new("retention.mode", unknown(mode)));
+                        found.push("retention.mode", unknown(mode));
                         RetentionMode::default()
                     }
                 },

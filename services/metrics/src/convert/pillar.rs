@@ -1,5 +1,6 @@
 //! Pillars on the wire.
 
+use northstar_domain::Violations;
 use northstar_domain::pillar::Pillar;
 use northstar_proto::metrics::v1 as pb;
 
@@ -21,5 +22,5 @@ pub fn to_proto(name: &str, etag: &str, pillar: &Pillar) -> pb::Pillar {
 pub fn from_proto(pillar: pb::Pillar) -> Received<Pillar> {
     let pb::Pillar { name, title, description, owner, levers, etag } = pillar;
     let document = Pillar { title, description, owner, levers };
-    Received { name, etag, document, violations: Vec::new() }
+    Received { name, etag, document, violations: Violations::new() }
 }

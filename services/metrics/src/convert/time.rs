@@ -1,7 +1,7 @@
 //! Instants and durations, in whole microseconds on our side.
 
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
-use northstar_domain::Violation;
+use northstar_domain::Violations;
 use prost_types::{Duration, Timestamp};
 
 /// An instant from the wire, cut to microseconds; `None` outside the calendar.
@@ -20,21 +20,21 @@ pub fn to_timestamp(time: DateTime<Utc>) -> Timestamp {
 
 /// Reads an optional instant; notes one that is none.
 pub(crate) fn read_timestamp(
-    found: &mut Vec<Violation>,
+    found: &mut Violations,
     field: &str,
     time: Option<Timestamp>,
 ) -> Option<DateTime<Utc>> {
     let time = time?;
     let read = from_timestamp(&time);
     if read.is_none() {
-        found.push(Violation::new(field, "is not a time: seconds or nanos are out of range"));
+        found.push(field, "is not a time: seconds or nanos are out of range");
     }
     read
 }
 
 /// Reads an optional duration; notes one that is none.
 pub(crate) fn read_duration(
-    found: &mut Vec<Violation>,
+    found: &mut Violations,
     field: &str,
     duration: Option<Duration>,
 ) -> Option<TimeDelta> {
@@ -44,7 +44,7 @@ pub(crate) fn read_duration(
         seconds.checked_add(&TimeDelta::microseconds(micros))
     });
     if read.is_none() {
-        found.push(Violation::new(field, "is not a duration: seconds are out of range"));
+        found.push(field, "is not a duration: seconds are out of range");
     }
     read
 }

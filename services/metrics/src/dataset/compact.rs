@@ -9,6 +9,7 @@ use northstar_store::metrics::segment::{self, Segment};
 use tokio::task::spawn_blocking;
 
 use super::Datasets;
+use super::load::remove_strays;
 use crate::Result;
 
 impl Datasets {
@@ -36,7 +37,15 @@ impl Datasets {
         let slot = self.slot(project);
         let mut guard = slot.lock().await;
         let Some(loaded) = guard.as_mut() else { return Ok(false) };
-        let compacted = loaded.dataset.install(written)?;
+        let compacted = match loaded.dataset.install(written) {
+            Ok(compacted) => compacted,
+            Err(error) => {
+                // The data set was made anew meanwhile, because something was
+                // erased: what was written from the old one must not stay.
+                remove_strays(loaded.dataset.dir(), &loaded.dataset.manifest());
+                return Err(error.into());
+            }
+        };
         if let Err(error) = self.write_manifest(project, &compacted).await {
             // The manifest still names the old files, which are all there: begin
             // again from them.

@@ -10,16 +10,21 @@ use northstar_store::PgConnection;
 use northstar_store::metrics::segment::{self, Segment};
 use tokio::task::spawn_blocking;
 
-use super::{Datasets, Loaded};
+use super::{Datasets, Known, Loaded};
 use crate::Result;
 
 impl Datasets {
-    /// Opens the project's segments.
+    /// Opens the project's segments, unless something was erased since they were
+    /// made: then no copy may remain, and the log is read anew.
     pub(super) async fn load(
         &self,
         connection: &mut PgConnection,
         project: ProjectId,
+        erasure_version: i64,
     ) -> Result<Loaded> {
+        if segment::epoch(connection, self.folder.id(), project).await? != erasure_version {
+            segment::begin_epoch(connection, self.folder.id(), project, erasure_version).await?;
+        }
         let manifest: Vec<SegmentInfo> = segment::list(connection, self.folder.id(), project)
             .await?
             .into_iter()
@@ -30,7 +35,8 @@ impl Datasets {
         if !dropped.is_empty() {
             segment::delete(connection, self.folder.id(), project, &dropped).await?;
         }
-        Ok(Loaded { dataset, identity_version: 0 })
+        let known = Known { erasure_version, ..Known::default() };
+        Ok(Loaded { dataset, known })
     }
 }
 
@@ -61,7 +67,7 @@ fn open(folder: PathBuf, mut manifest: Vec<SegmentInfo>) -> engine::Result<(Data
 
 /// Deletes files that the manifest does not know: dropped segments, and what a
 /// crash left between writing a file and its manifest. Failure only costs disk.
-fn remove_strays(folder: &Path, manifest: &[SegmentInfo]) {
+pub(super) fn remove_strays(folder: &Path, manifest: &[SegmentInfo]) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();

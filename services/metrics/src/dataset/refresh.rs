@@ -5,16 +5,17 @@ use std::pin::pin;
 
 use futures::StreamExt as _;
 use northstar_domain::ProjectId;
+use northstar_domain::consent_policy::{ANALYTICS, ConsentPolicy, DataUse};
 use northstar_engine::{Coded, EventColumns, Properties, Property};
 use northstar_store::block::{NotABlock, PropertyColumns, RowShape, TextColumn};
-use northstar_store::metrics::log::{self, Events, Head, Link};
+use northstar_store::metrics::log::{self, Change, Events, Head, Word};
 use northstar_store::{Error as StoreError, PgConnection};
 use serde_json::Value;
 use tokio::sync::OwnedMutexGuard;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::spawn_blocking;
 
-use super::{Datasets, Loaded, View};
+use super::{Datasets, Loaded, View, archived};
 use crate::{Error, Result};
 
 /// Blocks handed over before the reader waits: enough to keep both sides busy,
@@ -22,7 +23,7 @@ use crate::{Error, Result};
 const BLOCKS_IN_FLIGHT: usize = 8;
 
 /// What the reader of the log hands over.
-enum Part {
+pub(super) enum Part {
     Events(Events),
     /// Everything was read; without it the reader failed or was given up.
     End,
@@ -32,7 +33,10 @@ enum Part {
 struct Missing {
     project: ProjectId,
     head: Head,
-    links: Vec<Link>,
+    changes: Vec<Change>,
+    words: Vec<Word>,
+    /// The consent policy, when it is another.
+    policy: Option<ConsentPolicy>,
     sources: HashMap<i32, String>,
 }
 
@@ -45,24 +49,39 @@ impl Datasets {
         northstar_store::ingestion::prefer_indexes(&mut connection).await?;
         // After the lock: whoever waited for it need not read the log twice.
         let head = log::head(&mut connection, project).await?;
+        loaded.take_if(|loaded| loaded.known.erasure_version != head.erasure_version);
         if loaded.is_none() {
-            *loaded = Some(self.load(&mut connection, project).await?);
+            *loaded = Some(self.load(&mut connection, project, head.erasure_version).await?);
+            // What was dropped from the manifest stays dropped.
+            connection.commit().await.map_err(StoreError::from)?;
+            connection = self.pool.begin().await.map_err(StoreError::from)?;
+            northstar_store::ingestion::prefer_indexes(&mut connection).await?;
         }
-        let (watermark, identity_version) = loaded
-            .as_ref()
-            .map_or((0, 0), |loaded| (loaded.dataset.watermark().max(0), loaded.identity_version));
-        let (mut links, mut sources) = (Vec::new(), HashMap::new());
-        if identity_version < head.identity_version {
-            let (after, up_to) = (identity_version, head.identity_version);
-            links = log::links(&mut connection, project, after, up_to).await?;
+        let (watermark, known) = loaded.as_ref().map_or_else(Default::default, |loaded| {
+            (loaded.dataset.watermark().max(0), loaded.known)
+        });
+        let (mut changes, mut words) = (Vec::new(), Vec::new());
+        let (mut policy, mut sources) = (None, HashMap::new());
+        if known.identity_version < head.identity_version {
+            let (after, up_to) = (known.identity_version, head.identity_version);
+            changes = log::changes(&mut connection, project, after, up_to).await?;
+        }
+        if known.consent_version < head.consent_version {
+            let (after, up_to) = (known.consent_version, head.consent_version);
+            words = log::words(&mut connection, project, after, up_to).await?;
+        }
+        if known.consent_policy_version != Some(head.consent_policy_version) {
+            policy = Some(log::consent_policy(&mut connection, project).await?);
         }
         if watermark < head.position {
             sources = log::sources(&mut connection, project).await?;
         }
-        let missing = Missing { project, head, links, sources };
+        let names = sources.iter().map(|(number, name)| (name.clone(), *number)).collect();
+        let missing = Missing { project, head, changes, words, policy, sources };
         let (sender, receiver) = mpsc::channel(BLOCKS_IN_FLIGHT);
         let taking_in = spawn_blocking(move || take_in(loaded, receiver, missing));
-        let read = read(&mut connection, project, watermark, head.position, sender).await;
+        let stretch = (watermark, head.position);
+        let read = read(&mut connection, project, stretch, &names, sender).await;
         let view = taking_in.await?;
         read?;
         view
@@ -73,11 +92,12 @@ impl Datasets {
 async fn read(
     connection: &mut PgConnection,
     project: ProjectId,
-    after: i64,
-    up_to: i64,
+    (after, up_to): (i64, i64),
+    sources: &HashMap<String, i32>,
     sender: Sender<Part>,
-) -> Result<(), StoreError> {
+) -> Result<()> {
     if after < up_to {
+        let after = archived::read(connection, project, after, sources, &sender).await?;
         let mut blocks = pin!(log::events(connection, project, after, up_to));
         while let Some(block) = blocks.next().await {
             if sender.send(Part::Events(block?)).await.is_err() {
@@ -90,7 +110,7 @@ async fn read(
     Ok(())
 }
 
-/// Takes in what the reader hands over, then the links, and makes the view.
+/// Takes in what the reader hands over, then the identity map, and makes the view.
 fn take_in(
     mut guard: OwnedMutexGuard<Option<Loaded>>,
     parts: Receiver<Part>,
@@ -107,7 +127,7 @@ impl Loaded {
     /// Fails when the reader did not come to its end. What was taken in until
     /// then stays and need not be read again.
     fn take_in(&mut self, mut parts: Receiver<Part>, missing: Missing) -> Result<View> {
-        let Missing { project, head, links, sources } = missing;
+        let Missing { project, head, changes, words, policy, sources } = missing;
         loop {
             match parts.blocking_recv() {
                 None => return Err(Error::Interrupted),
@@ -115,15 +135,26 @@ impl Loaded {
                 Some(Part::End) => break,
             }
         }
-        for Link { anonymous_id, user_id } in &links {
-            self.dataset.link(anonymous_id, user_id);
+        for Change { kind, value, subject_kind, subject } in &changes {
+            self.dataset.point((kind, value), (subject_kind, subject));
         }
-        self.identity_version = self.identity_version.max(head.identity_version);
+        for Word { kind, value, purpose, granted, effective_at } in &words {
+            let at = effective_at.timestamp_micros();
+            self.dataset.word((kind, value), purpose, at, *granted);
+        }
+        if let Some(policy) = policy {
+            self.dataset.set_purposes(&purposes(&policy));
+            self.known.consent_policy_version = Some(head.consent_policy_version);
+        }
+        self.known.identity_version = self.known.identity_version.max(head.identity_version);
+        self.known.consent_version = self.known.consent_version.max(head.consent_version);
         // A log that holds nothing yet has no position to advance to.
         if head.position > 0 {
             self.dataset.advance(head.position);
         }
-        Ok(View { snapshot: self.dataset.snapshot()?, head })
+        let snapshot = self.dataset.snapshot()?;
+        let excluded_events = snapshot.excluded_events();
+        Ok(View { snapshot, head, excluded_events })
     }
 
     fn append(
@@ -133,14 +164,7 @@ impl Loaded {
         sources: &HashMap<i32, String>,
     ) -> Result<()> {
         let first_position = events.first_position;
-        let corrupt = |not: NotABlock| {
-            Error::from(StoreError::Corrupt {
-                table: "ingestion.event_blocks",
-                column: "content",
-                row: format!("project {project}, positions from {first_position}"),
-                value: not.to_string(),
-            })
-        };
+        let corrupt = |not| corrupt(project, first_position, not);
         let facts = events.block.facts().map_err(corrupt)?;
         let properties = events.block.properties().map_err(corrupt)?;
         let (source_names, source_codes) = code_sources(&facts.sources, sources);
@@ -158,6 +182,24 @@ impl Loaded {
         })?;
         Ok(())
     }
+}
+
+/// The purposes that decide whether a subject counts: those that the policy
+/// requires, and the withdrawal of [`ANALYTICS`] in any case.
+fn purposes(policy: &ConsentPolicy) -> Vec<(&str, bool)> {
+    let required: Vec<&str> = policy.required_for(DataUse::Analyse).collect();
+    let withdrawn = (!required.contains(&ANALYTICS)).then_some((ANALYTICS, false));
+    required.into_iter().map(|purpose| (purpose, true)).chain(withdrawn).collect()
+}
+
+/// The error for events whose columns cannot be read.
+pub(super) fn corrupt(project: ProjectId, first_position: i64, not: NotABlock) -> Error {
+    Error::from(StoreError::Corrupt {
+        table: "ingestion.event_blocks",
+        column: "content",
+        row: format!("project {project}, positions from {first_position}"),
+        value: not.to_string(),
+    })
 }
 
 fn coded(column: &TextColumn) -> Coded<'_> {

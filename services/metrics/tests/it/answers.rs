@@ -253,3 +253,47 @@ async fn a_question_is_refused_with_everything_that_is_wrong_with_it() {
     let unknown = suite.query(question("nobody", FROM, TO)).await.unwrap_err();
     assert_eq!((unknown.code(), reason(&unknown).as_str()), (Code::NotFound, "NOT_FOUND"));
 }
+
+#[tokio::test]
+async fn a_breached_source_makes_stale_what_reads_it_and_nothing_else() {
+    let suite = shop().await;
+    suite.metric("payments", count("Paid")).await;
+    suite.metric("sign-ups", count("Signed Up")).await;
+    let freshness = async |metric: &str| {
+        let answer = suite.query(question(metric, FROM, TO)).await.unwrap();
+        let provenance = answer.provenance.unwrap();
+        (provenance.freshness(), provenance.breached_sources)
+    };
+    let source: String =
+        sqlx::query_scalar("SELECT name FROM ingestion.sources WHERE name <> 'northstar'")
+            .fetch_one(suite.superuser())
+            .await
+            .unwrap();
+    let judge = async |event: &str, state: &str| {
+        sqlx::query(
+            "INSERT INTO ingestion.source_states VALUES (1, $1, $2, $3, '', 1, now())
+             ON CONFLICT (project_id, source_name, event_name) DO UPDATE SET state = $3",
+        )
+        .bind(&source)
+        .bind(event)
+        .bind(state)
+        .execute(suite.superuser())
+        .await
+        .unwrap();
+    };
+    // One event of the source is late.
+    judge("Paid", "breached").await;
+    let late = vec![format!("{source}/Paid")];
+    assert_eq!(freshness("payments").await, (pb::Freshness::Stale, late));
+    assert_eq!(freshness("sign-ups").await, (pb::Freshness::Fresh, Vec::new()));
+    // The source is.
+    judge("", "breached").await;
+    assert_eq!(freshness("sign-ups").await, (pb::Freshness::Stale, vec![source.clone()]));
+    // A source that says how late is late is not held to a day.
+    judge("Paid", "fresh").await;
+    judge("", "warn").await;
+    suite.clock.advance(chrono::TimeDelta::days(2));
+    assert_eq!(freshness("payments").await, (pb::Freshness::Fresh, Vec::new()));
+    judge("", "off").await;
+    assert_eq!(freshness("payments").await.0, pb::Freshness::Stale);
+}

@@ -8,5 +8,6 @@ mod answers;
 mod definitions;
 mod restart;
 mod scorecard;
+mod subjects;
 mod suite;
 mod variants;

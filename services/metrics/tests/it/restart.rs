@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use northstar_archive::{ArchivedEvent, ParquetWriter};
 use northstar_metrics::Config;
 use northstar_proto::metrics::v1 as pb;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use crate::suite::{Event, Suite, count, event, question, sum, unique};
 
@@ -123,4 +125,86 @@ async fn a_lost_segment_is_made_again_and_a_stray_file_is_deleted() {
     suite.restart().await;
     assert_eq!(essence(&answers(&suite).await), essence(&before));
     assert!(!stray.exists());
+}
+
+/// Archives the first partition and takes it out of the log, as ingestion does.
+/// Returns the file.
+async fn archive(suite: &Suite, folder: &std::path::Path) -> PathBuf {
+    let mut connection = suite.superuser().acquire().await.unwrap();
+    let project = northstar_domain::ProjectId(1);
+    let held = northstar_store::ingestion::log::read_after(&mut connection, project, 0, 19_999_999);
+    let events: Vec<ArchivedEvent> = held
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|event| ArchivedEvent {
+            position: event.position,
+            source: event.source,
+            message_id: event.message_id,
+            name: event.name,
+            user_id: event.user_id,
+            anonymous_id: event.anonymous_id,
+            account_id: event.account_id,
+            occurred_at: event.occurred_at,
+            sent_at: event.sent_at,
+            received_at: event.received_at,
+            effective_at: event.effective_at,
+            correction: "none".to_owned(),
+            sequence: event.sequence,
+            region: String::new(),
+            consent: None,
+            properties: event.properties,
+        })
+        .collect();
+    let path = folder.join("events.parquet");
+    let mut writer = ParquetWriter::new(std::fs::File::create(&path).unwrap()).unwrap();
+    writer.write(&events).unwrap();
+    writer.finish().unwrap();
+    let last = events.last().unwrap().position;
+    sqlx::query(
+        "INSERT INTO ingestion.archived_files
+             (project_id, first_position, last_position, partition_number, events, bytes,
+              location, sha256, verified_at)
+         VALUES (1, 1, $1, 0, $2, 0, $3, $4, now())",
+    )
+    .bind(last)
+    .bind(events.len() as i64)
+    .bind(format!("file://{}", path.display()))
+    .bind(Sha256::digest(std::fs::read(&path).unwrap()).to_vec())
+    .execute(suite.superuser())
+    .await
+    .unwrap();
+    sqlx::query("SELECT ingestion.detach_partition(0, now(), now())")
+        .execute(suite.superuser())
+        .await
+        .unwrap();
+    path
+}
+
+#[tokio::test]
+async fn numbers_stay_when_events_leave_the_log_for_the_archive() {
+    let mut suite = shop(Config::default()).await;
+    suite.ingest(purchases(0, 3_000)).await;
+    sqlx::query(
+        "WITH passed AS (
+             INSERT INTO ingestion.fresh_keys (project_id, first_position, last_position, keys)
+             SELECT project_id, position + 1, 20000000, ''::bytea FROM ingestion.log_heads
+         )
+         UPDATE ingestion.log_heads SET position = 20000000",
+    )
+    .execute(suite.superuser())
+    .await
+    .unwrap();
+    suite.ingest(purchases(3_000, 3_010)).await;
+    let before = essence(&answers(&suite).await);
+    let folder = tempfile::tempdir().unwrap();
+    let file = archive(&suite, folder.path()).await;
+    suite.restart().await;
+    assert_eq!(essence(&answers(&suite).await), before);
+
+    // Without its events a number would be wrong, so there is none.
+    std::fs::remove_file(file).unwrap();
+    suite.restart().await;
+    let refused = suite.query(question("payments", "2026-03-01", "2026-04-01")).await.unwrap_err();
+    assert_eq!(crate::suite::reason(&refused), "DEPENDENCY_UNAVAILABLE");
 }

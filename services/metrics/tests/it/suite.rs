@@ -109,6 +109,18 @@ impl Suite {
         self.host = Some(host);
     }
 
+    /// Starts the service again without what it had computed.
+    pub async fn restart_anew(&mut self) {
+        self.stop().await;
+        self.folder = tempfile::tempdir().unwrap();
+        self.restart().await;
+    }
+
+    /// The suite itself, in the tests' project: what only operators and admins may do.
+    pub fn operator(&self) -> Clients {
+        self.host.as_ref().unwrap().clients(SUITE_KEY).unwrap().for_project(1)
+    }
+
     pub async fn stop(&mut self) {
         if let Some(host) = self.host.take() {
             host.stop().await.unwrap();

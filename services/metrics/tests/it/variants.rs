@@ -108,17 +108,60 @@ async fn means_and_ratios_carry_their_denominator() {
 #[tokio::test]
 async fn what_is_no_number_per_subject_is_refused() {
     let suite = experiment().await;
+    let accounts = pb::UniqueMetric { event: Some(selector("Paid")), of: "account".to_owned() };
+    suite.metric("accounts", Definition::Unique(accounts)).await;
+    let mut metrics = suite.analyst.metrics();
+    let refused = metrics.query_variant_statistics(question("accounts")).await.unwrap_err();
+    assert_eq!(reason(&refused), "INVALID_FIELD");
+    assert_eq!(blamed_fields(&refused), ["metric"]);
+}
+
+#[tokio::test]
+async fn a_funnel_counts_who_completed_it_among_everybody_exposed() {
+    let suite = experiment().await;
+    let funnel = pb::FunnelMetric {
+        steps: vec![selector("Exposed"), selector("Paid"), selector("Paid")],
+        ..pb::FunnelMetric::default()
+    };
+    suite.metric("paid-twice", Definition::Funnel(funnel)).await;
+    let answer = ask(&suite, question("paid-twice")).await;
+    assert!(answer.proportion);
+    let sums: Vec<_> = answer.variants.iter().map(|v| (v.subjects, v.sum_y, v.sum_d)).collect();
+    // The second payment of cleo is after the outcome window.
+    assert_eq!(sums, [(2, 1.0, 0.0), (1, 0.0, 0.0)]);
+}
+
+#[tokio::test]
+async fn retention_is_a_share_of_those_who_are_old_enough() {
+    let suite = experiment().await;
     let retention = pb::RetentionMetric {
         start: Some(selector("Exposed")),
         r#return: Some(selector("Paid")),
         day: 1,
         mode: 0,
     };
-    suite.metric("retention", Definition::Retention(retention)).await;
-    let mut metrics = suite.analyst.metrics();
-    let refused = metrics.query_variant_statistics(question("retention")).await.unwrap_err();
-    assert_eq!(reason(&refused), "INVALID_FIELD");
-    assert_eq!(blamed_fields(&refused), ["metric"]);
+    suite.metric("next-day", Definition::Retention(retention)).await;
+    suite.ingest(vec![exposed("eve", "control", "2026-03-20T06:00:00Z")]).await;
+    let answer = ask(&suite, question("next-day")).await;
+    assert!(!answer.proportion);
+    let sums: Vec<_> = answer.variants.iter().map(|v| (v.subjects, v.sum_y, v.sum_d)).collect();
+    // The day after has not begun for eve: the log ends on the day she was exposed.
+    assert_eq!(sums, [(3, 1.0, 2.0), (1, 0.0, 1.0)]);
+}
+
+#[tokio::test]
+async fn a_time_to_an_event_is_a_mean_over_those_who_got_there() {
+    let suite = experiment().await;
+    let time = pb::TimeToEventMetric {
+        from: Some(selector("Exposed")),
+        to: Some(selector("Paid")),
+        window: None,
+    };
+    suite.metric("time-to-pay", Definition::TimeToEvent(time)).await;
+    let answer = ask(&suite, question("time-to-pay")).await;
+    assert!(!answer.proportion);
+    let sums: Vec<_> = answer.variants.iter().map(|v| (v.sum_y, v.sum_d, v.sum_yd)).collect();
+    assert_eq!(sums, [(86_400.0, 1.0, 86_400.0), (172_800.0, 1.0, 172_800.0)]);
 }
 
 #[tokio::test]

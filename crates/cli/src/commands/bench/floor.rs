@@ -1,0 +1,154 @@
+//! What PostgreSQL itself takes in: COPY by plain clients.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use sqlx::{Connection as _, PgConnection};
+use tokio::task::JoinSet;
+
+use super::events::{Generator, Sample};
+use super::postgres::Postgres;
+
+/// Rows of a transaction.
+const COMMIT_ROWS: usize = 10_000;
+/// Numbers of clients that are tried; the best counts.
+const CLIENTS: [usize; 3] = [1, 2, 4];
+/// How much is handed to the socket at once.
+const CHUNK_BYTES: usize = 256 * 1024;
+/// <https://www.postgresql.org/docs/15/sql-copy.html>, "Binary Format".
+const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
+/// Where Postgres begins to count microseconds.
+const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+
+/// What was reached.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Floor {
+    pub(super) per_second: f64,
+    /// An event.
+    pub(super) wal_bytes: f64,
+    /// An event, with the index.
+    pub(super) disk_bytes: f64,
+}
+
+/// The same rows, one an event, in a table whose unique key is that of the log:
+/// project, source and message id. Without duplicates, which would end a COPY.
+pub(super) async fn rows(
+    database: &mut Postgres,
+    generator: &Generator,
+    events: u64,
+) -> anyhow::Result<Floor> {
+    let mut best = Floor { per_second: 0.0, wal_bytes: 0.0, disk_bytes: 0.0 };
+    let mut commits = vec![Vec::new()];
+    for number in 0..events {
+        let sample = generator.distinct(u64::MAX / 2 + number);
+        if number > 0 && number.is_multiple_of(COMMIT_ROWS as u64) {
+            commits.push(Vec::new());
+        }
+        if let Some(rows) = commits.last_mut() {
+            write_row(rows, &sample);
+        }
+    }
+    for clients in CLIENTS {
+        database
+            .execute(
+                "DROP SCHEMA IF EXISTS floor CASCADE;
+                 CREATE SCHEMA floor;
+                 CREATE TABLE floor.events (
+                     occurred_at timestamptz NOT NULL, sent_at timestamptz,
+                     received_at timestamptz NOT NULL, effective_at timestamptz NOT NULL,
+                     sequence bigint NOT NULL, project_id integer NOT NULL,
+                     source_id integer NOT NULL, correction smallint NOT NULL,
+                     message_id text COLLATE \"C\" NOT NULL, name text NOT NULL, user_id text,
+                     anonymous_id text, account_id text, properties json NOT NULL,
+                     UNIQUE (project_id, source_id, message_id))"
+                    .to_owned(),
+            )
+            .await?;
+        database.execute("CHECKPOINT".to_owned()).await?;
+        let wal_before = database.wal_bytes().await?;
+        let statement = "COPY floor.events FROM STDIN (FORMAT binary)";
+        let took = copy_all(database.url(), statement, commits.clone(), clients).await?;
+        let per_second = events as f64 / took.as_secs_f64();
+        if per_second > best.per_second {
+            best = Floor {
+                per_second,
+                wal_bytes: (database.wal_bytes().await? - wal_before) / events as f64,
+                disk_bytes: database.disk_bytes("floor").await? / events as f64,
+            };
+        }
+    }
+    database.execute("DROP SCHEMA floor CASCADE".to_owned()).await?;
+    Ok(best)
+}
+
+/// Appends a row in COPY's binary format.
+fn write_row(out: &mut Vec<u8>, sample: &Sample) {
+    let time = (sample.occurred_micros - POSTGRES_EPOCH_MICROS).to_be_bytes();
+    let json = sample.json();
+    let text = |text: &'static str| text.as_bytes();
+    let fields: [Option<&[u8]>; 14] = [
+        Some(&time),
+        None,
+        Some(&time),
+        Some(&time),
+        Some(&[0; 8]),
+        Some(&[0, 0, 0, 1]),
+        Some(&[0, 0, 0, 1]),
+        Some(&[0; 2]),
+        Some(sample.message_id.as_bytes()),
+        Some(text(sample.name)),
+        Some(sample.user_id.as_bytes()),
+        (!sample.anonymous_id.is_empty()).then_some(sample.anonymous_id.as_bytes()),
+        None,
+        Some(json.as_bytes()),
+    ];
+    out.extend_from_slice(&14_i16.to_be_bytes());
+    for field in fields {
+        let Some(value) = field else {
+            out.extend_from_slice(&(-1_i32).to_be_bytes());
+            continue;
+        };
+        let length = i32::try_from(value.len()).unwrap_or(i32::MAX);
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(value);
+    }
+}
+
+/// Copies every commit in a transaction of its own, by so many clients, and
+/// returns how long it took. Everything is encoded before.
+async fn copy_all(
+    url: &str,
+    statement: &'static str,
+    commits: Vec<Vec<u8>>,
+    clients: usize,
+) -> anyhow::Result<Duration> {
+    let mut connections = Vec::new();
+    for _ in 0..clients {
+        connections.push(PgConnection::connect(url).await?);
+    }
+    let waiting = Arc::new(Mutex::new(commits));
+    let start = Instant::now();
+    let mut copies = JoinSet::new();
+    for mut connection in connections {
+        let waiting = Arc::clone(&waiting);
+        copies.spawn(async move {
+            let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            while let Some(rows) = next() {
+                let mut copy = connection.copy_in_raw(statement).await?;
+                copy.send(HEADER).await?;
+                for chunk in rows.chunks(CHUNK_BYTES) {
+                    copy.send(chunk).await?;
+                }
+                copy.send(TRAILER.as_slice()).await?;
+                copy.finish().await?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(copied) = copies.join_next().await {
+        copied.context("a client panicked")??;
+    }
+    Ok(start.elapsed())
+}

@@ -1,0 +1,203 @@
+//! The log as files: whole, once each, whatever happens in between.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::suite::{Suite, success, text};
+
+const ROWS: usize = 6_000;
+
+/// A suite with events of two sources, one of which nests.
+fn filled() -> Suite {
+    let suite = Suite::start();
+    let lines: String = (0..ROWS)
+        .map(|row| {
+            let at =
+                format!("2026-01-02T{:02}:{:02}:{:02}.5Z", row / 3600, row / 60 % 60, row % 60);
+            format!("{{\"u\":\"u{}\",\"e\":\"view\",\"at\":\"{at}\",\"n\":{row}}}\n", row % 97)
+        })
+        .collect();
+    let file = suite.file("events.jsonl", &lines);
+    for source in ["web", "app"] {
+        let mapping = format!(
+            "source: {source}\nevent: {{column: e}}\nuser_id: {{column: u}}\n\
+             occurred_time: {{column: at}}\n\
+             properties:\n  n: {{column: n, type: int}}\n  share: {{column: n, type: float}}\n"
+        );
+        let mapping = suite.file(&format!("{source}.yaml"), &mapping);
+        suite.run(["import", text(&file), "--mapping", text(&mapping)]);
+    }
+    suite
+}
+
+fn manifest(folder: &Path) -> Value {
+    serde_json::from_slice(&fs::read(folder.join("manifest.json")).expect("a manifest"))
+        .expect("JSON")
+}
+
+/// Checks that files are what the manifest says, without a gap, and returns
+/// their paths.
+fn checked(folder: &Path, events: usize) -> Vec<String> {
+    let manifest = manifest(folder);
+    let mut next = 1;
+    let mut total = 0;
+    let mut paths = Vec::new();
+    for file in manifest["files"].as_array().expect("files") {
+        let name = file["name"].as_str().expect("a name");
+        let content = fs::read(folder.join(name)).expect("the file is there");
+        assert_eq!(file["bytes"], json!(content.len()), "{name}");
+        assert_eq!(file["sha256"], json!(hex::encode(Sha256::digest(&content))), "{name}");
+        assert_eq!(file["first_position"], json!(next), "{name}");
+        next = file["last_position"].as_i64().expect("a position") + 1;
+        total += file["events"].as_u64().expect("a count");
+        paths.push(text(&folder.join(name)).to_owned());
+    }
+    assert_eq!(total, events as u64);
+    let files = fs::read_dir(folder).expect("the folder").count();
+    assert_eq!(files, paths.len() + 1, "nothing but the files and the manifest");
+    paths
+}
+
+#[test]
+fn an_export_imported_again_adds_nothing() {
+    let suite = filled();
+    let folder = tempfile::tempdir().expect("a folder");
+    for format in ["parquet", "jsonl"] {
+        let to = folder.path().join(format);
+        let export = ["events", "export", "--to", text(&to), "--format", format, "--json"];
+        let summary = suite.json(export.into_iter().chain(["--rows", "5000"]));
+        assert_eq!(summary["events"], json!(2 * ROWS));
+        let paths = checked(&to, 2 * ROWS);
+        assert!(paths.len() >= 2, "{paths:?}");
+        let mut read = 0;
+        for path in &paths {
+            let summary = suite.json(["import", path, "--json"]);
+            assert_eq!(summary["read"], summary["duplicate"], "{summary}");
+            read += summary["read"].as_u64().expect("a count");
+        }
+        assert_eq!(read, 2 * ROWS as u64);
+    }
+    let sources = suite.json(["sources", "--json"]);
+    let accepted: BTreeMap<&str, &Value> = sources["sources"]
+        .as_array()
+        .expect("sources")
+        .iter()
+        .map(|source| (source["name"].as_str().expect("a name"), &source["accepted"]))
+        .collect();
+    assert_eq!((accepted["web"], accepted["app"]), (&json!(ROWS), &json!(ROWS)));
+
+    // An empty suite gets all of it.
+    let other = Suite::start();
+    let parquet = folder.path().join("parquet");
+    for path in checked(&parquet, 2 * ROWS) {
+        let summary = other.json(["import", &path, "--json"]);
+        assert_eq!(summary["read"], summary["accepted"], "{summary}");
+    }
+
+    // What is no export says what is missing.
+    let csv = suite.file("plain.csv", "a,b\n1,2\n");
+    let refused = suite.command(["import", text(&csv)]).output().expect("northstar runs");
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && message.contains("--mapping"), "{message}");
+}
+
+#[test]
+fn a_killed_export_run_again_has_every_event_exactly_once() {
+    let suite = filled();
+    let folder = tempfile::tempdir().expect("a folder");
+    let to = folder.path().join("out");
+    let arguments = ["events", "export", "--to", text(&to), "--rows", "1000", "--format", "jsonl"];
+    let mut killed = 0;
+    for round in 0..12_u64 {
+        let mut child = suite
+            .command(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("northstar starts");
+        // Sooner and later, from before the first file to after the last.
+        std::thread::sleep(std::time::Duration::from_millis(40 + round * 35));
+        if child.try_wait().expect("the child is known").is_none() {
+            killed += 1;
+        }
+        child.kill().ok();
+        child.wait().expect("the child ends");
+    }
+    assert!(killed > 0, "every export was over before it was killed");
+    success(&suite.command(arguments).output().expect("northstar runs"));
+    let mut positions = Vec::new();
+    for path in checked(&to, 2 * ROWS) {
+        for line in fs::read_to_string(path).expect("text").lines() {
+            let event: Value = serde_json::from_str(line).expect("JSON");
+            positions.push(event["position"].as_u64().expect("a position"));
+        }
+    }
+    assert_eq!(positions, (1..=2 * ROWS as u64).collect::<Vec<_>>());
+
+    // Later events are added; another export does not go into the same folder.
+    let late = suite.file(
+        "late.yaml",
+        "source: late\nevent: {column: e}\nuser_id: {column: u}\n\
+                                        occurred_time: {column: at}\n",
+    );
+    let line = suite.file("late.jsonl", "{\"u\":\"a\",\"e\":\"x\",\"at\":\"2026-01-03\"}\n");
+    suite.run(["import", text(&line), "--mapping", text(&late)]);
+    let summary = suite.json(arguments.into_iter().chain(["--json"]));
+    assert_eq!((&summary["events"], &summary["kept_events"]), (&json!(1), &json!(2 * ROWS)));
+    let other = arguments.into_iter().chain(["--filter", "event.name == 'x'"]);
+    let refused = suite.command(other).output().expect("northstar runs");
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(message.contains("another export"), "{message}");
+}
+
+#[test]
+fn a_breached_source_fails_the_check_and_groups_are_looked_after() {
+    let suite = filled();
+    success(&suite.command(["sources", "--check"]).output().expect("northstar runs"));
+    suite.apply(
+        "sources.yaml",
+        "kind: Source\nmetadata: {name: never}\nspec:\n  owner: nobody\n  events:\n    view:\n\
+         \x20     freshness: null\n  volume: {expected: 1, every: {count: 1, period: hour}, \
+         error_below: 1}\n---\nkind: Source\nmetadata: {name: web}\nspec:\n  owner: growth\n\
+         \x20 freshness: {basis: effective, error_after: {count: 1, period: hour}}\n",
+    );
+    let found = suite.command(["sources", "--check", "--json"]).output().expect("northstar runs");
+    assert_eq!(found.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&found.stderr).into_owned();
+    assert!(message.contains("web is breached") && !message.contains("never"), "{message}");
+    let shown: Value = serde_json::from_slice(&found.stdout).expect("one JSON document");
+    let names: Vec<_> = shown["sources"].as_array().expect("sources").iter().collect();
+    assert_eq!(names[1]["state"], json!("fresh"), "{names:?}");
+    // A document reads back as it was written.
+    suite.run([
+        "diff",
+        text(&suite.file(
+            "same.yaml",
+            "kind: Source\nmetadata: {name: web}\nspec:\n  \
+        owner: growth\n  freshness: {basis: effective, error_after: {count: 1, period: hour}}\n",
+        )),
+    ]);
+
+    let tail = suite
+        .command(["subscription", "tail", "g", "--from", "beginning", "--limit", "5"])
+        .output()
+        .expect("northstar runs");
+    success(&tail);
+    assert_eq!(String::from_utf8_lossy(&tail.stdout).lines().count(), 5);
+    let groups = suite.json(["subscription", "list", "--json"]);
+    assert_eq!(groups["subscriptions"][0]["group"], json!("g"));
+    let sought = suite.json(["subscription", "seek", "g", "--to", "now", "--json"]);
+    assert_eq!(sought["position"], groups["log_position"]);
+    let groups = suite.json(["subscription", "list", "--json"]);
+    assert_eq!(groups["subscriptions"][0]["lag_positions"], json!(0));
+    suite.run(["subscription", "delete", "g"]);
+    let listed = suite.json(["subscription", "list", "--json"]);
+    assert_eq!(listed["subscriptions"], json!([]));
+    let list = suite.command(["events", "list", "--limit", "3"]).output().expect("northstar runs");
+    assert_eq!(String::from_utf8_lossy(&list.stdout).lines().count(), 3);
+}

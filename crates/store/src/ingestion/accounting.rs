@@ -1,0 +1,215 @@
+//! The accounting equation by source and event name, and accepted events by
+//! hour.
+
+use chrono::{DateTime, Utc};
+use northstar_domain::ProjectId;
+use sqlx::PgConnection;
+
+use super::SourceId;
+use super::sources::Counts;
+use crate::Result;
+
+/// What became of events of one name.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct EventCounts {
+    /// The equation.
+    pub counts: Counts,
+    /// When the newest accepted one was received.
+    pub last_accepted_at: Option<DateTime<Utc>>,
+}
+
+/// What is to be added, a row for each source, name and hour.
+#[derive(Debug, Default)]
+pub struct Additions {
+    projects: Vec<i32>,
+    sources: Vec<i32>,
+    names: Vec<String>,
+    hours: Vec<DateTime<Utc>>,
+    accepted: Vec<i64>,
+    duplicate: Vec<i64>,
+    quarantined: Vec<i64>,
+    rejected: Vec<i64>,
+    last_received: Vec<Option<DateTime<Utc>>>,
+    last_accepted: Vec<Option<DateTime<Utc>>>,
+    last_effective: Vec<Option<DateTime<Utc>>>,
+}
+
+impl Additions {
+    /// Adds a row. Push rows in ascending order of (project, source, name), so
+    /// that concurrent writers lock in one order; an empty name is "other".
+    pub fn push(
+        &mut self,
+        project: ProjectId,
+        source: SourceId,
+        name: &str,
+        hour: DateTime<Utc>,
+        added: &EventCounts,
+    ) {
+        self.projects.push(project.0);
+        self.sources.push(source.0);
+        self.names.push(name.to_owned());
+        self.hours.push(hour);
+        self.accepted.push(added.counts.accepted);
+        self.duplicate.push(added.counts.duplicate);
+        self.quarantined.push(added.counts.quarantined);
+        self.rejected.push(added.counts.rejected);
+        self.last_received.push(added.counts.last_received_at);
+        self.last_accepted.push(added.last_accepted_at);
+        self.last_effective.push(added.counts.last_effective_at);
+    }
+
+    /// Whether there is nothing to add.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+}
+
+/// Adds to the counts, the last thing that a transaction locks.
+pub async fn add(connection: &mut PgConnection, added: &Additions) -> Result<()> {
+    sqlx::query!(
+        r#"WITH added AS (
+               SELECT * FROM unnest($1::int[], $2::int[], $3::text[], $4::timestamptz[],
+                   $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
+                   $9::timestamptz[], $10::timestamptz[], $11::timestamptz[])
+               AS a (project_id, source_id, name, hour, accepted, duplicate, quarantined,
+                   rejected, last_received_at, last_accepted_at, last_effective_at)
+           ), totals AS (
+               INSERT INTO ingestion.event_totals AS known
+                   (project_id, source_id, name, received, accepted, duplicate, quarantined,
+                    rejected, last_received_at, last_accepted_at, last_effective_at)
+               SELECT project_id, source_id, name,
+                   sum(accepted + duplicate + quarantined + rejected), sum(accepted),
+                   sum(duplicate), sum(quarantined), sum(rejected), max(last_received_at),
+                   max(last_accepted_at), max(last_effective_at)
+               FROM added GROUP BY project_id, source_id, name
+               ORDER BY project_id, source_id, name COLLATE "C"
+               ON CONFLICT (project_id, source_id, name) DO UPDATE SET
+                   received = known.received + excluded.received,
+                   accepted = known.accepted + excluded.accepted,
+                   duplicate = known.duplicate + excluded.duplicate,
+                   quarantined = known.quarantined + excluded.quarantined,
+                   rejected = known.rejected + excluded.rejected,
+                   last_received_at = greatest(known.last_received_at, excluded.last_received_at),
+                   last_accepted_at = greatest(known.last_accepted_at, excluded.last_accepted_at),
+                   last_effective_at =
+                       greatest(known.last_effective_at, excluded.last_effective_at)
+           )
+           INSERT INTO ingestion.event_hours AS known
+               (project_id, source_id, name, hour, accepted)
+           SELECT project_id, source_id, name, hour, sum(accepted)
+           FROM added WHERE accepted > 0 GROUP BY project_id, source_id, name, hour
+           ORDER BY project_id, source_id, hour, name COLLATE "C"
+           ON CONFLICT (project_id, source_id, hour, name) DO UPDATE SET
+               accepted = known.accepted + excluded.accepted"#,
+        &added.projects,
+        &added.sources,
+        &added.names,
+        &added.hours,
+        &added.accepted,
+        &added.duplicate,
+        &added.quarantined,
+        &added.rejected,
+        &added.last_received as &[Option<DateTime<Utc>>],
+        &added.last_accepted as &[Option<DateTime<Utc>>],
+        &added.last_effective as &[Option<DateTime<Utc>>],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The names that a source is known to send, "other" among them.
+pub async fn names(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    source: SourceId,
+) -> Result<Vec<String>> {
+    let names = sqlx::query_scalar!(
+        "SELECT name FROM ingestion.event_totals WHERE project_id = $1 AND source_id = $2",
+        project.0,
+        source.0,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(names)
+}
+
+/// What became of the events of a source, by name.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Totals {
+    /// Name of the source.
+    pub source: String,
+    /// Event name; empty for those beyond the known names.
+    pub name: String,
+    /// The counts.
+    pub counts: EventCounts,
+}
+
+/// The counts of every source of a project, or of one, by source and name.
+pub async fn totals(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    source: Option<&str>,
+) -> Result<Vec<Totals>> {
+    let rows = sqlx::query!(
+        r#"SELECT s.name AS source, t.name, accepted, duplicate, quarantined, rejected,
+               last_received_at, last_accepted_at, last_effective_at
+           FROM ingestion.event_totals t JOIN ingestion.sources s USING (project_id, source_id)
+           WHERE project_id = $1 AND ($2::text IS NULL OR s.name = $2)
+           ORDER BY s.name COLLATE "C", t.name"#,
+        project.0,
+        source,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Totals {
+            source: row.source,
+            name: row.name,
+            counts: EventCounts {
+                counts: Counts {
+                    accepted: row.accepted,
+                    duplicate: row.duplicate,
+                    quarantined: row.quarantined,
+                    rejected: row.rejected,
+                    last_received_at: row.last_received_at,
+                    last_effective_at: row.last_effective_at,
+                },
+                last_accepted_at: row.last_accepted_at,
+            },
+        })
+        .collect())
+}
+
+/// Accepted events of a source by name, received from one full hour up to,
+/// but not including, another.
+pub async fn accepted_between(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    source: &str,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> Result<Vec<(String, i64)>> {
+    let rows = sqlx::query!(
+        r#"SELECT h.name, sum(accepted)::bigint AS "accepted!"
+           FROM ingestion.event_hours h JOIN ingestion.sources s USING (project_id, source_id)
+           WHERE project_id = $1 AND s.name = $2 AND hour >= $3 AND hour < $4
+           GROUP BY h.name"#,
+        project.0,
+        source,
+        from,
+        to,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.name, row.accepted)).collect())
+}
+
+/// Forgets the hours before a time.
+pub async fn forget_hours(connection: &mut PgConnection, before: DateTime<Utc>) -> Result<u64> {
+    let done = sqlx::query!("DELETE FROM ingestion.event_hours WHERE hour < $1", before)
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected())
+}

@@ -1,0 +1,78 @@
+//! What was noted about accepted events, beside the log: that they were late,
+//! keep an older version of their contract, or came with properties that were
+//! kept aside.
+
+use northstar_domain::ProjectId;
+use sqlx::PgConnection;
+
+use crate::Result;
+use crate::page::PageSize;
+
+/// A note about an accepted event.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Note {
+    /// Position of the event.
+    pub position: i64,
+    /// Name of the event.
+    pub name: String,
+    /// Whether it was late by its contract.
+    pub late: bool,
+    /// The version of the contract it was accepted by, when not the current one.
+    pub validated_with: Option<String>,
+    /// Properties kept aside, as JSON text of an object.
+    pub omitted: Option<String>,
+}
+
+/// Adds notes.
+pub async fn insert(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    notes: &[Note],
+) -> Result<()> {
+    let positions: Vec<i64> = notes.iter().map(|note| note.position).collect();
+    let names: Vec<String> = notes.iter().map(|note| note.name.clone()).collect();
+    let late: Vec<bool> = notes.iter().map(|note| note.late).collect();
+    let versions: Vec<Option<String>> =
+        notes.iter().map(|note| note.validated_with.clone()).collect();
+    let omitted: Vec<Option<String>> = notes.iter().map(|note| note.omitted.clone()).collect();
+    sqlx::query!(
+        "INSERT INTO ingestion.event_notes
+             (project_id, position, name, late, validated_with, omitted)
+         SELECT $1, position, name, late, validated_with, omitted::json
+         FROM unnest($2::bigint[], $3::text[], $4::boolean[], $5::text[], $6::text[])
+             AS new (position, name, late, validated_with, omitted)",
+        project.0,
+        &positions,
+        &names,
+        &late,
+        &versions as &[Option<String>],
+        &omitted as &[Option<String>],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A page of notes by position, after the given one.
+pub async fn list(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    name: Option<&str>,
+    after: i64,
+    size: PageSize,
+) -> Result<Vec<Note>> {
+    let notes = sqlx::query_as!(
+        Note,
+        "SELECT position, name, late, validated_with, omitted::text
+         FROM ingestion.event_notes
+         WHERE project_id = $1 AND position > $2 AND ($3::text IS NULL OR name = $3)
+         ORDER BY position LIMIT $4",
+        project.0,
+        after,
+        name,
+        size.limit(),
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(notes)
+}

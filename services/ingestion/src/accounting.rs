@@ -1,0 +1,177 @@
+//! The accounting equation by source and event name, counted from the answers
+//! in the transaction that they tell of.
+//!
+//! A producer may send a million names. A source has 1,000 known names, those
+//! that came first; every other name counts as "other", which is the empty one.
+//! Who is known is decided while the transaction holds the row of the source's
+//! own counts, so the bound is exact across processes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
+use northstar_domain::ProjectId;
+use northstar_domain::event::MAX_ID_BYTES;
+use northstar_proto::ingestion::v1::EventOutcome;
+use northstar_store::ingestion::SourceId;
+use northstar_store::ingestion::accounting::{self, Additions, EventCounts};
+use northstar_store::{PgConnection, Result};
+
+/// Most event names of a source that are counted one by one.
+const MAX_NAMES: usize = 1_000;
+/// Sources whose names are remembered; beyond them all are forgotten, which
+/// costs a look each.
+const MAX_SOURCES: usize = 1_000;
+
+/// The names of the events of a batch, each text once.
+#[derive(Default)]
+pub(crate) struct Names {
+    codes: Vec<u32>,
+    distinct: Vec<Box<str>>,
+    by_name: HashMap<Box<str>, u32>,
+}
+
+impl Names {
+    /// Adds the name of the next event. What has no name, or one that no event
+    /// may have, has the empty one.
+    pub(crate) fn push(&mut self, name: &str) {
+        let name = if name.len() > MAX_ID_BYTES { "" } else { name };
+        let code = match self.by_name.get(name) {
+            Some(code) => *code,
+            None => {
+                let code = u32::try_from(self.distinct.len()).unwrap_or(u32::MAX);
+                self.distinct.push(name.into());
+                self.by_name.insert(name.into(), code);
+                code
+            }
+        };
+        self.codes.push(code);
+    }
+
+    /// The name of an event; empty when there is none.
+    pub(crate) fn get(&self, event: usize) -> &str {
+        let code = self.codes.get(event).and_then(|code| usize::try_from(*code).ok());
+        code.and_then(|code| self.distinct.get(code)).map_or("", |name| name)
+    }
+}
+
+/// The names that this process knows to be known.
+#[derive(Default)]
+pub(crate) struct KnownNames(Mutex<HashMap<(ProjectId, SourceId), Arc<HashSet<String>>>>);
+
+/// What the answers of a transaction add up to.
+#[derive(Default)]
+pub(crate) struct Tally<'a> {
+    counts: BTreeMap<(ProjectId, SourceId), BTreeMap<(&'a str, DateTime<Utc>), EventCounts>>,
+}
+
+impl<'a> Tally<'a> {
+    /// Counts one answer. `effective_at` is that of an accepted event.
+    pub(crate) fn count(
+        &mut self,
+        (project, source): (ProjectId, SourceId),
+        name: &'a str,
+        outcome: EventOutcome,
+        received_at: DateTime<Utc>,
+        effective_at: Option<DateTime<Utc>>,
+    ) {
+        // Only a time near the end of the calendar has no hour before it.
+        let hour = received_at.duration_trunc(TimeDelta::hours(1)).unwrap_or(received_at);
+        let EventCounts { counts, last_accepted_at } =
+            self.counts.entry((project, source)).or_default().entry((name, hour)).or_default();
+        counts.last_received_at = counts.last_received_at.max(Some(received_at));
+        match outcome {
+            EventOutcome::Accepted => {
+                counts.accepted += 1;
+                *last_accepted_at = (*last_accepted_at).max(Some(received_at));
+                counts.last_effective_at = counts.last_effective_at.max(effective_at);
+            }
+            EventOutcome::Duplicate => counts.duplicate += 1,
+            EventOutcome::Quarantined => counts.quarantined += 1,
+            EventOutcome::Rejected => counts.rejected += 1,
+            EventOutcome::Unspecified | EventOutcome::Retry => {}
+        }
+    }
+
+    /// Writes the counts. Call it after the counts of the sources are written,
+    /// as the last thing before the commit.
+    pub(crate) async fn save(
+        self,
+        connection: &mut PgConnection,
+        known: &KnownNames,
+    ) -> Result<()> {
+        let mut additions = Additions::default();
+        for ((project, source), counts) in self.counts {
+            // A refused event does not make its name known.
+            let named: BTreeSet<&str> = counts
+                .iter()
+                .filter(|(_, added)| added.counts.received() > added.counts.rejected)
+                .map(|((name, _), _)| *name)
+                .filter(|name| !name.is_empty())
+                .collect();
+            let counted = known.admit(connection, project, source, named).await?;
+            let mut merged: BTreeMap<(&str, DateTime<Utc>), EventCounts> = BTreeMap::new();
+            for ((name, hour), added) in counts {
+                let name = if counted.contains(name) { name } else { "" };
+                merge(merged.entry((name, hour)).or_default(), &added);
+            }
+            for ((name, hour), added) in merged {
+                additions.push(project, source, name, hour, &added);
+            }
+        }
+        if additions.is_empty() { Ok(()) } else { accounting::add(connection, &additions).await }
+    }
+}
+
+/// Adds counts to others.
+pub(crate) fn merge(into: &mut EventCounts, from: &EventCounts) {
+    let (sum, added) = (&mut into.counts, &from.counts);
+    sum.accepted += added.accepted;
+    sum.duplicate += added.duplicate;
+    sum.quarantined += added.quarantined;
+    sum.rejected += added.rejected;
+    sum.last_received_at = sum.last_received_at.max(added.last_received_at);
+    sum.last_effective_at = sum.last_effective_at.max(added.last_effective_at);
+    into.last_accepted_at = into.last_accepted_at.max(from.last_accepted_at);
+}
+
+impl KnownNames {
+    /// The names that are counted one by one, these among them as far as there is
+    /// room.
+    async fn admit(
+        &self,
+        connection: &mut PgConnection,
+        project: ProjectId,
+        source: SourceId,
+        named: BTreeSet<&str>,
+    ) -> Result<Arc<HashSet<String>>> {
+        let mut known = self.remembered(project, source);
+        let news = |known: &HashSet<String>| -> Vec<String> {
+            let unknown = named.iter().filter(|name| !known.contains(**name));
+            unknown.map(|name| (*name).to_owned()).collect()
+        };
+        if known.len() < MAX_NAMES && !news(&known).is_empty() {
+            let stored = accounting::names(connection, project, source).await?;
+            known = Arc::new(stored.into_iter().filter(|name| !name.is_empty()).collect());
+            // What is about to be added is not remembered: it may roll back.
+            self.remember(project, source, Arc::clone(&known));
+            let room = MAX_NAMES.saturating_sub(known.len());
+            let admitted = news(&known).into_iter().take(room);
+            known = Arc::new(known.iter().cloned().chain(admitted).collect());
+        }
+        Ok(known)
+    }
+
+    fn remembered(&self, project: ProjectId, source: SourceId) -> Arc<HashSet<String>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&(project, source)).map(Arc::clone).unwrap_or_default()
+    }
+
+    fn remember(&self, project: ProjectId, source: SourceId, names: Arc<HashSet<String>>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_SOURCES {
+            known.clear();
+        }
+        known.insert((project, source), names);
+    }
+}

@@ -1,0 +1,11 @@
+//! Faults and bad input: an ingestion process and a PostgreSQL with full durability, both of which get killed, starved
+//! and fed with what no honest client sends.
+//!
+//! `NORTHSTAR_FAULT_ROUNDS` and `NORTHSTAR_FAULT_SEED` make it longer, or the same again: `cargo xtask faults`.
+
+mod crash;
+mod disk;
+mod hostile;
+mod load;
+mod neighbours;
+mod stage;
