@@ -369,10 +369,10 @@ async fn a_shop_s_clickstream_makes_the_same_funnel_through_every_door() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bank_s_loan_process_makes_the_same_funnel_through_every_door() {
-    // Every case that begins within the first 20,000 rows is whole or cut for
+    // Every case that begins within the first 6,000 rows is whole or cut for
     // all doors alike.
     let Some((rows, _)) =
-        rows("bpic2012_loan_applications", "bpic2012.csv.gz", 20_000, |number, column| Row {
+        rows("bpic2012_loan_applications", "bpic2012.csv.gz", 6_000, |number, column| Row {
             id: number.to_string(),
             event: column("activity"),
             user: column("case_id"),
@@ -407,7 +407,7 @@ async fn a_bank_s_loan_process_makes_the_same_funnel_through_every_door() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retailer_s_invoices_make_the_same_revenue_through_every_door() {
     let Some((rows, _)) =
-        rows("uci_online_retail", "online_retail.csv.gz", 20_000, |number, column| {
+        rows("uci_online_retail", "online_retail.csv.gz", 6_000, |number, column| {
             let quantity: i64 = column("Quantity").parse().expect("an integer");
             let price: f64 = column("UnitPrice").parse().expect("a number");
             Row {

@@ -105,23 +105,23 @@ async fn check_links(clients: &Clients) {
 #[tokio::test(flavor = "multi_thread")]
 async fn segment_s_python_sdk_fills_the_log() {
     let Some(python) = sdk::python() else { return };
-    prove(&python, "segment.py", None, "analytics-python").await;
+    prove(&python, "segment_python.py", None, "analytics-python").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rudderstack_s_python_sdk_fills_the_log() {
     let Some(python) = sdk::python() else { return };
-    prove(&python, "rudder.py", None, "analytics-python").await;
+    prove(&python, "rudder_python.py", None, "analytics-python").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn segment_s_node_sdk_fills_the_log() {
     let Some(folder) = sdk::node() else { return };
-    prove(Path::new("node"), "segment.js", Some(&folder), "@segment/analytics-node").await;
+    prove(Path::new("node"), "segment_node.js", Some(&folder), "@segment/analytics-node").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rudderstack_s_node_sdk_fills_the_log() {
     let Some(folder) = sdk::node() else { return };
-    prove(Path::new("node"), "rudder.js", Some(&folder), "analytics-node").await;
+    prove(Path::new("node"), "rudder_node.js", Some(&folder), "analytics-node").await;
 }

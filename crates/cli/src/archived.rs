@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
-use northstar_archive::ArchivedEvent;
+use northstar_archive::{ArchivedEvent, Consent};
 use northstar_ingestion::convert::{properties_from_json, properties_to_json};
 use northstar_proto::ingestion::v1 as pb;
 
@@ -33,8 +33,11 @@ pub fn from_logged(logged: &pb::LoggedEvent) -> anyhow::Result<ArchivedEvent> {
         effective_at: required(logged.effective_time.as_ref())?,
         correction: correction.to_owned(),
         sequence: event.sequence,
-        region: String::new(),
-        consent: None,
+        region: event.region.clone(),
+        consent: event.consent.as_ref().map(|consent| Consent {
+            granted: consent.granted_purposes.clone(),
+            denied: consent.denied_purposes.clone(),
+        }),
         properties: properties_to_json(&event.properties)
             .map_err(|fault| anyhow::anyhow!("{}: {}", fault.field, fault.message))?,
     })
@@ -60,5 +63,10 @@ pub fn to_event(archived: ArchivedEvent) -> anyhow::Result<pb::Event> {
         sent_time: archived.sent_at.map(time::timestamp),
         sequence: archived.sequence,
         properties: properties_from_json(&archived.properties)?,
+        region: archived.region,
+        consent: archived.consent.map(|consent| pb::Consent {
+            granted_purposes: consent.granted,
+            denied_purposes: consent.denied,
+        }),
     })
 }

@@ -140,7 +140,7 @@ impl ColumnsBuilder {
     /// refused.
     pub fn push<'a>(
         &mut self,
-        row: Row<'a>,
+        row: Row<'_>,
         properties: impl IntoIterator<Item = (&'a str, Property<'a>)>,
     ) {
         append(&mut self.message_ids, row.message_id);

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::Violations;
-use crate::event::{Fault, Reason};
+use crate::consent::{Consent, MAX_PURPOSE_BYTES};
+use crate::event::{Fault, MAX_REGION_BYTES, Reason};
 
 /// The purpose whose withdrawal takes a subject out of every number, in every
 /// project, whether or not a policy names it.
@@ -19,11 +20,8 @@ pub const ANALYTICS: &str = "analytics";
 
 const OWNER_LIMIT: usize = 200;
 const TEXT_LIMIT: usize = 4_000;
-const NAME_LIMIT: usize = 100;
 const MOST_PURPOSES: usize = 50;
 const MOST_REGIONS: usize = 500;
-/// Longest name of a region, in bytes, as events may carry it.
-const REGION_LIMIT: usize = 100;
 
 /// What is done with the data of a subject.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -74,21 +72,20 @@ pub struct ConsentPolicy {
 
 /// Whether a text can name a purpose: 1 to 100 bytes on one line.
 pub fn is_purpose(name: &str) -> bool {
-    (1..=NAME_LIMIT).contains(&name.len())
+    (1..=MAX_PURPOSE_BYTES).contains(&name.len())
         && !name.trim().is_empty()
         && !name.chars().any(char::is_control)
 }
 
-/// What an event says about consent.
-#[derive(Clone, Copy, Debug)]
-pub struct Said<'a> {
-    /// Purposes agreed to.
-    pub granted: &'a [String],
-    /// Purposes refused.
-    pub denied: &'a [String],
-}
-
 impl ConsentPolicy {
+    /// Whether it keeps any event from being stored: one that does not needs no
+    /// look at what events say.
+    pub fn judges_events(&self) -> bool {
+        !self.allowed_regions.is_empty()
+            || !self.blocked_regions.is_empty()
+            || self.required_for(DataUse::Store).next().is_some()
+    }
+
     /// Everything that is wrong with it.
     pub fn violations(&self) -> Violations {
         let mut found = Violations::new();
@@ -103,7 +100,7 @@ impl ConsentPolicy {
                 found.push(
                     field("name"),
                     format!(
-                        "{:?} is not a purpose: use 1 to {NAME_LIMIT} bytes on one line",
+                        "{:?} is not a purpose: use 1 to {MAX_PURPOSE_BYTES} bytes on one line",
                         purpose.name
                     ),
                 );
@@ -121,8 +118,8 @@ impl ConsentPolicy {
             if regions.len() > MOST_REGIONS {
                 found.push(name, format!("at most {MOST_REGIONS} are allowed"));
             }
-            if regions.iter().any(|region| !(1..=REGION_LIMIT).contains(&region.trim().len())) {
-                found.push(name, format!("a region has 1 to {REGION_LIMIT} bytes"));
+            if regions.iter().any(|region| !(1..=MAX_REGION_BYTES).contains(&region.trim().len())) {
+                found.push(name, format!("a region has 1 to {MAX_REGION_BYTES} bytes"));
             }
         }
         if let Some(both) =
@@ -151,7 +148,7 @@ impl ConsentPolicy {
     ///
     /// # Errors
     /// [`Reason::RegionBlocked`] and [`Reason::ConsentMissing`].
-    pub fn may_store(&self, region: &str, said: Option<Said<'_>>) -> Result<(), Fault> {
+    pub fn may_store(&self, region: &str, said: Option<&Consent>) -> Result<(), Fault> {
         let region = region.trim();
         let blocked = contains(&self.blocked_regions, region)
             || (!self.allowed_regions.is_empty() && !contains(&self.allowed_regions, region));
@@ -168,8 +165,7 @@ impl ConsentPolicy {
         }
         let granted = |purpose: &str| {
             said.is_some_and(|said| {
-                said.granted.iter().any(|granted| granted == purpose)
-                    && !said.denied.iter().any(|denied| denied == purpose)
+                said.granted.contains(purpose) && !said.denied.contains(purpose)
             })
         };
         match self.required_for(DataUse::Store).find(|purpose| !granted(purpose)) {
@@ -235,15 +231,16 @@ mod tests {
     fn what_is_not_said_is_refused() {
         let policy = policy();
         assert!(policy.violations().is_empty());
-        let service = ["service".to_owned()];
-        let reason = |region: &str, granted: &[String], denied: &[String]| {
-            policy.may_store(region, Some(Said { granted, denied })).err().map(|fault| fault.reason)
+        let service = Consent::new(["service"], []).unwrap();
+        let refusal = Consent::new([], ["service"]).unwrap();
+        let reason = |region: &str, said: &Consent| {
+            policy.may_store(region, Some(said)).err().map(|fault| fault.reason)
         };
-        assert_eq!(reason("EU ", &service, &[]), None);
-        assert_eq!(reason("us", &service, &[]), Some(Reason::RegionBlocked));
-        assert_eq!(reason("", &service, &[]), Some(Reason::RegionBlocked));
-        assert_eq!(reason("eu", &[], &[]), Some(Reason::ConsentMissing));
-        assert_eq!(reason("eu", &service, &service), Some(Reason::ConsentMissing));
+        assert_eq!(reason("EU ", &service), None);
+        assert_eq!(reason("us", &service), Some(Reason::RegionBlocked));
+        assert_eq!(reason("", &service), Some(Reason::RegionBlocked));
+        assert_eq!(reason("eu", &Consent::default()), Some(Reason::ConsentMissing));
+        assert_eq!(reason("eu", &refusal), Some(Reason::ConsentMissing));
         assert_eq!(policy.may_store("eu", None).unwrap_err().reason, Reason::ConsentMissing);
         let none = ConsentPolicy::default();
         assert!(none.may_store("", None).is_ok());

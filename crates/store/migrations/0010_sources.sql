@@ -213,6 +213,16 @@ BEGIN
             RAISE EXCEPTION 'project %: % of % events of partition % are archived',
                 project.project_id, archived, project.events, number;
         END IF;
+        IF EXISTS (
+            SELECT FROM ingestion.erasures e
+            WHERE e.project_id = project.project_id AND (e.done_at IS NULL OR e.done_at >= (
+                SELECT min(f.verified_at) FROM ingestion.archived_files f
+                WHERE f.project_id = project.project_id AND f.partition_number = number
+                    AND f.detached_at IS NULL))
+        ) THEN
+            RAISE EXCEPTION 'project %: subjects are erased from partition % meanwhile',
+                project.project_id, number;
+        END IF;
         IF EXISTS (SELECT FROM ingestion.cursors c
                    WHERE c.project_id = project.project_id AND c.position < last)
             OR EXISTS (SELECT FROM ingestion.subscription_partitions p
@@ -237,6 +247,17 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION ingestion.detach_partition FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ingestion.detach_partition TO northstar_ingestion;
+
+-- Forgets files of a partition that was not detached, so that it is archived
+-- anew: its events may have changed since, by an erasure.
+CREATE FUNCTION ingestion.forget_archived(number bigint) RETURNS void
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    DELETE FROM ingestion.archived_files WHERE partition_number = number AND detached_at IS NULL;
+$$;
+REVOKE ALL ON FUNCTION ingestion.forget_archived FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ingestion.forget_archived TO northstar_ingestion;
 
 -- Drops the tables whose grace is over, and returns their names.
 CREATE FUNCTION ingestion.drop_detached(at timestamptz) RETURNS SETOF text

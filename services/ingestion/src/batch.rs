@@ -15,6 +15,7 @@ use northstar_store::ingestion::log::{EncodedEvents, NewEvent};
 use northstar_store::ingestion::quarantine::BodyKey;
 
 use crate::accounting::Names;
+use crate::consent::{self, Said};
 use crate::contracts::ProjectContracts;
 use crate::events::Events;
 use crate::judge::{Judgement, Notes, Times, judge};
@@ -45,6 +46,8 @@ pub(crate) enum Item {
         effective_at: DateTime<Utc>,
         /// The user that it links its anonymous id to, in [`Batch::ids`].
         link: Option<Link>,
+        /// What its actor said about purposes.
+        consent: Option<Box<Said>>,
         /// What its contract notes about it.
         notes: Option<Box<Notes>>,
     },
@@ -106,9 +109,14 @@ impl Batch {
             names.push(event.as_ref().map_or("", |event| event.name));
             let item = event
                 .and_then(|event| prepare(origin, &event, contracts, &mut encoded, &mut ids))
-                .unwrap_or_else(|fault| match events.keep(items.len(), &fault) {
-                    Some(record) => keep(origin, record),
-                    None => Item::Reject { fault },
+                .unwrap_or_else(|fault| {
+                    // What consent refuses reaches no disk, not even whole.
+                    let refused =
+                        matches!(fault.reason, Reason::RegionBlocked | Reason::ConsentMissing);
+                    match events.keep(items.len(), &fault) {
+                        Some(record) if !refused => keep(origin, record, contracts),
+                        _ => Item::Reject { fault },
+                    }
                 });
             items.push(item);
         });
@@ -117,8 +125,12 @@ impl Batch {
     }
 
     /// Checks and hashes records that are no events.
-    pub(crate) fn of_records(origin: Origin, records: Vec<pb::MalformedRecord>) -> Self {
-        let items = records.into_iter().map(|record| keep(origin, record)).collect();
+    pub(crate) fn of_records(
+        origin: Origin,
+        records: Vec<pb::MalformedRecord>,
+        contracts: &ProjectContracts,
+    ) -> Self {
+        let items = records.into_iter().map(|record| keep(origin, record, contracts)).collect();
         let Origin { project, source, received_at } = origin;
         let none: Vec<pb::Event> = Vec::new();
         Self {
@@ -147,6 +159,7 @@ fn prepare(
     ids: &mut LinkedIds,
 ) -> Result<Item, Fault> {
     event.check()?;
+    let said = consent::judge(&contracts.consent, event)?;
     let key = BodyKey {
         source: origin.source,
         message_hash: message_hash(event.message_id),
@@ -171,12 +184,12 @@ fn prepare(
     });
     let link = linked_user(event.anonymous_id, event.user_id)
         .map(|user_id| ids.push(event.anonymous_id, user_id));
-    Ok(Item::Accept { key, encoded, effective_at, link, notes })
+    Ok(Item::Accept { key, encoded, effective_at, link, consent: said, notes })
 }
 
-/// A record for quarantine.
-fn keep(origin: Origin, record: pb::MalformedRecord) -> Item {
-    match check_record(&record) {
+/// A record for quarantine. It says neither region nor consent.
+fn keep(origin: Origin, record: pb::MalformedRecord, contracts: &ProjectContracts) -> Item {
+    match check_record(&record).and_then(|()| contracts.consent.may_store("", None)) {
         Err(fault) => Item::Reject { fault },
         Ok(()) => Item::Keep {
             key: BodyKey {

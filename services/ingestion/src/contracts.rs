@@ -10,9 +10,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use northstar_domain::ProjectId;
+use northstar_domain::consent_policy::ConsentPolicy;
 use northstar_domain::contract::{ContractMode, ContractSpec, FutureRule, SchemaVersion};
 use northstar_domain::event::{Fault, Reason};
 use northstar_store::ingestion::contracts as store;
+use northstar_store::ingestion::subject_policies::{self, Kind, Stored};
 use northstar_store::{PgPool, Result};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -187,6 +189,8 @@ pub(crate) struct ProjectContracts {
     by_name: HashMap<String, Compiled>,
     /// What happens to events whose name has none; `None` lets them pass.
     pub(crate) unplanned_events: Option<ContractMode>,
+    /// What must be said before anything is kept.
+    pub(crate) consent: ConsentPolicy,
 }
 
 impl ProjectContracts {
@@ -277,6 +281,9 @@ impl Contracts {
                 Err(problem) => unusable(&older.name, &problem),
             }
         }
+        let consent: Option<Stored<ConsentPolicy>> =
+            subject_policies::find(&mut connection, project, Kind::Consent).await?;
+        contracts.consent = consent.map(|stored| stored.policy).unwrap_or_default();
         let contracts = Arc::new(contracts);
         let mut projects = self.projects.write().unwrap_or_else(PoisonError::into_inner);
         let newest = projects.entry(project).or_insert_with(|| Arc::clone(&contracts));

@@ -79,14 +79,12 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
     );
     let contracts = contracts::Contracts::new(pool.clone());
     let following = contracts.clone().follow(context.shutdown.clone());
-    let consent = consent::ConsentPolicies::new(pool.clone());
-    let following_consent = consent.clone().follow(context.shutdown.clone());
     let erasures = erasure::Erasures::new(pool.clone(), Arc::clone(&context.clock));
     let subjects = subjects::Subjects {
         pool: pool.clone(),
         clock: Arc::clone(&context.clock),
         clients: context.clients.clone(),
-        consent,
+        contracts: contracts.clone(),
         erasures: erasures.clone(),
     };
     let erasing = erasures.work(context.shutdown.clone());
@@ -149,7 +147,6 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         .serve_grpc(service, most)
         .worker("log-writer", writing)
         .worker("contract-follower", following)
-        .worker("consent-follower", following_consent)
         .worker("erasure", erasing)
         .worker("archiver", archiving)
         .worker("source-watch", watching_sources)

@@ -145,6 +145,7 @@ mod tests {
             encoded: 0,
             effective_at: DateTime::UNIX_EPOCH,
             link: None,
+            consent: None,
             notes: None,
         }
     }

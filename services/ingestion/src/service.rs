@@ -88,7 +88,8 @@ impl IngestionService for Ingestion {
         check_count(request.records.len())?;
         let memory = self.writer.try_reserve(check_bytes(request.encoded_len())?)?;
         let origin = self.origin(project, &request.source).await?;
-        let batch = Batch::of_records(origin, request.records);
+        let contracts = self.contracts.of(project).await.map_err(Error::from)?;
+        let batch = Batch::of_records(origin, request.records, &contracts);
         let answer = self.writer.write(batch, memory).await?;
         Ok(Response::new(pb::QuarantineRecordsResponse { results: answer.results }))
     }

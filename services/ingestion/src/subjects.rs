@@ -21,7 +21,7 @@ use pb::subjects_service_server::SubjectsService;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use crate::consent::ConsentPolicies;
+use crate::contracts::Contracts;
 use crate::erasure::Erasures;
 
 pub use convert::{
@@ -35,7 +35,7 @@ pub(crate) struct Subjects {
     pub(crate) pool: PgPool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) clients: Clients,
-    pub(crate) consent: ConsentPolicies,
+    pub(crate) contracts: Contracts,
     pub(crate) erasures: Erasures,
 }
 

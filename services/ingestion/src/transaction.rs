@@ -23,6 +23,7 @@ use pb::EventOutcome;
 
 use crate::accounting::{KnownNames, Tally};
 use crate::batch::{Batch, Item};
+use crate::consent;
 use crate::identity;
 use crate::keys::ProjectKeys;
 use crate::links::{KnownLinks, NewLinks};
@@ -100,10 +101,12 @@ pub(crate) async fn write(
         }
     }
     let links = link(connection, project, batches, &plan, &positions, known_links, head).await?;
+    consent::add_said(connection, batches, &plan, &positions).await?;
     note(connection, batches, &plan, &positions).await?;
 
     let answers = answers(batches, &plan, &positions, &quarantined, head);
     count(connection, project, batches, &answers, known_names).await?;
+    consent::count_refusals(connection, batches).await?;
     let keys = new_keys(batches, &plan)
         .map(|(source, key)| {
             (MessageKey::new(source, key.message_hash), short_body_hash(key.body_hash))

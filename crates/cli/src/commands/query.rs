@@ -193,7 +193,7 @@ fn print(query: &Query, response: &pb::QueryMetricResponse) -> anyhow::Result<()
     let mut header = vec!["time"];
     header.extend(query.by.iter().map(String::as_str));
     header.extend(["value", ""]);
-    let rows = response.rows.iter().map(|row| {
+    let place = |row: &pb::MetricRow| {
         let time = row
             .bucket_time
             .as_ref()
@@ -202,16 +202,16 @@ fn print(query: &Query, response: &pb::QueryMetricResponse) -> anyhow::Result<()
             .by
             .iter()
             .map(|name| row.dimensions.get(name).cloned().unwrap_or_else(|| "–".to_owned()));
+        std::iter::once(time).chain(dimensions).collect::<Vec<_>>()
+    };
+    let rows = response.rows.iter().map(|row| {
         let bar = match row.value {
             Some(value) if largest > 0.0 && value > 0.0 => {
                 "█".repeat(((value / largest) * 24.0).round() as usize)
             }
             _ => String::new(),
         };
-        std::iter::once(time)
-            .chain(dimensions)
-            .chain([output::optional(row.value), bar])
-            .collect::<Vec<_>>()
+        [place(row), vec![output::optional(row.value), bar]].concat()
     });
     output::line(output::table(&header, rows))?;
     for row in &response.rows {
@@ -221,7 +221,7 @@ fn print(query: &Query, response: &pb::QueryMetricResponse) -> anyhow::Result<()
                 .iter()
                 .map(|step| format!("{} {}", step.event, output::number(step.subjects as f64)))
                 .collect();
-            output::line(format!("funnel: {}", steps.join(" → ")))?;
+            output::line(format!("{}: {}", place(row).join(" "), steps.join(" → ")))?;
         }
     }
     if query.by.is_empty() && response.rows.len() > 2 {

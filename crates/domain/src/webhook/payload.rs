@@ -17,6 +17,10 @@ pub type Headers = BTreeMap<String, String>;
 
 /// What a rule read from an item. An empty id is one it did not find.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is taken apart at once"
+)]
 pub enum Mapped {
     /// An event.
     Event {
@@ -218,7 +222,7 @@ fn since_1970(value: &Json, unit_micros: i64) -> Option<DateTime<Utc>> {
             };
             let micros = (number * unit_micros as f64).round();
             // Beyond 2^62 microseconds there is no year that we know.
-            if !(micros.abs() < 4.6e18) {
+            if micros.is_nan() || micros.abs() >= 4.6e18 {
                 return None;
             }
             micros as i64

@@ -148,7 +148,7 @@ fn header_key(headers: &HeaderMap) -> Option<String> {
         credentials.trim().to_owned()
     } else if scheme.eq_ignore_ascii_case("basic") {
         let decoded = String::from_utf8(BASE64_STANDARD.decode(credentials.trim()).ok()?).ok()?;
-        decoded.split_once(':').map_or(decoded.clone(), |(key, _)| key.to_owned())
+        decoded.split_once(':').map_or_else(|| decoded.clone(), |(key, _)| key.to_owned())
     } else {
         return None;
     };

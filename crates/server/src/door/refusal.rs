@@ -17,13 +17,13 @@ use crate::status::{Failure, code};
 #[derive(Clone, Debug)]
 pub struct Refusal {
     status: StatusCode,
-    failure: Failure,
+    failure: Box<Failure>,
 }
 
 impl Refusal {
     /// A refusal with a status of its own, where HTTP is finer than gRPC.
     pub fn new(status: StatusCode, failure: Failure) -> Self {
-        Self { status, failure }
+        Self { status, failure: Box::new(failure) }
     }
 
     /// The HTTP status.
@@ -74,7 +74,7 @@ impl Refusal {
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
-        Self { status: status(failure.reason()), failure }
+        Self { status: status(failure.reason()), failure: Box::new(failure) }
     }
 }
 

@@ -273,9 +273,9 @@ async fn a_door_words_its_refusals_itself_those_of_the_layers_too() {
 async fn a_handler_that_panics_fails_its_own_request_and_every_request_is_counted() {
     let fixture = Fixture::start().await;
     let key = bearer(&fixture.key(Role::Ingest).await);
-    let answer = fixture.post("/v1/group", &[&key, "x-request-id: abc.1"], b"").await;
+    let answer = fixture.post("/v1/group", &[&key, "northstar-request-id: abc.1"], b"").await;
     assert_eq!((answer.status, answer.reason()), (500, "INTERNAL".to_owned()));
-    assert!(answer.head.contains("x-request-id: abc.1"), "{answer:?}");
+    assert!(answer.head.contains("northstar-request-id: abc.1"), "{answer:?}");
     let (_, metrics) = get(fixture.host.http, "/metrics").await;
     let counted = metrics.lines().any(|line| {
         line.starts_with("http_server_request_duration_seconds_count")

@@ -113,7 +113,7 @@ pub struct Reach {
     pub head: i64,
 }
 
-/// Numbers of the log's partitions, and the positions of each.
+/// Positions of a partition of the log; `detach_partition` knows the same number.
 pub const PARTITION_POSITIONS: i64 = 20_000_000;
 
 /// Every project's head.
@@ -229,6 +229,30 @@ pub async fn archived_through(connection: &mut PgConnection, project: ProjectId)
     .fetch_one(connection)
     .await?;
     Ok(last.unwrap_or(0))
+}
+
+/// Forgets files of a partition that was not detached: its events may have
+/// changed since they were written.
+pub async fn forget(connection: &mut PgConnection, partition: i64) -> Result<()> {
+    sqlx::query!(r#"SELECT ingestion.forget_archived($1)::text AS "done""#, partition)
+        .fetch_one(connection)
+        .await?;
+    Ok(())
+}
+
+/// The position up to which every consumer group of a project has read.
+pub async fn read_by_all(connection: &mut PgConnection, project: ProjectId) -> Result<Option<i64>> {
+    let least = sqlx::query_scalar!(
+        "SELECT min(position) FROM (
+             SELECT position FROM ingestion.cursors WHERE project_id = $1
+             UNION ALL
+             SELECT position FROM ingestion.subscription_partitions WHERE project_id = $1
+         ) AS cursors",
+        project.0,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(least)
 }
 
 /// Takes a partition out of the log; Postgres checks that all of it is archived

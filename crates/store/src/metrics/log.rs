@@ -294,12 +294,22 @@ pub struct ArchivedFile {
 }
 
 /// The files with events after a position that are no longer in the log, in the
-/// order of positions.
+/// order of positions. No more leave it until the transaction ends, so what is
+/// not in these files is in the log.
 pub async fn archived_files(
     connection: &mut PgConnection,
     project: ProjectId,
     after: i64,
 ) -> Result<Vec<ArchivedFile>> {
+    // Whoever has read the table holds a lock on it that detaching waits for.
+    sqlx::query_scalar!(
+        "SELECT position FROM ingestion.events WHERE project_id = $1 AND position > $2
+         ORDER BY position LIMIT 1",
+        project.0,
+        after,
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
     let files = sqlx::query_as!(
         ArchivedFile,
         "SELECT location, sha256, last_position FROM ingestion.archived_files

@@ -121,7 +121,7 @@ impl Ingestion {
             if let Item::Reject { fault } = &*item
                 && let Some(record) = record(fault, &raw, id)
             {
-                let kept = Batch::of_records(origin, vec![record]).items;
+                let kept = Batch::of_records(origin, vec![record], &contracts).items;
                 *item = kept.into_iter().next().expect("a record is an item");
             }
         }

@@ -72,6 +72,10 @@ async fn answer<S: Signal + 'static>(
         Encoding::Json => {
             let refused =
                 |problem: String| invalid_field("body", format!("is not OTLP in JSON: {problem}"));
+            // The reader takes lists for objects, field by field.
+            if !body.bytes().trim_ascii_start().starts_with(b"{") {
+                return Err(refused("it is no object".to_owned()).into());
+            }
             let request =
                 serde_json::from_slice(body.bytes()).map_err(|error| refused(error.to_string()))?;
             match S::passed_over(&request) {

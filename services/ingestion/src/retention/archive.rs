@@ -3,9 +3,9 @@
 //! For each file: read the events from the log, write them, read the file back,
 //! and compare count and digest of what it holds with what was read. Only what
 //! passed is recorded. When all of a partition is recorded, Postgres checks the
-//! counts once more and detaches it; its table is dropped after a grace. A kill
-//! in between leaves a file that is written again, or a partition that is in both
-//! places.
+//! counts once more, and that nothing was erased meanwhile, and detaches it; its
+//! table is dropped after a grace. A kill in between leaves files that the next
+//! look writes anew.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,6 +78,8 @@ async fn look(pool: &PgPool, archive: &Archive, now: DateTime<Utc>) -> anyhow::R
         let Some(projects) = released(&mut connection, &reaches, partition, now).await? else {
             continue;
         };
+        // What an earlier look wrote and could not detach may be out of date.
+        store::forget(&mut connection, partition).await?;
         for (project, (first, last), _) in &projects {
             write(&mut connection, archive, *project, partition, (*first, *last), now).await?;
         }
@@ -118,7 +120,8 @@ async fn released(
         let old = newest
             .first()
             .is_some_and(|newest| now - newest.received_at > policy.spec.archive_after);
-        if reach.head <= last || !old {
+        let read = store::read_by_all(connection, project).await?;
+        if reach.head <= last || !old || read.is_some_and(|position| position < last) {
             return Ok(None);
         }
         projects.push((project, held, policy.spec));
@@ -126,7 +129,7 @@ async fn released(
     Ok((!projects.is_empty()).then_some(projects))
 }
 
-/// Writes what is not recorded yet of a project's share of a partition.
+/// Writes a project's share of a partition.
 async fn write(
     connection: &mut PgConnection,
     archive: &Archive,
@@ -135,9 +138,7 @@ async fn write(
     (first, last): (i64, i64),
     now: DateTime<Utc>,
 ) -> anyhow::Result<()> {
-    let recorded = store::files(connection, project, first - 1, i64::MAX).await?;
-    let recorded = recorded.iter().filter(|file| file.partition == partition);
-    let mut after = recorded.map(|file| file.last_position).max().unwrap_or(first - 1);
+    let mut after = first - 1;
     while after < last {
         let mut events: Vec<ArchivedEvent> = Vec::new();
         while after < last && (events.len() as i64) < FILE_EVENTS {
@@ -264,8 +265,9 @@ pub(crate) fn archived(event: LoggedEvent) -> ArchivedEvent {
         }
         .to_owned(),
         sequence: event.sequence,
-        region: String::new(),
-        consent: None,
+        region: event.region,
+        // The text forms are the same.
+        consent: serde_json::from_str(&event.consent).ok(),
         properties: event.properties,
     }
 }

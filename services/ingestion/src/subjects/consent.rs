@@ -135,7 +135,7 @@ pub(super) async fn states(
     subject: &Subject,
 ) -> Result<States, Error> {
     let identifiers: Vec<Identifier> = subject.identifiers();
-    let policy = ConsentPolicy::clone(&*service.consent.of(project).await?);
+    let policy = service.contracts.of(project).await?.consent.clone();
     let (mut words, mut actors) = (Words::new(), BTreeMap::new());
     for last in store::last_words(connection, project, &identifiers).await? {
         let word = Word { at: last.effective_at, granted: last.granted };

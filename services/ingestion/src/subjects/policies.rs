@@ -10,7 +10,7 @@ use northstar_server::idempotent::Mutation;
 use northstar_server::page::page_size;
 use northstar_server::status::failure;
 use northstar_store::ingestion::subject_policies::{self, Kind, Stored};
-use northstar_store::ingestion::{consent, identity as facts};
+use northstar_store::ingestion::{consent, contracts, identity as facts};
 use northstar_store::{PgConnection, audit};
 
 use super::Subjects;
@@ -118,6 +118,8 @@ pub(super) async fn apply_consent(
             "before": before.as_ref().map(|before| &before.policy),
             "after": policy,
         });
+        // Every process that takes events in notices it like a change of contracts.
+        contracts::begin_change(&mut transaction, project).await?;
         append(&mut transaction, caller, "consent_policy.apply", "consent-policies", &detail, now)
             .await?;
     }
@@ -130,7 +132,7 @@ pub(super) async fn apply_consent(
     }
     mutation.save_answer(&mut transaction, &response, now).await?;
     transaction.commit().await.map_err(northstar_store::Error::from)?;
-    service.consent.reload(project).await?;
+    service.contracts.reload(project).await?;
     Ok(response)
 }
 

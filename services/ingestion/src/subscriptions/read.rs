@@ -79,6 +79,13 @@ impl Stretch {
             let events =
                 log::read_after(&mut connection, self.project, self.after, end - self.after)
                     .await?;
+            if events.len() as i64 != end - self.after {
+                let start = retention::archived_through(&mut connection, self.project).await?;
+                if start > self.after {
+                    let problem = format!("events up to {start} went to the archive meanwhile");
+                    return Err(Error::invalid("after_position", problem));
+                }
+            }
             drop(connection);
             let mut response = pb::ReadEventsResponse::default();
             let mut bytes = 0;

@@ -5,6 +5,7 @@
 
 mod crash;
 mod disk;
+mod doors;
 mod hostile;
 mod load;
 mod neighbours;

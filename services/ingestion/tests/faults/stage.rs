@@ -24,6 +24,7 @@ pub struct Stage {
     postgres: Option<Cluster>,
     service: Option<Child>,
     address: SocketAddr,
+    http_address: SocketAddr,
     data: PathBuf,
     log: PathBuf,
     environment: Vec<(&'static str, &'static str)>,
@@ -55,6 +56,7 @@ impl Stage {
             postgres: None,
             service: None,
             address: free_address(),
+            http_address: free_address(),
             data: data.to_owned(),
             log: std::env::temp_dir()
                 .join(format!("northstar-faults-{}.log", rand::random::<u32>())),
@@ -85,6 +87,16 @@ impl Stage {
     /// Where the service listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the service listens for HTTP.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// The lines of a head that say who is calling.
+    pub fn http_credentials(&self) -> String {
+        format!("authorization: Bearer {SUITE_KEY}\r\nnorthstar-project: {PROJECT}\r\n")
     }
 
     /// Starts PostgreSQL, or takes over one that runs.
@@ -186,7 +198,7 @@ impl Stage {
             .env("DATABASE_URL", self.url())
             .env("NORTHSTAR_SUITE_KEY", SUITE_KEY)
             .env("NORTHSTAR_GRPC_LISTEN", self.address.to_string())
-            .env("NORTHSTAR_HTTP_LISTEN", "127.0.0.1:0")
+            .env("NORTHSTAR_HTTP_LISTEN", self.http_address.to_string())
             .env("NORTHSTAR_LOG", "warn")
             .envs(self.environment.iter().copied())
             .stdout(Stdio::null())

@@ -669,7 +669,7 @@ async fn an_erased_subject_is_held_nowhere_and_its_events_still_count() {
     };
     let request = pb::QuarantineRecordsRequest { source: "web".to_owned(), records: vec![record] };
     clients.ingestion().quarantine_records(request).await.unwrap();
-    merge(&clients, "ada-2", "ada-lovelace").await.unwrap();
+    merge(&clients, "lady-ada", "ada-lovelace").await.unwrap();
     link(&clients, "email:ada@x.io", "ada-lovelace").await.unwrap();
     let request = pb::RecordConsentRequest {
         identifier: Some(id("ada-lovelace")),
@@ -715,7 +715,7 @@ async fn an_erased_subject_is_held_nowhere_and_its_events_still_count() {
     let done = erase(&suite, "email:ada@x.io").await;
     assert_eq!((done.identifiers, done.events, done.quarantined), (4, 2, 2));
     let after = everything_held(&suite).await;
-    for personal in ["ada-lovelace", "ada-phone", "ada-2", "ada@x.io", "Ada was here"] {
+    for personal in ["ada-lovelace", "ada-phone", "lady-ada", "ada@x.io", "Ada was here"] {
         assert!(!after.contains(personal), "{personal} is still held");
     }
     assert!(after.contains("grace"));
@@ -788,4 +788,103 @@ async fn an_erasure_that_was_cut_short_is_finished_by_whoever_comes_next() {
         logged(&suite).await.into_iter().map(|event| event.user_id).collect();
     assert_eq!(users, BTreeSet::from(["erased-x".to_owned()]));
     assert_eq!(subject(&suite, "anonymous_id:erased-x-1").await, "user_id:erased-x");
+}
+
+async fn apply_consent_policy(suite: &Suite, purposes: Vec<pb::Purpose>, blocked: &[&str]) {
+    let policy = pb::ConsentPolicy {
+        name: "default".to_owned(),
+        owner: "privacy".to_owned(),
+        purposes,
+        blocked_regions: blocked.iter().map(ToString::to_string).collect(),
+        ..Default::default()
+    };
+    let request =
+        pb::ApplyConsentPolicyRequest { consent_policy: Some(policy), ..Default::default() };
+    suite.clients().subjects().apply_consent_policy(request).await.unwrap();
+}
+
+fn said(granted: &[&str], denied: &[&str]) -> Option<pb::Consent> {
+    let owned = |purposes: &[&str]| purposes.iter().map(ToString::to_string).collect();
+    Some(pb::Consent { granted_purposes: owned(granted), denied_purposes: owned(denied) })
+}
+
+#[tokio::test]
+async fn what_may_not_be_kept_never_reaches_disk_and_is_counted_without_a_trace() {
+    let suite = Suite::start().await;
+    let service = pb::Purpose {
+        name: "service".to_owned(),
+        required_for: vec![pb::DataUse::Store.into()],
+        ..Default::default()
+    };
+    apply_consent_policy(&suite, vec![service], &["atlantis"]).await;
+    let of = |user: &str, region: &str, consent| pb::Event {
+        region: region.to_owned(),
+        consent,
+        ..seen("phone", user, -9)
+    };
+    let results = suite
+        .ingest(
+            "web",
+            vec![
+                of("kept", "eu", said(&["service"], &[])),
+                of("secret-1", "Atlantis", said(&["service"], &[])),
+                of("secret-2", "eu", None),
+                of("secret-3", "eu", said(&["other"], &["service"])),
+            ],
+        )
+        .await;
+    let reasons: Vec<_> = results.iter().map(|result| result.reason.as_str()).collect();
+    assert_eq!(reasons, ["", "region_blocked", "consent_missing", "consent_missing"]);
+    let record = pb::MalformedRecord {
+        message_id: "row-1".to_owned(),
+        raw: b"secret-4".to_vec(),
+        reason: "invalid_timestamp".to_owned(),
+        ..Default::default()
+    };
+    let request = pb::QuarantineRecordsRequest { source: "web".to_owned(), records: vec![record] };
+    let kept = suite.clients().ingestion().quarantine_records(request).await.unwrap().into_inner();
+    assert_eq!(kept.results[0].reason, "consent_missing");
+    let held = everything_held(&suite).await;
+    assert!(held.contains("kept") && !held.contains("secret"), "{held}");
+    assert_eq!(suite.counts("web").await, [5, 1, 0, 0, 4]);
+    let request = pb::GetConsentPolicyRequest { name: "default".to_owned() };
+    let stored = suite.clients().subjects().get_consent_policy(request).await.unwrap().into_inner();
+    let refusals: Vec<_> = stored
+        .refusals
+        .iter()
+        .map(|found| (found.source.as_str(), found.reason.as_str(), found.events))
+        .collect();
+    assert_eq!(refusals, [("web", "consent_missing", 3), ("web", "region_blocked", 1)]);
+}
+
+#[tokio::test]
+async fn an_event_speaks_for_its_actor_and_repeats_cost_nothing() {
+    let suite = Suite::start().await;
+    let marketing = pb::Purpose {
+        name: "marketing".to_owned(),
+        required_for: vec![pb::DataUse::Act.into()],
+        ..Default::default()
+    };
+    apply_consent_policy(&suite, vec![marketing], &[]).await;
+    let of = |device: &str, user: &str, minute, consent| pb::Event {
+        consent,
+        ..seen(device, user, minute)
+    };
+    let may_act = async || {
+        let request = pb::GetConsentRequest { identifier: Some(id("ada")) };
+        suite.clients().subjects().get_consent(request).await.unwrap().into_inner().may_act
+    };
+    let yes = || said(&["marketing"], &[]);
+    suite.ingest("web", vec![of("phone", "", -9, yes()), of("phone", "ada", -8, None)]).await;
+    assert!(may_act().await);
+    suite.ingest("web", vec![of("phone", "", -7, yes()), of("phone", "", -6, yes())]).await;
+    suite.ingest("web", vec![of("", "ada", -5, said(&[], &["marketing"]))]).await;
+    assert!(!may_act().await);
+    suite.ingest("web", vec![of("", "ada", -30, yes())]).await;
+    assert!(!may_act().await, "a word of before changes nothing");
+    let facts: i64 = sqlx::query_scalar("SELECT count(*) FROM ingestion.consent_facts")
+        .fetch_one(suite.superuser())
+        .await
+        .unwrap();
+    assert_eq!(facts, 2);
 }

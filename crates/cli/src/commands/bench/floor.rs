@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use futures::TryStreamExt as _;
 use sqlx::{Connection as _, PgConnection};
 use tokio::task::JoinSet;
 
@@ -68,8 +69,8 @@ pub(super) async fn rows(
             .await?;
         database.execute("CHECKPOINT".to_owned()).await?;
         let wal_before = database.wal_bytes().await?;
-        let statement = "COPY floor.events FROM STDIN (FORMAT binary)";
-        let took = copy_all(database.url(), statement, commits.clone(), clients).await?;
+        let commits = commits.iter().map(|rows| vec![rows.clone()]).collect();
+        let took = copy_all(database.url(), &["floor.events"], commits, clients).await?;
         let per_second = events as f64 / took.as_secs_f64();
         if per_second > best.per_second {
             best = Floor {
@@ -81,6 +82,102 @@ pub(super) async fn rows(
     }
     database.execute("DROP SCHEMA floor CASCADE".to_owned()).await?;
     Ok(best)
+}
+
+/// The tables of the log, and the order in which the writer fills each within a
+/// transaction.
+const LOG_TABLES: [(&str, &str); 2] = [
+    ("event_keys", "position / 10000, project_id, source_id, message_hash"),
+    ("events", "position"),
+];
+
+/// What the log holds, copied into tables like its own: the first events of the
+/// bench's project, by their positions.
+pub(super) async fn log_tables(database: &mut Postgres, events: u64) -> anyhow::Result<Floor> {
+    let mut tables = Vec::new();
+    for (table, order) in LOG_TABLES {
+        let statement = format!(
+            "COPY (SELECT * FROM ingestion.{table} WHERE position <= {events} AND project_id =
+                 (SELECT project_id FROM ingestion.log_heads ORDER BY position DESC LIMIT 1)
+                 ORDER BY {order}) TO STDOUT (FORMAT binary)"
+        );
+        let copied = database.connection.copy_out_raw(&statement).await?;
+        let dump = copied
+            .try_fold(Vec::new(), async |mut dump, piece| {
+                dump.extend_from_slice(&piece);
+                Ok(dump)
+            })
+            .await?;
+        tables.push(split(&dump)?);
+    }
+    let commits = tables.iter().map(|table| table.commits.len()).max().unwrap_or(0);
+    let commits: Vec<Vec<Vec<u8>>> = (0..commits)
+        .map(|commit| {
+            tables
+                .iter()
+                .map(|table| table.commits.get(commit).cloned().unwrap_or_default())
+                .collect()
+        })
+        .collect();
+    let rows = tables.iter().map(|table| table.rows).max().unwrap_or(0) as f64;
+    let mut best = Floor { per_second: 0.0, wal_bytes: 0.0, disk_bytes: 0.0 };
+    for clients in CLIENTS {
+        database.execute("DROP SCHEMA IF EXISTS floor CASCADE; CREATE SCHEMA floor".into()).await?;
+        for (table, _) in LOG_TABLES {
+            let like = format!("(LIKE ingestion.{table} INCLUDING ALL)");
+            database.execute(format!("CREATE TABLE floor.{table} {like}")).await?;
+        }
+        database.execute("CHECKPOINT".to_owned()).await?;
+        let wal_before = database.wal_bytes().await?;
+        let names = &["floor.event_keys", "floor.events"];
+        let took = copy_all(database.url(), names, commits.clone(), clients).await?;
+        let per_second = rows / took.as_secs_f64();
+        if per_second > best.per_second {
+            best = Floor {
+                per_second,
+                wal_bytes: (database.wal_bytes().await? - wal_before) / rows,
+                disk_bytes: database.disk_bytes("floor").await? / rows,
+            };
+        }
+    }
+    database.execute("DROP SCHEMA floor CASCADE".to_owned()).await?;
+    Ok(best)
+}
+
+/// Rows of a table, by transaction.
+struct Table {
+    rows: usize,
+    commits: Vec<Vec<u8>>,
+}
+
+/// Cuts what COPY wrote into the rows of transactions.
+fn split(dump: &[u8]) -> anyhow::Result<Table> {
+    let mut table = Table { rows: 0, commits: Vec::new() };
+    let mut at = HEADER.len();
+    let number = |at: usize, bytes: usize| {
+        let bytes = dump.get(at..at + bytes).context("COPY ended within a row")?;
+        anyhow::Ok(bytes.iter().fold(0_u32, |number, byte| number << 8 | u32::from(*byte)))
+    };
+    loop {
+        let start = at;
+        let fields = number(at, 2)?;
+        if fields == u32::from(u16::MAX) {
+            return Ok(table);
+        }
+        at += 2;
+        for _ in 0..fields {
+            let length = number(at, 4)?.cast_signed();
+            at += 4 + usize::try_from(length).unwrap_or(0);
+        }
+        if table.rows.is_multiple_of(COMMIT_ROWS) {
+            table.commits.push(Vec::new());
+        }
+        let row = dump.get(start..at).context("COPY ended within a row")?;
+        if let Some(commit) = table.commits.last_mut() {
+            commit.extend_from_slice(row);
+        }
+        table.rows += 1;
+    }
 }
 
 /// Appends a row in COPY's binary format.
@@ -116,12 +213,13 @@ fn write_row(out: &mut Vec<u8>, sample: &Sample) {
     }
 }
 
-/// Copies every commit in a transaction of its own, by so many clients, and
-/// returns how long it took. Everything is encoded before.
+/// Copies every commit, which holds rows for each table, in a transaction of its
+/// own, by so many clients, and returns how long it took. Everything is encoded
+/// before.
 async fn copy_all(
     url: &str,
-    statement: &'static str,
-    commits: Vec<Vec<u8>>,
+    tables: &'static [&'static str],
+    commits: Vec<Vec<Vec<u8>>>,
     clients: usize,
 ) -> anyhow::Result<Duration> {
     let mut connections = Vec::new();
@@ -135,14 +233,19 @@ async fn copy_all(
         let waiting = Arc::clone(&waiting);
         copies.spawn(async move {
             let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            while let Some(rows) = next() {
-                let mut copy = connection.copy_in_raw(statement).await?;
-                copy.send(HEADER).await?;
-                for chunk in rows.chunks(CHUNK_BYTES) {
-                    copy.send(chunk).await?;
+            while let Some(commit) = next() {
+                let mut transaction = connection.begin().await?;
+                for (table, rows) in tables.iter().zip(commit) {
+                    let statement = format!("COPY {table} FROM STDIN (FORMAT binary)");
+                    let mut copy = transaction.copy_in_raw(&statement).await?;
+                    copy.send(HEADER).await?;
+                    for chunk in rows.chunks(CHUNK_BYTES) {
+                        copy.send(chunk).await?;
+                    }
+                    copy.send(TRAILER.as_slice()).await?;
+                    copy.finish().await?;
                 }
-                copy.send(TRAILER.as_slice()).await?;
-                copy.finish().await?;
+                transaction.commit().await?;
             }
             anyhow::Ok(())
         });
@@ -151,4 +254,18 @@ async fn copy_all(
         copied.context("a client panicked")??;
     }
     Ok(start.elapsed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dump_is_cut_at_rows() {
+        let row = [0, 2, 0, 0, 0, 1, b'a', 255, 255, 255, 255];
+        let dump = [HEADER, &row, &row, &TRAILER].concat();
+        let table = split(&dump).unwrap();
+        assert_eq!((table.rows, table.commits.as_slice()), (2, &[[row, row].concat()][..]));
+        assert!(split(&dump[..dump.len() - 3]).is_err());
+    }
 }

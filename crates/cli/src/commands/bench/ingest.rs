@@ -175,7 +175,14 @@ async fn measure(
         curve(command, generator, database, &service, &mut used, report).await?;
     }
 
-    let floor = rows.per_second;
+    output::note("the floor: COPY of what the log holds into tables like its own");
+    let own = floor::log_tables(database, command.events).await?;
+    report.add("floor/log-tables", own.per_second, Unit::EventsPerSecond);
+    report.add("floor/log-tables/wal", own.wal_bytes, Unit::BytesPerEvent);
+    report.add("floor/log-tables/disk", own.disk_bytes, Unit::BytesPerEvent);
+    // The stricter of the two is what targets count against.
+    let floor = rows.per_second.max(own.per_second);
+    report.add("floor", floor, Unit::EventsPerSecond);
     for (door, per_second) in best {
         let share = match door {
             Door::Columns | Door::StreamColumns => COLUMNS_SHARE,

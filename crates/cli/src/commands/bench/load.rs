@@ -87,7 +87,7 @@ impl Done {
 #[derive(Clone, Debug)]
 enum Payload {
     Map(Vec<pb::Event>),
-    Columns(pb::EventColumns),
+    Columns(Box<pb::EventColumns>),
 }
 
 /// Requests that wait, shared by the clients.
@@ -140,7 +140,7 @@ fn prepare(generator: &Generator, load: &Load) -> VecDeque<(usize, Payload)> {
                     for sample in samples {
                         columns.push(sample.row(), sample.properties());
                     }
-                    Payload::Columns(columns.finish())
+                    Payload::Columns(Box::new(columns.finish()))
                 }
             };
             (count, payload)
@@ -170,7 +170,7 @@ async fn unary(
                 check(count, answer.results)?;
             }
             Payload::Columns(columns) => {
-                let request = pb::IngestColumnsRequest { source, columns: Some(columns) };
+                let request = pb::IngestColumnsRequest { source, columns: Some(*columns) };
                 let answer = ingestion.ingest_columns(request).await?.into_inner();
                 latencies.push(start.elapsed());
                 check(count, expand(answer.result_runs))?;
@@ -200,7 +200,7 @@ async fn stream(
                 pb::StreamEventsRequest { sequence, source: source.clone(), ..Default::default() };
             match payload {
                 Payload::Map(events) => request.events = events,
-                Payload::Columns(columns) => request.columns = Some(columns),
+                Payload::Columns(columns) => request.columns = Some(*columns),
             }
             open.insert(sequence, (count, Instant::now()));
             requests.send(request).await.context("the stream ended")?;
@@ -263,7 +263,7 @@ pub(super) async fn visible(service: &Service) -> anyhow::Result<(Duration, Dura
         title: "Events of the bench".to_owned(),
         owner: "bench".to_owned(),
         definition: Some(metrics::metric::Definition::Count(metrics::CountMetric {
-            event: Some(metrics::EventSelector { name: METRIC.to_owned(), ..Default::default() }),
+            event: Some(metrics::EventSelector { event: METRIC.to_owned(), ..Default::default() }),
         })),
         ..Default::default()
     };

@@ -104,8 +104,6 @@ struct Batch<'a> {
     integrations: Option<&'a RawValue>,
     #[serde(borrow, rename = "sentAt")]
     sent_at: Option<&'a RawValue>,
-    #[serde(borrow, rename = "writeKey")]
-    write_key: Option<&'a RawValue>,
 }
 
 /// `/v1/track` and its like: the body is one message.
@@ -116,13 +114,7 @@ async fn single(
     keys: Keys,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let caller = match caller {
-        Some(caller) => caller,
-        None => {
-            let signed: Signed<'_> = parse(body.bytes())?;
-            keys.caller(signed.write_key.and_then(text).as_deref()).await?
-        }
-    };
+    let caller = caller_of(caller, None, &keys, &body).await?;
     let raw: &RawValue = parse(body.bytes())?;
     let raw = raw.get();
     if raw.len() > MAX_EVENT_BYTES {
@@ -146,8 +138,8 @@ async fn batch(
     keys: Keys,
     body: Body,
 ) -> Result<Response, Refusal> {
+    let caller = caller_of(caller, beacon.write_key, &keys, &body).await?;
     let batch: Batch<'_> = parse(body.bytes())?;
-    let caller = batch_caller(caller, beacon.write_key, &batch, &keys).await?;
     let sent_at = batch.sent_at.map(RawValue::get).and_then(|raw| serde_json::from_str(raw).ok());
     deliver(&ingestion, &caller, &batch, Envelope { sent_at, ..Envelope::default() }).await
 }
@@ -159,21 +151,25 @@ async fn import(
     keys: Keys,
     body: Body,
 ) -> Result<Response, Refusal> {
+    let caller = caller_of(caller, None, &keys, &body).await?;
     let batch: Batch<'_> = parse(body.bytes())?;
-    let caller = batch_caller(caller, None, &batch, &keys).await?;
     deliver(&ingestion, &caller, &batch, Envelope { historical: true, ..Envelope::default() }).await
 }
 
-async fn batch_caller(
+/// Who sends, by the key of a header, of the query or of the body; a body that
+/// cannot be read holds none.
+async fn caller_of(
     caller: Option<Caller>,
     beacon: Option<String>,
-    batch: &Batch<'_>,
     keys: &Keys,
+    body: &Body,
 ) -> Result<Caller, Refusal> {
-    match caller {
-        Some(caller) => Ok(caller),
-        None => keys.caller(beacon.or_else(|| batch.write_key.and_then(text)).as_deref()).await,
+    if let Some(caller) = caller {
+        return Ok(caller);
     }
+    let within = || parse::<Signed<'_>>(body.bytes()).ok()?.write_key.and_then(text);
+    let key = beacon.or_else(within);
+    keys.caller(key.as_deref()).await
 }
 
 async fn deliver(
