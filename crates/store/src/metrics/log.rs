@@ -303,8 +303,8 @@ pub async fn archived_files(
 ) -> Result<Vec<ArchivedFile>> {
     // Whoever has read the table holds a lock on it that detaching waits for.
     sqlx::query_scalar!(
-        "SELECT position FROM ingestion.events WHERE project_id = $1 AND position > $2
-         ORDER BY position LIMIT 1",
+        "SELECT last_position FROM ingestion.event_blocks
+         WHERE project_id = $1 AND last_position > $2 ORDER BY last_position LIMIT 1",
         project.0,
         after,
     )
