@@ -109,7 +109,8 @@ async fn check(events: &[Value], suite: &Suite, page: SocketAddr) {
         assert!(agent.contains("Chrome"), "{agent}");
     }
     let clients = suite.clients("reader", Role::Admin).await;
-    let request = pb::ResolveSubjectRequest { identifier: anonymous_id.to_owned() };
+    let request =
+        pb::ResolveSubjectRequest { identifier: anonymous_id.to_owned(), ..Default::default() };
     let answer = clients.ingestion().resolve_subject(request).await.expect("an answer");
     assert_eq!(answer.into_inner().subject, "u1", "who viewed the page is who bought");
 }

@@ -96,7 +96,8 @@ fn check(events: &[pb::LoggedEvent], library: &str) {
 /// `identify` and `alias` tell who is who.
 async fn check_links(clients: &Clients) {
     for identifier in ["a1", "old-1"] {
-        let request = pb::ResolveSubjectRequest { identifier: identifier.to_owned() };
+        let request =
+            pb::ResolveSubjectRequest { identifier: identifier.to_owned(), ..Default::default() };
         let answer = clients.ingestion().resolve_subject(request).await.expect("an answer");
         assert_eq!(answer.into_inner().subject, "u1", "{identifier}");
     }

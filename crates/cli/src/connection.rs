@@ -127,7 +127,7 @@ impl Connection {
     /// [`ConfigError`] when no address or key is known.
     pub fn clients(&self) -> anyhow::Result<Clients> {
         let file = ContextFile::read()?;
-        let address = self.address.as_ref().or(file.as_ref().map(|file| &file.grpc));
+        let address = self.address.as_ref().or_else(|| file.as_ref().map(|file| &file.grpc));
         let suite: Option<Url> =
             address.map(|address| address.parse()).transpose().map_err(|_| {
                 ConfigError::new("--address must be http://host:port or https://host:port")

@@ -118,6 +118,12 @@ impl Reason {
         Self::IdentityConflict,
     ];
 
+    /// Whether the event must not be kept at all, not even whole in quarantine:
+    /// what a consent policy refuses reaches no disk.
+    pub fn forbids_keeping(self) -> bool {
+        matches!(self, Self::RegionBlocked | Self::ConsentMissing)
+    }
+
     /// What the registry of failures says about it.
     pub fn failure(self) -> Failure {
         use FailureType as Kind;

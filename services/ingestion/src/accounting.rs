@@ -55,14 +55,19 @@ impl Names {
     }
 }
 
+/// Event names of each source.
+type NamesBySource = HashMap<(ProjectId, SourceId), Arc<HashSet<String>>>;
+/// Counts by event name and hour.
+type CountsByName<'a> = BTreeMap<(&'a str, DateTime<Utc>), EventCounts>;
+
 /// The names that this process knows to be known.
 #[derive(Default)]
-pub(crate) struct KnownNames(Mutex<HashMap<(ProjectId, SourceId), Arc<HashSet<String>>>>);
+pub(crate) struct KnownNames(Mutex<NamesBySource>);
 
 /// What the answers of a transaction add up to.
 #[derive(Default)]
 pub(crate) struct Tally<'a> {
-    counts: BTreeMap<(ProjectId, SourceId), BTreeMap<(&'a str, DateTime<Utc>), EventCounts>>,
+    counts: BTreeMap<(ProjectId, SourceId), CountsByName<'a>>,
 }
 
 impl<'a> Tally<'a> {

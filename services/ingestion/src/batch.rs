@@ -109,14 +109,11 @@ impl Batch {
             names.push(event.as_ref().map_or("", |event| event.name));
             let item = event
                 .and_then(|event| prepare(origin, &event, contracts, &mut encoded, &mut ids))
-                .unwrap_or_else(|fault| {
-                    // What consent refuses reaches no disk, not even whole.
-                    let refused =
-                        matches!(fault.reason, Reason::RegionBlocked | Reason::ConsentMissing);
-                    match events.keep(items.len(), &fault) {
-                        Some(record) if !refused => keep(origin, record, contracts),
-                        _ => Item::Reject { fault },
+                .unwrap_or_else(|fault| match events.keep(items.len(), &fault) {
+                    Some(record) if !fault.reason.forbids_keeping() => {
+                        keep(origin, record, contracts)
                     }
+                    _ => Item::Reject { fault },
                 });
             items.push(item);
         });

@@ -209,7 +209,7 @@ impl ProjectContracts {
                 Err(problem) => return Err((name, problem)),
             };
         }
-        Ok(Self { version: 0, by_name, unplanned_events })
+        Ok(Self { by_name, unplanned_events, ..Self::default() })
     }
 
     /// The contract of an event name.

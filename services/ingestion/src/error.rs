@@ -113,7 +113,11 @@ impl From<Failure> for Error {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        Failure::from(error).into()
+        match error {
+            // It says why in its own words.
+            Error::Called(status) => *status,
+            error => Failure::from(error).into(),
+        }
     }
 }
 
@@ -187,7 +191,11 @@ impl From<Error> for Failure {
                     .metadata("kind", "QuarantinedEvent")
                     .metadata("name", id)
             }
-            Error::Called(status) => return *status,
+            Error::Called(status) => failure(
+                ErrorReason::DependencyUnavailable,
+                format!("another service of the suite refused: {}", status.message()),
+            )
+            .metadata("dependency", "suite"),
             Error::InvalidDocument { field, violations } => violations.into_iter().fold(
                 failure(
                     ErrorReason::InvalidField,

@@ -75,7 +75,8 @@ pub(crate) async fn add_shown(
     }
 
     // Each device's first user, before and now.
-    let mut first: BTreeMap<&str, (Option<&str>, (DateTime<Utc>, &str))> = BTreeMap::new();
+    type User<'a> = (DateTime<Utc>, &'a str);
+    let mut first: BTreeMap<&str, (Option<&str>, User<'_>)> = BTreeMap::new();
     for link in &new {
         let shown = (link.linked_at, link.user_id.as_str());
         let known = neighbour(link)

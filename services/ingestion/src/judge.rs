@@ -288,6 +288,8 @@ mod tests {
             sent_at: None,
             sequence: 0,
             properties: &properties.to_string(),
+            region: "",
+            consent: "",
         };
         judge(contracts, &event, times)
     }

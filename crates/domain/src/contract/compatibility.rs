@@ -484,7 +484,7 @@ mod tests {
             (json!({"title": "a"}), json!({"title": "b"})),
             (object(plan.clone(), json!({})), object(json!({}), json!({}))),
             (
-                object(plan.clone(), json!({})),
+                object(plan, json!({})),
                 object(json!({"plan": {"type": "string"}, "any": {}}), json!({})),
             ),
         ] {
@@ -502,7 +502,7 @@ mod tests {
                 object(plan.clone(), json!({"additionalProperties": false})),
             ),
             (
-                object(plan.clone(), json!({})),
+                object(plan, json!({})),
                 object(
                     json!({"plan": {"type": "string"}, "seats": {"type": "integer"}}),
                     json!({}),
@@ -538,7 +538,7 @@ mod tests {
                 "plan",
             ),
             (
-                object(plan.clone(), json!({"required": ["plan"]})),
+                object(plan, json!({"required": ["plan"]})),
                 object(json!({}), json!({"additionalProperties": false})),
                 "plan",
             ),

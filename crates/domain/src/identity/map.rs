@@ -523,7 +523,7 @@ mod tests {
             let before = resolve(&policy, &facts);
             let (from, to) = (format!("user_id:u{from}"), format!("user_id:u{to}"));
             let merge = said(1_000, Verb::Merge, seconds, &from, &to);
-            let mut merged = facts.clone();
+            let mut merged = facts;
             merged.push(merge.clone());
             let joined = resolve(&policy, &merged);
             prop_assert_eq!(joined.subject(&merge.from), joined.subject(&merge.to));

@@ -119,6 +119,7 @@ impl Ingestion {
         }
         for (item, (raw, id)) in batch.items.iter_mut().zip(others) {
             if let Item::Reject { fault } = &*item
+                && !fault.reason.forbids_keeping()
                 && let Some(record) = record(fault, &raw, id)
             {
                 let kept = Batch::of_records(origin, vec![record], &contracts).items;

@@ -16,8 +16,11 @@ pub(crate) struct Moves {
     pub(crate) unknown: String,
 }
 
+/// The values of all KPIs by name, and when they held.
+type Values = (BTreeMap<String, Option<f64>>, Option<Timestamp>);
+
 /// The values of all KPIs at one evaluation time, or why there are none.
-pub(crate) struct Scorecard(Result<(BTreeMap<String, Option<f64>>, Option<Timestamp>), String>);
+pub(crate) struct Scorecard(Result<Values, String>);
 
 impl Scorecard {
     /// Asks metrics for the values now.
@@ -39,10 +42,7 @@ impl Scorecard {
     }
 }
 
-async fn ask(
-    clients: &Clients,
-    evaluation_time: Option<Timestamp>,
-) -> Result<(BTreeMap<String, Option<f64>>, Option<Timestamp>), String> {
+async fn ask(clients: &Clients, evaluation_time: Option<Timestamp>) -> Result<Values, String> {
     let request = metrics::GetScorecardRequest { evaluation_time };
     match clients.metrics().get_scorecard(request).await {
         Err(status) => Err(format!("the scorecard could not be read: {}", status.message())),

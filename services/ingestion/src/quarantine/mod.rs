@@ -382,7 +382,7 @@ impl Told {
         for (reason, count) in outcome.unchanged {
             *self.unchanged.entry(reason).or_default() += count;
         }
-        self.check = outcome.check.or(self.check.take());
+        self.check = outcome.check.or_else(|| self.check.take());
         self.log_position = self.log_position.max(outcome.log_position);
     }
 

@@ -243,7 +243,7 @@ impl Hand<'_> {
             match fate {
                 Fate::Stays(result) => outcome.stays(result.reason),
                 Fate::InLog(position) => known.push((row, position)),
-                Fate::Passes { batch, .. } => sent.push((row, batch)),
+                Fate::Passes { batch, .. } => sent.push((row, *batch)),
             }
         }
         if self.dry_run {
@@ -380,7 +380,7 @@ impl Hand<'_> {
                         None => Fate::Stays(result),
                         Some(key) => {
                             asked.entry(row.source_id).or_default().push(key);
-                            Fate::Passes { batch, result }
+                            Fate::Passes { batch: Box::new(batch), result }
                         }
                     }
                 }
@@ -425,7 +425,7 @@ impl Hand<'_> {
 /// What becomes of an event if it is replayed now.
 enum Fate {
     /// It passes, if nothing happens in between.
-    Passes { batch: Batch, result: pb::EventResult },
+    Passes { batch: Box<Batch>, result: pb::EventResult },
     /// It is in the log already.
     InLog(i64),
     /// It stays in quarantine.

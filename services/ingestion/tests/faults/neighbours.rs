@@ -102,7 +102,8 @@ async fn producers_that_never_stop_and_never_listen_do_not_hold_up_others() {
                         .map(|at| event(format!("{sequence}/{at}"), sequence * 50 + at))
                         .collect();
                     let source = format!("flood {number}");
-                    let request = pb::StreamEventsRequest { sequence, source, events };
+                    let request =
+                        pb::StreamEventsRequest { sequence, source, events, ..Default::default() };
                     if requests.send(request).await.is_err() {
                         break;
                     }
