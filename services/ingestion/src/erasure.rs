@@ -18,7 +18,7 @@ use northstar_proto::ingestion::v1 as pb;
 use northstar_store::ingestion::erasure::{self as store, Erasure, Kept, Pseudonym};
 use northstar_store::ingestion::log::{self, Erasable, LoggedEvent};
 use northstar_store::ingestion::quarantine::Content;
-use northstar_store::ingestion::{commit_durably, identity};
+use northstar_store::ingestion::{commit_durably, contracts, identity};
 use northstar_store::{PgConnection, PgPool, Result, audit};
 use prost::Message as _;
 use tokio::sync::Notify;
@@ -113,6 +113,7 @@ impl Erasures {
                 next = found.range(reached + 1..).next().copied();
             }
         }
+        store::forget_omitted(connection, project, erasure.id).await?;
         let quarantined = empty_quarantine(connection, erasure, subject).await?;
         store::pseudonymise(connection, erasure.id).await?;
         store::finish(connection, erasure.id, quarantined, now).await?;
@@ -159,10 +160,19 @@ async fn look(connection: &mut PgConnection, erasure: &Erasure, subject: &Forgot
 /// Properties that contracts tag as personal, by event name; an event whose
 /// contract tags none loses all its texts.
 async fn personal_properties(
-    _connection: &mut PgConnection,
-    _erasure: &Erasure,
+    connection: &mut PgConnection,
+    erasure: &Erasure,
 ) -> Result<BTreeMap<String, BTreeSet<String>>> {
-    Ok(BTreeMap::new())
+    let contracts = contracts::all(connection, erasure.project).await?;
+    Ok(contracts
+        .into_iter()
+        .map(|contract| {
+            let personal = contract.spec.personal_properties();
+            let names = personal.map(|(name, _)| name.to_owned()).collect();
+            (contract.name, names)
+        })
+        .filter(|(_, names): &(String, BTreeSet<String>)| !names.is_empty())
+        .collect())
 }
 
 /// Empties quarantined events of the subject, and records that name it.
@@ -178,8 +188,8 @@ async fn empty_quarantine(
         let Some(last) = page.last() else { return Ok(emptied) };
         after = Some(last.id);
         for kept in page {
-            if let Some(content) = subject.emptied(&kept.content) {
-                store::empty_quarantined(connection, &Kept { id: kept.id, content }).await?;
+            if let Some(emptied_one) = subject.emptied(kept) {
+                store::empty_quarantined(connection, &emptied_one).await?;
                 emptied += 1;
             }
         }
@@ -241,22 +251,32 @@ impl Forgotten {
         event.properties = without_personal(&event.properties, personal);
     }
 
-    /// What is left of a quarantined event of the subject; `None` for one of
-    /// somebody else.
-    fn emptied(&self, content: &Content) -> Option<Content> {
-        match content {
-            Content::Event(bytes) => {
-                let event = pb::Event::decode(bytes.as_slice()).ok()?;
-                self.has(&event.user_id, &event.anonymous_id).then(|| {
-                    let left = pb::Event {
-                        name: event.name,
-                        occurred_time: event.occurred_time,
-                        ..pb::Event::default()
-                    };
-                    Content::Event(left.encode_to_vec())
-                })
-            }
-            Content::Raw(bytes) => self.is_named_by(bytes).then(|| Content::Raw(Vec::new())),
-        }
+    /// What is left of a quarantined event of the subject, or of a record that
+    /// names it; `None` for one of somebody else.
+    fn emptied(&self, kept: Kept) -> Option<Kept> {
+        let of_subject = |bytes: &[u8]| {
+            let event = pb::Event::decode(bytes).ok()?;
+            self.has(&event.user_id, &event.anonymous_id).then(|| {
+                let left = pb::Event {
+                    name: event.name,
+                    occurred_time: event.occurred_time,
+                    ..pb::Event::default()
+                };
+                left.encode_to_vec()
+            })
+        };
+        let sent = match &kept.content {
+            Content::Event(bytes) => of_subject(bytes),
+            Content::Raw(bytes) => self.is_named_by(bytes).then(Vec::new),
+        };
+        let patched = kept.patched.as_deref().and_then(of_subject);
+        let left = sent.or_else(|| patched.clone())?;
+        let content = match kept.content {
+            Content::Event(_) => Content::Event(left.clone()),
+            Content::Raw(_) => Content::Raw(Vec::new()),
+        };
+        // What was corrected says no more than what was sent.
+        let patched = kept.patched.map(|_| patched.unwrap_or(left));
+        Some(Kept { id: kept.id, content, patched })
     }
 }

@@ -246,6 +246,25 @@ pub async fn positions_after(
     Ok(positions)
 }
 
+/// Drops the values that contracts kept aside from the subject's events.
+pub async fn forget_omitted(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    id: ErasureId,
+) -> Result<()> {
+    sqlx::query!(
+        "UPDATE ingestion.event_notes SET omitted = NULL
+         WHERE project_id = $1 AND omitted IS NOT NULL AND position IN (
+             SELECT position FROM ingestion.erasure_events WHERE erasure_id = $2
+         )",
+        project.0,
+        id.0,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Replaces the identifiers in facts and in the map, forgets them, and tells
 /// readers that copies of the log are stale. The caller holds the lock of the
 /// project's head.
@@ -277,8 +296,10 @@ pub async fn finish(
 pub struct Kept {
     /// Its id.
     pub id: QuarantineId,
-    /// The event or record.
+    /// The event or record as it was sent.
     pub content: Content,
+    /// The event as it was corrected, encoded like the other.
+    pub patched: Option<Vec<u8>>,
 }
 
 /// Quarantined events and records of a project after the given one, by id.
@@ -289,7 +310,7 @@ pub async fn quarantined_after(
     limit: i64,
 ) -> Result<Vec<Kept>> {
     let rows = sqlx::query!(
-        "SELECT quarantine_id, event, raw FROM ingestion.quarantine
+        "SELECT quarantine_id, event, raw, patched FROM ingestion.quarantine
          WHERE project_id = $1 AND ($2::uuid IS NULL OR quarantine_id > $2)
          ORDER BY quarantine_id LIMIT $3",
         project.0,
@@ -306,6 +327,7 @@ pub async fn quarantined_after(
                 Some(event) => Content::Event(event),
                 None => Content::Raw(row.raw.unwrap_or_default()),
             },
+            patched: row.patched,
         })
         .collect())
 }
@@ -317,11 +339,13 @@ pub async fn empty_quarantined(connection: &mut PgConnection, kept: &Kept) -> Re
         Content::Raw(raw) => (None, Some(raw.as_slice())),
     };
     sqlx::query!(
-        "UPDATE ingestion.quarantine SET event = $2, raw = $3, message = 'erased'
+        "UPDATE ingestion.quarantine
+         SET event = $2, raw = $3, patched = $4, message = 'erased'
          WHERE quarantine_id = $1",
         kept.id.0,
         event,
         raw,
+        kept.patched.as_deref(),
     )
     .execute(connection)
     .await?;

@@ -85,8 +85,8 @@ async fn metrics_may_read_the_log_but_not_write_it() {
     // Of a contract, its name and version and nothing else.
     let versions = "SELECT project_id, name, schema_version FROM ingestion.contracts";
     assert_eq!(refusal(&pool, versions.to_owned()).await, None);
-    let schemas = "SELECT json_schema FROM ingestion.contracts";
-    assert_eq!(refusal(&pool, schemas.to_owned()).await.as_deref(), Some(INSUFFICIENT_PRIVILEGE));
+    let rules = "SELECT spec FROM ingestion.contracts";
+    assert_eq!(refusal(&pool, rules.to_owned()).await.as_deref(), Some(INSUFFICIENT_PRIVILEGE));
 }
 
 #[tokio::test]

@@ -888,3 +888,47 @@ async fn an_event_speaks_for_its_actor_and_repeats_cost_nothing() {
         .unwrap();
     assert_eq!(facts, 2);
 }
+
+#[tokio::test]
+async fn what_a_contract_tags_or_keeps_aside_goes_and_the_other_texts_stay() {
+    let suite = Suite::start().await;
+    let tagged = |pii: &str, mode: pb::ContractMode| pb::PropertyRule {
+        pii: pii.to_owned(),
+        mode: mode.into(),
+        ..Default::default()
+    };
+    let contract = pb::Contract {
+        name: "Signed Up".to_owned(),
+        schema_version: "1-0-0".to_owned(),
+        json_schema: r#"{"type":"object","properties":{"age":{"type":"integer"}}}"#.to_owned(),
+        mode: pb::ContractMode::Quarantine.into(),
+        owner: "growth".to_owned(),
+        properties: [
+            ("email".to_owned(), tagged("email", pb::ContractMode::Unspecified)),
+            ("age".to_owned(), tagged("", pb::ContractMode::Omit)),
+        ]
+        .into(),
+        ..Default::default()
+    };
+    let request = pb::ApplyContractRequest { contract: Some(contract), ..Default::default() };
+    suite.clients().ingestion().apply_contract(request).await.unwrap();
+    let mut event_of_ada = seen("phone", "lovelace", -9);
+    for (name, value) in [("email", "mail-of-hers"), ("age", "aside-of-hers"), ("plan", "pro")] {
+        event_of_ada.properties.insert(name.to_owned(), crate::suite::text(value));
+    }
+    let accepted = suite.ingest("web", vec![event_of_ada]).await;
+    assert_eq!(accepted[0].outcome(), pb::EventOutcome::Accepted);
+    let before = everything_held(&suite).await;
+    assert!(before.contains("mail-of-hers") && before.contains("aside-of-hers"));
+    erase(&suite, "lovelace").await;
+    let after = everything_held(&suite).await;
+    for personal in ["mail-of-hers", "aside-of-hers", "lovelace"] {
+        assert!(!after.contains(personal), "{personal} is still held");
+    }
+    let read = suite
+        .clients()
+        .ingestion()
+        .subscribe(pb::SubscribeRequest { group: "test".to_owned(), ..Default::default() });
+    let event = read.await.unwrap().into_inner().message().await.unwrap().unwrap().events.remove(0);
+    assert_eq!(event.event.unwrap().properties["plan"], crate::suite::text("pro"));
+}
