@@ -10,13 +10,14 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    columns::EventColumns,
     error::{Error, Result},
     event::EventRecord,
     identity::Identity,
     runs::{self, Run},
     segment::{ActorKind, Segment},
     snapshot::Snapshot,
-    tail::Tail,
+    tail::{Tail, Taking},
 };
 
 /// A segment file is merged into a new one while it is at most this many times as large as what was collected so
@@ -238,6 +239,49 @@ impl Dataset {
             fresh.tail.push(&event, actor, key)?;
             fresh.snapshot = None;
             self.watermark = event.position;
+            appended.accepted += 1;
+        }
+        Ok(appended)
+    }
+
+    /// Takes many events in, as [`Dataset::append`] does one by one.
+    ///
+    /// # Errors
+    /// [`Error::PropertiesNotAnObject`] and [`Error::TooLarge`]; events before the one at fault stay appended.
+    ///
+    /// # Panics
+    /// When a column has no value for an event, or a code is beyond its entries.
+    pub fn append_columns(&mut self, columns: &EventColumns<'_>) -> Result<Appended> {
+        let fresh = self.fresh.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let (users, anonymous) = (&columns.user_ids, &columns.anonymous_ids);
+        let mut known_users = vec![None; users.entries.len()];
+        let mut known_anonymous = vec![None; anonymous.entries.len()];
+        let mut taking = Taking::new(columns);
+        let mut appended = Appended::default();
+        for index in 0..columns.rows.len() {
+            let position = columns.first_position + index as i64;
+            if position <= self.watermark {
+                taking.skip(index);
+                appended.ignored += 1;
+                continue;
+            }
+            let (user, device) = (users.codes[index] as usize, anonymous.codes[index] as usize);
+            let (kind, key, known) = match (users.entries[user], anonymous.entries[device]) {
+                ("", "") => (ActorKind::Nobody, "", &mut known_users[user]),
+                ("", key) => (ActorKind::Anonymous, key, &mut known_anonymous[device]),
+                (key, _) => (ActorKind::User, key, &mut known_users[user]),
+            };
+            let (actor, key) = match *known {
+                Some(actor) => (actor, None),
+                None => {
+                    let actor = self.identity.actor(kind, key);
+                    *known = Some(actor);
+                    (actor, Some((kind, key)))
+                }
+            };
+            fresh.tail.push_coded(&mut taking, index, actor, key)?;
+            fresh.snapshot = None;
+            self.watermark = position;
             appended.accepted += 1;
         }
         Ok(appended)

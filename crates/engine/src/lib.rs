@@ -6,7 +6,7 @@
 //! [`Snapshot::variant_stats`] answers the question of experiments and automations.
 //!
 //! What is absent: SQL, async, the network and the clock. Time enters as an argument, the log through
-//! [`Dataset::append`], and the manifest of segments is kept by the caller.
+//! [`Dataset::append`] and [`Dataset::append_columns`], and the manifest of segments is kept by the caller.
 //!
 //! # Order
 //!
@@ -14,6 +14,7 @@
 //! order, see [`Ties`] for the exceptions a question may ask for.
 
 pub mod calendar;
+mod columns;
 mod dataset;
 mod error;
 mod event;
@@ -28,6 +29,7 @@ mod tail;
 mod variants;
 
 pub use calendar::Grain;
+pub use columns::{Coded, EventColumns, Properties, Property};
 pub use dataset::{Appended, Compacted, CompactionJob, Dataset, FinishedCompaction, SegmentInfo};
 pub use error::{Error, Result, SegmentFault};
 pub use event::{Actor, EventRecord};

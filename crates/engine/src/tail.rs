@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use crate::{
+    columns::{Coded, EventColumns, Properties},
     error::{Error, Result},
     event::EventRecord,
     identity::NOBODY,
@@ -28,6 +29,52 @@ pub(crate) struct Tail {
     paths: HashMap<Box<str>, usize, Seeded>,
     properties: Vec<TailProperty>,
     path: String,
+    /// Of the value looked at last, see [`Tail::resolve`].
+    cells: Vec<Cell>,
+}
+
+/// A property column and a code in it.
+type Cell = (u32, u32);
+
+/// What is known of the columns of a block while its events are taken in: the codes of this tail for those of the block,
+/// found when an event first has them.
+#[derive(Debug)]
+pub(crate) struct Taking<'a> {
+    columns: &'a EventColumns<'a>,
+    /// For name, source, user, anonymous id and account: the code here of each code there.
+    fields: [Vec<Option<[u8; 4]>>; 5],
+    /// For each property and code: where its cells begin and end in `cells`.
+    values: Vec<Vec<Option<(u32, u32)>>>,
+    cells: Vec<Cell>,
+    /// For each property: how many of its codes were taken.
+    next: Vec<usize>,
+}
+
+impl<'a> Taking<'a> {
+    pub(crate) fn new(columns: &'a EventColumns<'a>) -> Self {
+        let known = |coded: &Coded<'_>| vec![None; coded.entries.len()];
+        Self {
+            columns,
+            fields: Self::coded(columns).map(known),
+            values: columns.properties.iter().map(|all| vec![None; all.values.len()]).collect(),
+            cells: Vec::new(),
+            next: vec![0; columns.properties.len()],
+        }
+    }
+
+    fn coded(columns: &'a EventColumns<'a>) -> [&'a Coded<'a>; 5] {
+        let EventColumns { names, sources, user_ids, anonymous_ids, account_ids, .. } = columns;
+        [names, sources, user_ids, anonymous_ids, account_ids]
+    }
+
+    /// Leaves an event out.
+    pub(crate) fn skip(&mut self, row: usize) {
+        if let Properties::Coded(properties) = &self.columns.rows[row] {
+            for property in *properties {
+                self.next[*property as usize] += 1;
+            }
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -56,18 +103,8 @@ impl Tail {
         actor: u32,
         key: (ActorKind, &str),
     ) -> Result<()> {
-        let Value::Object(properties) = event.properties else {
-            return Err(Error::PropertiesNotAnObject { position: event.position });
-        };
-        let row =
-            u32::try_from(self.actors.len()).ok().filter(|row| *row < u32::MAX - 1).ok_or_else(
-                || Error::TooLarge { what: "number of events", limit: u64::from(u32::MAX - 1) },
-            )?;
-        for (name, value) in properties {
-            self.path.clear();
-            self.path.push_str(name);
-            self.property(row, value);
-        }
+        let row = self.next_row()?;
+        self.own_properties(row, event.position, event.properties)?;
         if actor != NOBODY && !self.keys.contains_key(&actor) {
             self.keys.insert(actor, (key.0, key.1.into()));
         }
@@ -89,8 +126,97 @@ impl Tail {
         Ok(())
     }
 
-    /// Takes in the value at `self.path`.
-    fn property(&mut self, row: u32, value: &Value) {
+    /// Appends one of many events, of the actor numbered `actor`, which is new in this tail when it has a `key`.
+    pub(crate) fn push_coded(
+        &mut self,
+        taking: &mut Taking<'_>,
+        index: usize,
+        actor: u32,
+        key: Option<(ActorKind, &str)>,
+    ) -> Result<()> {
+        let columns = taking.columns;
+        let position = columns.first_position + index as i64;
+        let row = self.next_row()?;
+        match &columns.rows[index] {
+            Properties::Own(object) => self.own_properties(row, position, object)?,
+            Properties::Coded(properties) => {
+                for property in *properties {
+                    let property = *property as usize;
+                    let of = &columns.properties[property];
+                    let code = of.codes[taking.next[property]] as usize;
+                    taking.next[property] += 1;
+                    let (begin, end) = match taking.values[property][code] {
+                        Some(cells) => cells,
+                        None => {
+                            let begin = taking.cells.len() as u32;
+                            if let Some(value) = &of.values[code] {
+                                self.path.clear();
+                                self.path.push_str(&of.name);
+                                self.resolve(value);
+                                taking.cells.append(&mut self.cells);
+                            }
+                            let cells = (begin, taking.cells.len() as u32);
+                            taking.values[property][code] = Some(cells);
+                            cells
+                        }
+                    };
+                    for cell in &taking.cells[begin as usize..end as usize] {
+                        self.set(row, *cell);
+                    }
+                }
+            }
+        }
+        if let Some((kind, key)) = key
+            && actor != NOBODY
+            && !self.keys.contains_key(&actor)
+        {
+            self.keys.insert(actor, (kind, key.into()));
+        }
+        self.actors.push(actor);
+        self.effective.push(columns.effective_micros[index].to_le_bytes());
+        self.sequence.push(columns.sequences[index].to_le_bytes());
+        self.position.push(position.to_le_bytes());
+        let coded = Taking::coded(columns);
+        for (number, (field, coded)) in self.fields.iter_mut().zip(coded).enumerate() {
+            let code = coded.codes[index] as usize;
+            let known = &mut taking.fields[number][code];
+            let code = *known.get_or_insert_with(|| {
+                // Names and sources are never absent; an empty id is.
+                let absent = number >= 2 && coded.entries[code].is_empty();
+                let code = if absent { 0 } else { field.strings.intern(coded.entries[code]) + 1 };
+                code.to_le_bytes()
+            });
+            field.codes.push(code);
+        }
+        Ok(())
+    }
+
+    fn next_row(&self) -> Result<u32> {
+        u32::try_from(self.actors.len()).ok().filter(|row| *row < u32::MAX - 1).ok_or_else(|| {
+            Error::TooLarge { what: "number of events", limit: u64::from(u32::MAX - 1) }
+        })
+    }
+
+    fn own_properties(&mut self, row: u32, position: i64, properties: &Value) -> Result<()> {
+        let Value::Object(properties) = properties else {
+            return Err(Error::PropertiesNotAnObject { position });
+        };
+        for (name, value) in properties {
+            self.path.clear();
+            self.path.push_str(name);
+            self.resolve(value);
+            let cells = std::mem::take(&mut self.cells);
+            for cell in &cells {
+                self.set(row, *cell);
+            }
+            self.cells = cells;
+            self.cells.clear();
+        }
+        Ok(())
+    }
+
+    /// Appends to `self.cells` what the value at `self.path` is in every column that it has a place in.
+    fn resolve(&mut self, value: &Value) {
         let json;
         let scalar = match value {
             Value::Object(members) => {
@@ -98,7 +224,7 @@ impl Tail {
                 for (name, member) in members {
                     self.path.push('.');
                     self.path.push_str(name);
-                    self.property(row, member);
+                    self.resolve(member);
                     self.path.truncate(length);
                 }
                 return;
@@ -125,15 +251,19 @@ impl Tail {
                 self.properties.len() - 1
             }
         };
-        let column = &mut self.properties[column];
-        let code = (column.values.intern(scalar) + PropertyColumn::FIRST_ENTRY).to_le_bytes();
+        let code = self.properties[column].values.intern(scalar) + PropertyColumn::FIRST_ENTRY;
+        self.cells.push((column as u32, code));
+    }
+
+    fn set(&mut self, row: u32, (column, code): Cell) {
+        let column = &mut self.properties[column as usize];
         // `{"a.b": 1, "a": {"b": 2}}` names one path twice: the last value stands.
         if column.rows.last() == Some(&row.to_le_bytes()) {
             column.codes.pop();
         } else {
             column.rows.push(row.to_le_bytes());
         }
-        column.codes.push(code);
+        column.codes.push(code.to_le_bytes());
     }
 
     pub(crate) fn view(&self) -> View<'_> {

@@ -207,28 +207,6 @@ END $$;
 REVOKE ALL ON FUNCTION ingestion.pseudonymise FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ingestion.pseudonymise TO northstar_ingestion;
 
--- Replaces what is personal of one event of the erasure at work. Its position,
--- times, name, source and key stay.
-CREATE FUNCTION ingestion.erase_event(
-    erasure uuid, at_position bigint, new_message_id text, new_user_id text, new_anonymous_id text,
-    new_properties json
-) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    UPDATE ingestion.events event
-    SET message_id = new_message_id, user_id = new_user_id, anonymous_id = new_anonymous_id,
-        properties = new_properties
-    FROM ingestion.erasures erasing
-    JOIN ingestion.erasure_events found USING (erasure_id)
-    WHERE erasing.erasure_id = erasure AND erasing.done_at IS NULL
-        AND found.position = at_position
-        AND event.project_id = erasing.project_id AND event.position = at_position;
-END $$;
-REVOKE ALL ON FUNCTION ingestion.erase_event FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION ingestion.erase_event TO northstar_ingestion;
-
 -- With which erasures the segments of a folder are up to date.
 CREATE TABLE metrics.segment_epochs (
     folder_id uuid NOT NULL,

@@ -189,7 +189,7 @@ DECLARE
     size constant bigint := 20000000;
     first constant bigint := number * size;
     last constant bigint := (number + 1) * size - 1;
-    partition constant text := format('events_%s', lpad(number::text, 6, '0'));
+    partition constant text := format('event_blocks_%s', lpad(number::text, 6, '0'));
     detached constant text := format('detached_%s_%s', lpad(number::text, 6, '0'),
         to_char(at AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSUS'));
     project record;
@@ -199,7 +199,8 @@ BEGIN
         RAISE EXCEPTION 'a partition is not dropped before it is detached';
     END IF;
     FOR project IN EXECUTE format(
-        'SELECT project_id, count(*) AS events FROM ingestion.%I GROUP BY project_id', partition)
+        'SELECT project_id, sum(last_position - first_position + 1)::bigint AS events
+         FROM ingestion.%I GROUP BY project_id', partition)
     LOOP
         IF (SELECT position <= last FROM ingestion.log_heads h
             WHERE h.project_id = project.project_id) IS NOT FALSE THEN
@@ -230,13 +231,13 @@ BEGIN
                 project.project_id, number;
         END IF;
     END LOOP;
-    EXECUTE format('ALTER TABLE ingestion.events DETACH PARTITION ingestion.%I', partition);
+    EXECUTE format('ALTER TABLE ingestion.event_blocks DETACH PARTITION ingestion.%I', partition);
     EXECUTE format('ALTER TABLE ingestion.%I RENAME TO %I', partition, detached);
-    EXECUTE format('CREATE TABLE ingestion.%I (LIKE ingestion.events INCLUDING ALL)', partition);
+    EXECUTE format('CREATE TABLE ingestion.%I (LIKE ingestion.event_blocks INCLUDING ALL)', partition);
     EXECUTE format('REVOKE ALL ON ingestion.%I FROM northstar_ingestion', partition);
     EXECUTE format('REVOKE ALL ON ingestion.%I FROM northstar_ingestion', detached);
     EXECUTE format(
-        'ALTER TABLE ingestion.events ATTACH PARTITION ingestion.%I FOR VALUES FROM (%s) TO (%s)',
+        'ALTER TABLE ingestion.event_blocks ATTACH PARTITION ingestion.%I FOR VALUES FROM (%s) TO (%s)',
         partition, first, last + 1);
     UPDATE ingestion.archived_files f SET detached_at = at
     WHERE f.partition_number = number AND f.detached_at IS NULL;

@@ -6,6 +6,7 @@ pub mod access;
 pub mod approvals;
 pub mod audit;
 pub mod automations;
+pub mod block;
 mod connect;
 mod error;
 pub mod experiments;

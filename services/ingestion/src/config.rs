@@ -15,6 +15,12 @@ pub struct Config {
     #[arg(long, env = "NORTHSTAR_INGESTION_QUEUE_MEBIBYTES", default_value_t = 64,
           value_parser = clap::value_parser!(u32).range(8..=65536))]
     pub ingestion_queue_mebibytes: u32,
+    /// Newest message ids of a project that are held in memory, 50 bytes each,
+    /// before they are sealed: sorted into pages on disk, with a filter in memory
+    /// of 2 MiB for so many. More of them make fewer filters to ask.
+    #[arg(long, env = "NORTHSTAR_INGESTION_FRESH_KEYS", default_value_t = 700_000,
+          value_parser = clap::value_parser!(u32).range(100..=2_000_000))]
+    pub ingestion_fresh_keys: u32,
     /// Key that secrets of webhook sources are sealed with in the database: 32
     /// bytes in base64. Without it they are stored as they are.
     #[arg(long, env = "NORTHSTAR_WEBHOOK_SEALING_KEY", hide_env_values = true, value_name = "KEY")]
@@ -43,6 +49,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             ingestion_queue_mebibytes: 64,
+            ingestion_fresh_keys: 700_000,
             webhook_sealing_key: None,
             webhook_sealing_key_file: None,
             ingestion_source_check_milliseconds: 5_000,

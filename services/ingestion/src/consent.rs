@@ -50,14 +50,14 @@ pub(crate) fn judge(policy: &ConsentPolicy, event: &Event<'_>) -> Result<Option<
 /// is weighed against when the other was said first, not last.
 pub(crate) async fn add_said(
     connection: &mut PgConnection,
-    batches: &[&Batch],
+    batches: &[Batch],
     plan: &Plan,
     positions: &[i64],
 ) -> Result<()> {
     type Words = BTreeMap<(Identifier, String), (Word, i64)>;
     let mut said: BTreeMap<ProjectId, (Words, chrono::DateTime<chrono::Utc>)> = BTreeMap::new();
     for (new, position) in plan.new.iter().zip(positions) {
-        let batch = batches[new.batch];
+        let batch = &batches[new.batch];
         let Item::Accept { effective_at, consent: Some(event), .. } = &batch.items[new.item] else {
             continue;
         };
@@ -115,10 +115,7 @@ pub(crate) async fn add_said(
 
 /// Counts what was refused for region or consent, by source and day, without a
 /// trace of what it was.
-pub(crate) async fn count_refusals(
-    connection: &mut PgConnection,
-    batches: &[&Batch],
-) -> Result<()> {
+pub(crate) async fn count_refusals(connection: &mut PgConnection, batches: &[Batch]) -> Result<()> {
     let mut refused: BTreeMap<(ProjectId, SourceId, &str, chrono::NaiveDate), i64> =
         BTreeMap::new();
     for batch in batches {

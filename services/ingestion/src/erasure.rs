@@ -16,7 +16,7 @@ use northstar_domain::erasure::{names, without_personal};
 use northstar_domain::identity::IdentifierKind;
 use northstar_proto::ingestion::v1 as pb;
 use northstar_store::ingestion::erasure::{self as store, Erasure, Kept, Pseudonym};
-use northstar_store::ingestion::log::{self, LoggedEvent};
+use northstar_store::ingestion::log::{self, Erasable, LoggedEvent};
 use northstar_store::ingestion::quarantine::Content;
 use northstar_store::ingestion::{commit_durably, contracts, identity};
 use northstar_store::{PgConnection, PgPool, Result, audit};
@@ -101,13 +101,16 @@ impl Erasures {
                 store::positions_after(connection, erasure.id, after, PAGE_EVENTS).await?;
             let Some(last) = positions.last() else { break };
             after = *last;
-            for position in positions {
-                let read = log::read_after(connection, project, position - 1, 1).await?;
-                let Some(event) = read.into_iter().find(|event| event.position == position) else {
-                    continue;
-                };
-                let erased = subject.erased(event, &personal);
-                store::erase_event(connection, erasure.id, &erased).await?;
+            let found: BTreeSet<i64> = positions.into_iter().collect();
+            let mut next = found.first().copied();
+            while let Some(position) = next {
+                let block = log::rewrite(connection, project, position, |at, name, event| {
+                    if found.contains(&at) {
+                        subject.erase(event, personal.get(name));
+                    }
+                });
+                let reached = block.await?.map_or(position, |held| *held.end());
+                next = found.range(reached + 1..).next().copied();
             }
         }
         store::forget_omitted(connection, project, erasure.id).await?;
@@ -233,26 +236,19 @@ impl Forgotten {
             .any(|identifier| names(text, identifier))
     }
 
-    /// An event without what is personal.
-    fn erased(
-        &self,
-        event: LoggedEvent,
-        personal: &BTreeMap<String, BTreeSet<String>>,
-    ) -> LoggedEvent {
-        let replaced =
-            |ids: &BTreeMap<String, String>, id: String| ids.get(&id).cloned().unwrap_or(id);
-        let message_id = if self.is_named_by(event.message_id.as_bytes()) {
-            format!("erased-{}", uuid::Uuid::new_v4())
-        } else {
-            event.message_id
-        };
-        LoggedEvent {
-            message_id,
-            user_id: replaced(&self.users, event.user_id),
-            anonymous_id: replaced(&self.anonymous, event.anonymous_id),
-            properties: without_personal(&event.properties, personal.get(&event.name)),
-            ..event
+    /// Takes from an event what is personal.
+    fn erase(&self, event: &mut Erasable, personal: Option<&BTreeSet<String>>) {
+        if self.is_named_by(event.message_id.as_bytes()) {
+            event.message_id = format!("erased-{}", uuid::Uuid::new_v4());
         }
+        for (ids, id) in
+            [(&self.users, &mut event.user_id), (&self.anonymous, &mut event.anonymous_id)]
+        {
+            if let Some(pseudonym) = ids.get(id.as_str()) {
+                id.clone_from(pseudonym);
+            }
+        }
+        event.properties = without_personal(&event.properties, personal);
     }
 
     /// What is left of a quarantined event of the subject, or of a record that

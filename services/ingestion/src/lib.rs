@@ -19,6 +19,7 @@ mod identity;
 mod infer;
 mod ingest;
 mod judge;
+mod keys;
 mod lineage;
 mod links;
 mod notes;
@@ -58,8 +59,8 @@ use northstar_store::{Service as Area, connect};
 pub use config::Config;
 
 /// Connections of the writer, beside those of the service: readers cannot keep
-/// it waiting.
-const WRITER_CONNECTIONS: u32 = 1;
+/// it waiting. One writes the log, the other seals message ids.
+const WRITER_CONNECTIONS: u32 = 2;
 
 /// Builds the service: its pools, its gRPC service, the writer and the follower
 /// of contracts. Must be called within a Tokio runtime.
@@ -73,6 +74,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
     let (writer, writing) = writer::Writer::new(
         writer_pool,
         config.ingestion_queue_mebibytes,
+        config.ingestion_fresh_keys as usize,
         context.shutdown.clone(),
     );
     let contracts = contracts::Contracts::new(pool.clone());

@@ -17,14 +17,14 @@ use crate::plan::Plan;
 /// Keeps notes about the new events, and adds to what their contracts count.
 pub(crate) async fn note(
     connection: &mut PgConnection,
-    batches: &[&Batch],
+    batches: &[Batch],
     plan: &Plan,
     positions: &[i64],
 ) -> Result<()> {
     let mut counts: BTreeMap<(ProjectId, &str), Counts> = BTreeMap::new();
     let mut kept: BTreeMap<ProjectId, Vec<Note>> = BTreeMap::new();
     for (new, position) in plan.new.iter().zip(positions) {
-        let batch = batches[new.batch];
+        let batch = &batches[new.batch];
         let Item::Accept { notes: Some(notes), .. } = &batch.items[new.item] else { continue };
         let Notes { name, observed, late, validated_with, omitted, properties: _ } = &**notes;
         let count = counts.entry((batch.project, name)).or_default();

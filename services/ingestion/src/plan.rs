@@ -1,20 +1,17 @@
 //! What becomes of every event of a transaction: a pure function of the batches
-//! and of the message ids that are taken.
+//! of a project and of the message ids that are taken there.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
-use northstar_domain::ProjectId;
 use northstar_domain::event::{Fault, Reason};
-use northstar_store::ingestion::SourceId;
-use northstar_store::ingestion::keys::Key;
+use northstar_store::ingestion::keys::{Key, MessageKey, short_body_hash};
 use northstar_store::ingestion::quarantine::BodyKey;
-use uuid::Uuid;
 
 use crate::batch::{Batch, Item};
 
-/// Message ids that are taken, by source.
-pub(crate) type Taken = HashMap<(ProjectId, SourceId), HashMap<Uuid, Key>>;
+/// Message ids that are taken, of those that were asked for.
+pub(crate) type Taken = HashMap<MessageKey, Key>;
 
 /// What becomes of one event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -57,54 +54,56 @@ pub(crate) struct ToQuarantine {
 pub(crate) struct Plan {
     /// Events for the log, in the order of their positions.
     pub(crate) new: Vec<New>,
-    /// How many of them each project has.
-    pub(crate) new_by_project: BTreeMap<ProjectId, i64>,
-    /// Bodies for quarantine, each once and sorted, by project.
-    pub(crate) quarantine: BTreeMap<ProjectId, BTreeMap<BodyKey, ToQuarantine>>,
+    /// Bodies for quarantine, each once and sorted.
+    pub(crate) quarantine: BTreeMap<BodyKey, ToQuarantine>,
     /// What becomes of each event, by batch.
     pub(crate) outcomes: Vec<Vec<Outcome>>,
 }
 
 /// Decides what becomes of every event, in the order in which they came.
-pub(crate) fn decide(batches: &[&Batch], taken: &Taken) -> Plan {
+pub(crate) fn decide(batches: &[Batch], taken: &Taken) -> Plan {
     let mut plan = Plan::default();
-    let mut seen: HashMap<(ProjectId, SourceId, Uuid), (usize, Uuid)> = HashMap::new();
+    let events = batches.iter().map(|batch| batch.items.len()).sum();
+    let mut seen: HashMap<MessageKey, (usize, u64)> = HashMap::with_capacity(events);
     for (batch_index, batch) in batches.iter().enumerate() {
-        let known = taken.get(&(batch.project, batch.source));
         let mut outcomes = Vec::with_capacity(batch.items.len());
         for (item_index, item) in batch.items.iter().enumerate() {
-            let known = |key: &BodyKey| known.and_then(|known| known.get(&key.message_hash));
             let mut quarantine = |key: BodyKey, fault: Option<Fault>| {
                 let entry = ToQuarantine { key, batch: batch_index, item: item_index, fault };
-                plan.quarantine.entry(batch.project).or_default().entry(key).or_insert(entry);
+                plan.quarantine.entry(key).or_insert(entry);
                 Outcome::Quarantine
             };
             outcomes.push(match item {
                 Item::Reject { .. } => Outcome::Reject,
                 Item::Keep { key, .. } => quarantine(*key, None),
-                Item::Quarantine { key, fault } => match known(key) {
-                    Some(same) if same.body_hash == key.body_hash => Outcome::Known(same.position),
-                    _ => quarantine(*key, Some(fault.clone())),
-                },
-                Item::Accept { key, .. } => match known(key) {
-                    Some(same) if same.body_hash == key.body_hash => Outcome::Known(same.position),
-                    Some(_) => quarantine(*key, Some(conflict())),
-                    None => match seen.entry((batch.project, batch.source, key.message_hash)) {
-                        Entry::Occupied(first) => match *first.get() {
-                            (new, body_hash) if body_hash == key.body_hash => {
-                                Outcome::SameAsNew(new)
-                            }
-                            _ => quarantine(*key, Some(conflict())),
-                        },
-                        Entry::Vacant(free) => {
-                            let new = plan.new.len();
-                            free.insert((new, key.body_hash));
-                            plan.new.push(New { batch: batch_index, item: item_index });
-                            *plan.new_by_project.entry(batch.project).or_default() += 1;
-                            Outcome::New(new)
+                Item::Quarantine { key, fault } => {
+                    match taken.get(&MessageKey::new(batch.source, key.message_hash)) {
+                        Some(same) if same.body == short_body_hash(key.body_hash) => {
+                            Outcome::Known(same.position)
                         }
-                    },
-                },
+                        _ => quarantine(*key, Some(fault.clone())),
+                    }
+                }
+                Item::Accept { key, .. } => {
+                    let message = MessageKey::new(batch.source, key.message_hash);
+                    let body = short_body_hash(key.body_hash);
+                    match taken.get(&message) {
+                        Some(same) if same.body == body => Outcome::Known(same.position),
+                        Some(_) => quarantine(*key, Some(conflict())),
+                        None => match seen.entry(message) {
+                            Entry::Occupied(first) => match *first.get() {
+                                (new, same) if same == body => Outcome::SameAsNew(new),
+                                _ => quarantine(*key, Some(conflict())),
+                            },
+                            Entry::Vacant(free) => {
+                                let new = plan.new.len();
+                                free.insert((new, body));
+                                plan.new.push(New { batch: batch_index, item: item_index });
+                                Outcome::New(new)
+                            }
+                        },
+                    }
+                }
             });
         }
         plan.outcomes.push(outcomes);
@@ -123,8 +122,11 @@ fn conflict() -> Fault {
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
+    use northstar_domain::ProjectId;
     use northstar_proto::ingestion::v1 as pb;
+    use northstar_store::ingestion::SourceId;
     use northstar_store::ingestion::log::EncodedEvents;
+    use uuid::Uuid;
 
     use super::*;
     use crate::batch::LinkedIds;
@@ -133,7 +135,7 @@ mod tests {
         BodyKey {
             source: SourceId(1),
             message_hash: Uuid::from_u128(message),
-            body_hash: Uuid::from_u128(body),
+            body_hash: Uuid::from_u128(body << 64),
         }
     }
 
@@ -165,12 +167,12 @@ mod tests {
     fn the_second_delivery_of_an_event_is_known_wherever_the_first_is() {
         let first = batch(vec![accept(1, 1), accept(2, 1), accept(1, 1), accept(1, 2)]);
         let second = batch(vec![accept(1, 1), accept(3, 3), accept(4, 1)]);
-        let log = HashMap::from([
-            (Uuid::from_u128(3), Key { position: 7, body_hash: Uuid::from_u128(3) }),
-            (Uuid::from_u128(4), Key { position: 8, body_hash: Uuid::from_u128(2) }),
+        let taken = |message| MessageKey::new(SourceId(1), Uuid::from_u128(message));
+        let log = Taken::from([
+            (taken(3), Key { position: 7, body: 3 }),
+            (taken(4), Key { position: 8, body: 2 }),
         ]);
-        let taken = Taken::from([((ProjectId(1), SourceId(1)), log)]);
-        let plan = decide(&[&first, &second], &taken);
+        let plan = decide(&[first, second], &log);
         assert_eq!(
             plan.outcomes,
             [
@@ -178,16 +180,16 @@ mod tests {
                 vec![Outcome::SameAsNew(0), Outcome::Known(7), Outcome::Quarantine],
             ]
         );
-        let quarantined: Vec<_> = plan.quarantine[&ProjectId(1)].keys().copied().collect();
+        let quarantined: Vec<_> = plan.quarantine.keys().copied().collect();
         assert_eq!(quarantined, [key(1, 2), key(4, 1)]);
-        assert_eq!(plan.new_by_project[&ProjectId(1)], 2);
+        assert_eq!(plan.new.len(), 2);
     }
 
     #[test]
     fn the_same_message_id_of_another_source_is_another_event() {
         let first = batch(vec![accept(1, 1)]);
         let second = Batch { source: SourceId(2), ..batch(vec![accept(1, 2)]) };
-        let plan = decide(&[&first, &second], &Taken::new());
+        let plan = decide(&[first, second], &Taken::new());
         assert_eq!(plan.outcomes, [[Outcome::New(0)], [Outcome::New(1)]]);
     }
 
@@ -195,8 +197,8 @@ mod tests {
     fn a_body_goes_into_quarantine_once() {
         let fault = || Fault::new(Reason::SchemaViolation, "properties.a", "wrong");
         let broken = || Item::Quarantine { key: key(1, 1), fault: fault() };
-        let plan = decide(&[&batch(vec![broken(), broken()])], &Taken::new());
+        let plan = decide(&[batch(vec![broken(), broken()])], &Taken::new());
         assert_eq!(plan.outcomes, [[Outcome::Quarantine, Outcome::Quarantine]]);
-        assert_eq!(plan.quarantine[&ProjectId(1)].len(), 1);
+        assert_eq!(plan.quarantine.len(), 1);
     }
 }

@@ -1,10 +1,11 @@
-//! One group commit.
+//! One group commit: the batches of one project.
 //!
-//! Everything that is locked is locked in one order: heads, quarantined bodies,
-//! message ids, links, contracts, counts, each in ascending order. So concurrent
+//! Everything that is locked is locked in one order: the head, quarantined
+//! bodies, links, contracts, counts, each in ascending order. So concurrent
 //! writers wait for one another and do not deadlock.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use northstar_domain::event::{Fault, Reason};
@@ -12,21 +13,25 @@ use northstar_domain::{ProjectId, QuarantineId};
 use northstar_proto::ingestion::v1 as pb;
 use northstar_store::ingestion::heads::Head;
 use northstar_store::ingestion::identity::ShownLink;
-use northstar_store::ingestion::keys::NewKey;
+use northstar_store::ingestion::keys::{MessageKey, NewKeys, short_body_hash};
+use northstar_store::ingestion::log::{Appended, Blocks};
 use northstar_store::ingestion::quarantine::{BodyKey, Content, NewQuarantined};
 use northstar_store::ingestion::sources::Counts;
-use northstar_store::ingestion::{SourceId, heads, keys, log, quarantine, sources};
+use northstar_store::ingestion::{SourceId, heads, log, quarantine, sources};
 use northstar_store::{PgConnection, Result};
 use pb::EventOutcome;
-use uuid::Uuid;
 
 use crate::accounting::{KnownNames, Tally};
 use crate::batch::{Batch, Item};
 use crate::consent;
 use crate::identity;
+use crate::keys::ProjectKeys;
 use crate::links::{KnownLinks, NewLinks};
 use crate::notes::{flagged, note};
 use crate::plan::{Outcome, Plan, Taken, ToQuarantine, decide};
+
+/// Fewer events are encoded at once; it takes less than handing them over.
+const FEW_EVENTS: usize = 256;
 
 /// The answer to one batch.
 #[derive(Debug)]
@@ -41,112 +46,148 @@ pub(crate) struct Answer {
 pub(crate) struct Written {
     /// The answers, by batch; to be given after the commit.
     pub(crate) answers: Vec<Answer>,
-    /// Links that are recorded once it is committed, with the erasures before.
-    pub(crate) links: Vec<(ProjectId, i64, Vec<ShownLink>)>,
+    /// Links that are recorded once it is committed.
+    pub(crate) links: Vec<ShownLink>,
+    /// Erasures before it.
+    pub(crate) erasures: i64,
+    /// Keys that are taken once it is committed, in the order of their positions.
+    pub(crate) keys: Vec<(MessageKey, u64)>,
 }
 
 /// How an attempt ended without an error.
 pub(crate) enum Attempt {
     /// All is written; commit.
     Done(Written),
-    /// The log has no partition for this position yet: roll back, make it, and
-    /// try again.
-    NeedsPartition(i64),
+    /// Another process wrote events that were not known yet: roll back, learn
+    /// them, and try again.
+    HeadMoved,
 }
 
-/// Writes batches. The caller commits.
-///
-/// # Errors
-/// [`northstar_store::Error::Conflict`] when another process took one of the
-/// message ids meanwhile: roll back and try again.
+/// Writes the batches of a project. The caller commits.
 pub(crate) async fn write(
     connection: &mut PgConnection,
-    batches: &[&Batch],
+    project: ProjectId,
+    batches: &Arc<Vec<Batch>>,
+    keys: &mut ProjectKeys,
     known_links: &KnownLinks,
     known_names: &KnownNames,
-    partition_end: i64,
 ) -> Result<Attempt> {
-    let taken = find_taken(connection, batches).await?;
+    let taken = find_taken(connection, batches, keys).await?;
     let plan = decide(batches, &taken);
-
-    let mut project_heads = BTreeMap::new();
-    for batch in batches {
-        project_heads.entry(batch.project).or_insert_with(Head::default);
-    }
-    for (project, head) in &mut project_heads {
-        *head = match plan.new_by_project.get(project) {
-            Some(new) => heads::advance(connection, *project, *new).await?,
-            None => heads::read(connection, *project).await?,
-        };
-        if head.position > partition_end && plan.new_by_project.contains_key(project) {
-            return Ok(Attempt::NeedsPartition(head.position));
+    let head = if plan.new.is_empty() {
+        heads::read(connection, project).await?
+    } else {
+        match append(connection, project, batches, &plan, keys.position()).await? {
+            None => return Ok(Attempt::HeadMoved),
+            Some(head) => head,
         }
-    }
-    let positions = positions(batches, &plan, &project_heads);
+    };
+    // The new events have the positions up to the head.
+    let first = head.position - plan.new.len() as i64 + 1;
+    let positions: Vec<i64> = (first..).take(plan.new.len()).collect();
 
     let mut quarantined = HashMap::new();
-    for (project, bodies) in &plan.quarantine {
+    if !plan.quarantine.is_empty() {
         // Ids in the order of arrival, rows in the order of their keys.
-        let mut arrived: Vec<_> = bodies.values().collect();
+        let mut arrived: Vec<_> = plan.quarantine.values().collect();
         arrived.sort_unstable_by_key(|body| (body.batch, body.item));
         let mut events: Vec<_> =
-            arrived.iter().map(|body| new_quarantined(batches[body.batch], body)).collect();
+            arrived.iter().map(|body| new_quarantined(&batches[body.batch], body)).collect();
         events.sort_unstable_by_key(|event| event.key);
-        let new = quarantine::insert(connection, *project, &events).await?;
-        for body in bodies.values() {
+        let new = quarantine::insert(connection, project, &events).await?;
+        for body in plan.quarantine.values() {
             let is_new = new.contains(&body.key);
-            quarantined.insert((*project, body.key), (body.batch, body.item, is_new));
+            quarantined.insert(body.key, (body.batch, body.item, is_new));
         }
     }
-    append(connection, batches, &plan, &positions).await?;
-    let links = link(connection, batches, &plan, &positions, known_links, &project_heads).await?;
+    let links = link(connection, project, batches, &plan, &positions, known_links, head).await?;
     consent::add_said(connection, batches, &plan, &positions).await?;
     note(connection, batches, &plan, &positions).await?;
 
-    let answers = answers(batches, &plan, &positions, &quarantined, &project_heads);
-    count(connection, batches, &answers, known_names).await?;
+    let answers = answers(batches, &plan, &positions, &quarantined, head);
+    count(connection, project, batches, &answers, known_names).await?;
     consent::count_refusals(connection, batches).await?;
-    Ok(Attempt::Done(Written { answers, links }))
-}
-
-async fn find_taken(connection: &mut PgConnection, batches: &[&Batch]) -> Result<Taken> {
-    let mut asked: BTreeMap<(ProjectId, SourceId), Vec<Uuid>> = BTreeMap::new();
-    for batch in batches {
-        let hashes = asked.entry((batch.project, batch.source)).or_default();
-        hashes.extend(batch.items.iter().filter_map(|item| match item {
-            Item::Accept { key, .. } | Item::Quarantine { key, .. } => Some(key.message_hash),
-            Item::Keep { .. } | Item::Reject { .. } => None,
-        }));
-    }
-    let mut taken = Taken::new();
-    for ((project, source), mut hashes) in asked {
-        if hashes.is_empty() {
-            continue;
-        }
-        // In the order of the index, whose pages are then read once each.
-        hashes.sort_unstable();
-        let found = keys::find(connection, project, source, &hashes).await?;
-        taken.insert((project, source), found);
-    }
-    Ok(taken)
-}
-
-/// The position of every new event: each project's run ends at its head.
-fn positions(batches: &[&Batch], plan: &Plan, heads: &BTreeMap<ProjectId, Head>) -> Vec<i64> {
-    let mut next: BTreeMap<ProjectId, i64> = plan
-        .new_by_project
-        .iter()
-        .map(|(project, new)| (*project, heads[project].position - new))
-        .collect();
-    plan.new
-        .iter()
-        .map(|new| {
-            let position =
-                next.get_mut(&batches[new.batch].project).expect("its project was counted");
-            *position += 1;
-            *position
+    let keys = new_keys(batches, &plan)
+        .map(|(source, key)| {
+            (MessageKey::new(source, key.message_hash), short_body_hash(key.body_hash))
         })
-        .collect()
+        .collect();
+    Ok(Attempt::Done(Written { answers, links, erasures: head.erasure_version, keys }))
+}
+
+async fn find_taken(
+    connection: &mut PgConnection,
+    batches: &[Batch],
+    keys: &mut ProjectKeys,
+) -> Result<Taken> {
+    let wanted: Vec<MessageKey> = batches
+        .iter()
+        .flat_map(|batch| {
+            batch.items.iter().filter_map(|item| match item {
+                Item::Accept { key, .. } | Item::Quarantine { key, .. } => {
+                    Some(MessageKey::new(batch.source, key.message_hash))
+                }
+                Item::Keep { .. } | Item::Reject { .. } => None,
+            })
+        })
+        .collect();
+    keys.find(connection, &wanted).await
+}
+
+/// The keys of the new events, in the order of their positions.
+fn new_keys<'a>(
+    batches: &'a [Batch],
+    plan: &'a Plan,
+) -> impl Iterator<Item = (SourceId, &'a BodyKey)> {
+    plan.new.iter().filter_map(|new| {
+        let batch = &batches[new.batch];
+        match &batch.items[new.item] {
+            Item::Accept { key, .. } => Some((batch.source, key)),
+            Item::Quarantine { .. } | Item::Keep { .. } | Item::Reject { .. } => None,
+        }
+    })
+}
+
+/// Appends the new events after a position; `None` when the head is not there.
+async fn append(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    batches: &Arc<Vec<Batch>>,
+    plan: &Plan,
+    after: i64,
+) -> Result<Option<Head>> {
+    let picked: Vec<(usize, usize)> = plan
+        .new
+        .iter()
+        .filter_map(|new| match &batches[new.batch].items[new.item] {
+            Item::Accept { encoded, .. } => Some((new.batch, *encoded)),
+            Item::Quarantine { .. } | Item::Keep { .. } | Item::Reject { .. } => None,
+        })
+        .collect();
+    let encode = {
+        let batches = Arc::clone(batches);
+        move || {
+            let events = picked.iter().map(|(batch, index)| (&batches[*batch].encoded, *index));
+            Blocks::encode(after, events)
+        }
+    };
+    let blocks = if plan.new.len() < FEW_EVENTS {
+        encode()
+    } else {
+        let encoding = tokio::task::spawn_blocking(encode).await;
+        encoding.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    };
+    let mut keys = NewKeys::with_capacity(plan.new.len());
+    for (source, key) in new_keys(batches, plan) {
+        keys.push(source, key.message_hash, key.body_hash);
+    }
+    let position = after + plan.new.len() as i64;
+    Ok(match log::append(connection, project, after, &blocks, &keys).await? {
+        Appended::HeadMoved => None,
+        Appended::At { identity_version, erasure_version } => {
+            Some(Head { position, identity_version, erasure_version })
+        }
+    })
 }
 
 fn new_quarantined(batch: &Batch, body: &ToQuarantine) -> NewQuarantined {
@@ -180,83 +221,51 @@ fn new_quarantined(batch: &Batch, body: &ToQuarantine) -> NewQuarantined {
     }
 }
 
-async fn append(
-    connection: &mut PgConnection,
-    batches: &[&Batch],
-    plan: &Plan,
-    positions: &[i64],
-) -> Result<()> {
-    if plan.new.is_empty() {
-        return Ok(());
-    }
-    let mut new_keys = Vec::with_capacity(plan.new.len());
-    let mut events = Vec::with_capacity(plan.new.len());
-    for (new, position) in plan.new.iter().zip(positions) {
-        let batch = batches[new.batch];
-        if let Item::Accept { key, encoded, .. } = &batch.items[new.item] {
-            events.push((&batch.encoded, *encoded, *position));
-            new_keys.push(NewKey {
-                project: batch.project,
-                source: batch.source,
-                message_hash: key.message_hash,
-                body_hash: key.body_hash,
-                position: *position,
-            });
-        }
-    }
-    new_keys.sort_unstable();
-    keys::insert(connection, &new_keys).await?;
-    log::append(connection, events).await?;
-    Ok(())
-}
-
 /// Adds the facts that may change the identity map. Most events of a known
 /// person say what is known, and are left out without asking.
 async fn link(
     connection: &mut PgConnection,
-    batches: &[&Batch],
+    project: ProjectId,
+    batches: &[Batch],
     plan: &Plan,
     positions: &[i64],
     known: &KnownLinks,
-    heads: &BTreeMap<ProjectId, Head>,
-) -> Result<Vec<(ProjectId, i64, Vec<ShownLink>)>> {
-    let mut shown: BTreeMap<ProjectId, NewLinks<'_>> = BTreeMap::new();
+    head: Head,
+) -> Result<Vec<ShownLink>> {
+    let mut shown = NewLinks::default();
     let mut received_at = DateTime::UNIX_EPOCH;
     for (new, position) in plan.new.iter().zip(positions) {
-        let batch = batches[new.batch];
+        let batch = &batches[new.batch];
         let Item::Accept { effective_at, link: Some(link), .. } = &batch.items[new.item] else {
             continue;
         };
         let (anonymous_id, user_id) = batch.ids.get(*link);
-        let erasures = heads[&batch.project].erasure_version;
-        if known.has(batch.project, erasures, anonymous_id, user_id, *effective_at) {
+        let erasures = head.erasure_version;
+        if known.has(project, erasures, anonymous_id, user_id, *effective_at) {
             continue;
         }
         received_at = batch.received_at.max(received_at);
-        let links = shown.entry(batch.project).or_default();
-        links.add(anonymous_id, user_id, *effective_at, *position);
+        shown.add(anonymous_id, user_id, *effective_at, *position);
     }
-    let mut added = Vec::with_capacity(shown.len());
-    for (project, links) in shown {
-        let (head, links) = (heads[&project], links.into_links());
-        let version = head.identity_version;
-        identity::add_shown(connection, project, version, &links, received_at).await?;
-        added.push((project, head.erasure_version, links));
+    let links = shown.into_links();
+    if !links.is_empty() {
+        identity::add_shown(connection, project, head.identity_version, &links, received_at)
+            .await?;
     }
-    Ok(added)
+    Ok(links)
 }
 
-type Quarantined = HashMap<(ProjectId, BodyKey), (usize, usize, bool)>;
+type Quarantined = HashMap<BodyKey, (usize, usize, bool)>;
 
 fn answers(
-    batches: &[&Batch],
+    batches: &[Batch],
     plan: &Plan,
     positions: &[i64],
     quarantined: &Quarantined,
-    heads: &BTreeMap<ProjectId, Head>,
+    head: Head,
 ) -> Vec<Answer> {
     let result = |batch_index: usize, item_index: usize, outcome: Outcome| {
-        let batch = batches[batch_index];
+        let batch = &batches[batch_index];
         let at = |outcome: EventOutcome, position: i64| pb::EventResult {
             outcome: outcome.into(),
             position,
@@ -272,11 +281,11 @@ fn answers(
                 item @ (Item::Accept { key, .. }
                 | Item::Quarantine { key, .. }
                 | Item::Keep { key, .. }),
-            ) => match quarantined.get(&(batch.project, *key)) {
+            ) => match quarantined.get(key) {
                 Some((first_batch, first_item, true))
                     if (*first_batch, *first_item) == (batch_index, item_index) =>
                 {
-                    match (item, plan.quarantine[&batch.project][key].fault.as_ref()) {
+                    match (item, plan.quarantine[key].fault.as_ref()) {
                         (Item::Keep { record, .. }, _) => pb::EventResult {
                             outcome: EventOutcome::Quarantined.into(),
                             position: 0,
@@ -308,7 +317,7 @@ fn answers(
                 .enumerate()
                 .map(|(item_index, outcome)| result(batch_index, item_index, *outcome))
                 .collect(),
-            log_position: heads[&batches[batch_index].project].position,
+            log_position: head.position,
         })
         .collect()
 }
@@ -327,14 +336,15 @@ pub(crate) fn faulty(outcome: EventOutcome, fault: &Fault) -> pb::EventResult {
 /// construction.
 async fn count(
     connection: &mut PgConnection,
-    batches: &[&Batch],
+    project: ProjectId,
+    batches: &[Batch],
     answers: &[Answer],
     known_names: &KnownNames,
 ) -> Result<()> {
     let mut tally = Tally::default();
-    let mut counts: BTreeMap<(ProjectId, SourceId), Counts> = BTreeMap::new();
+    let mut counts: BTreeMap<SourceId, Counts> = BTreeMap::new();
     for (batch, answer) in batches.iter().zip(answers) {
-        let counts = counts.entry((batch.project, batch.source)).or_default();
+        let counts = counts.entry(batch.source).or_default();
         if !batch.items.is_empty() {
             counts.last_received_at = counts.last_received_at.max(Some(batch.received_at));
         }
@@ -355,7 +365,7 @@ async fn count(
             }
         }
     }
-    for ((project, source), counts) in counts {
+    for (source, counts) in counts {
         sources::count(connection, project, source, &counts).await?;
     }
     tally.save(connection, known_names).await

@@ -4,25 +4,30 @@
 //! the next one. Under light load that is one request, under heavy load the
 //! cost of a durable commit is shared by many.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use northstar_store::ingestion::{commit_durably, heads, prefer_indexes};
+use northstar_domain::ProjectId;
+use northstar_store::ingestion::{begin_durably, heads};
 use northstar_store::{PgPool, Result};
-use sqlx::Acquire as _;
+use sqlx::Postgres;
+use sqlx::pool::PoolConnection;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::accounting::KnownNames;
 use crate::batch::Batch;
 use crate::error::Error;
+use crate::keys::KnownKeys;
 use crate::links::KnownLinks;
 use crate::transaction::{Answer, Attempt, write};
 
 /// A transaction takes no more once it holds so many events or bytes.
 const FULL_EVENTS: usize = 20_000;
 const FULL_BYTES: usize = 8 << 20;
-/// Attempts when another process takes the same message ids at the same time.
+/// Attempts when other processes write the same project at the same time. The
+/// second locks the head first and fails only with the database.
 const MAX_ATTEMPTS: u32 = 10;
 /// Partitions are made so many positions before they are needed.
 const PARTITION_LEAD: i64 = 1_000_000;
@@ -31,6 +36,12 @@ const QUIET: Duration = Duration::from_millis(500);
 
 struct Queued {
     batch: Batch,
+    answer: oneshot::Sender<Result<Answer, Error>>,
+    memory: Memory,
+}
+
+/// Who waits for an answer.
+struct Waiting {
     answer: oneshot::Sender<Result<Answer, Error>>,
     /// Held until the batch is written.
     _memory: Memory,
@@ -54,6 +65,7 @@ impl Writer {
     pub(crate) fn new(
         pool: PgPool,
         queue_mebibytes: u32,
+        fresh_keys: usize,
         shutdown: CancellationToken,
     ) -> (Self, impl Future<Output = anyhow::Result<()>> + Send + 'static) {
         let (queue, waiting) = mpsc::unbounded_channel();
@@ -61,6 +73,8 @@ impl Writer {
         let written = Arc::new(Notify::new());
         let task = Task {
             pool,
+            connection: None,
+            keys: KnownKeys::new(fresh_keys),
             known_links: KnownLinks::default(),
             known_names: KnownNames::default(),
             partition_end: None,
@@ -100,7 +114,7 @@ impl Writer {
     /// is written even when the caller stops waiting.
     pub(crate) async fn write(&self, batch: Batch, memory: Memory) -> Result<Answer, Error> {
         let (answer, answered) = oneshot::channel();
-        let queued = Queued { batch, answer, _memory: memory };
+        let queued = Queued { batch, answer, memory };
         self.queue.send(queued).map_err(|_| Error::Draining)?;
         answered.await.unwrap_or(Err(Error::Draining))
     }
@@ -113,6 +127,9 @@ impl Writer {
 
 struct Task {
     pool: PgPool,
+    /// Held between transactions: to ask a pool for one costs a round trip.
+    connection: Option<PoolConnection<Postgres>>,
+    keys: KnownKeys,
     known_links: KnownLinks,
     known_names: KnownNames,
     /// Last position for which the log has a partition; `None` before the first
@@ -141,66 +158,114 @@ impl Task {
         Ok(())
     }
 
+    /// One transaction for each project, so that one does not fail with another.
     async fn commit(&mut self, group: Vec<Queued>) {
-        let batches: Vec<&Batch> = group.iter().map(|queued| &queued.batch).collect();
-        match self.write(&batches).await {
-            Ok(answers) => {
-                self.written.notify_waiters();
-                for (queued, answer) in group.into_iter().zip(answers) {
-                    // Whoever does not wait any more asks again and hears DUPLICATE.
-                    let _ = queued.answer.send(Ok(answer));
+        let mut projects: BTreeMap<ProjectId, (Vec<Batch>, Vec<Waiting>)> = BTreeMap::new();
+        for Queued { batch, answer, memory } in group {
+            let (batches, waiting) = projects.entry(batch.project).or_default();
+            batches.push(batch);
+            waiting.push(Waiting { answer, _memory: memory });
+        }
+        for (project, (batches, waiting)) in projects {
+            match self.write(project, &Arc::new(batches)).await {
+                Ok(answers) => {
+                    self.written.notify_waiters();
+                    for (waiting, answer) in waiting.into_iter().zip(answers) {
+                        // Whoever does not wait any more asks again and hears DUPLICATE.
+                        let _ = waiting.answer.send(Ok(answer));
+                    }
                 }
-            }
-            Err(error) => {
-                for queued in group {
-                    let _ = queued.answer.send(Err(error.clone()));
+                Err(error) => {
+                    for waiting in waiting {
+                        let _ = waiting.answer.send(Err(error.clone()));
+                    }
                 }
             }
         }
     }
 
-    async fn write(&mut self, batches: &[&Batch]) -> Result<Vec<Answer>, Error> {
+    async fn write(
+        &mut self,
+        project: ProjectId,
+        batches: &Arc<Vec<Batch>>,
+    ) -> Result<Vec<Answer>, Error> {
         let mut attempt = 1;
         loop {
-            match self.try_write(batches).await {
-                Err(Failed::Store(northstar_store::Error::Conflict(error)))
-                    if attempt < MAX_ATTEMPTS =>
-                {
-                    attempt += 1;
-                    tracing::debug!(attempt, %error, "another process took a message id first");
-                }
-                Err(Failed::Store(error)) => return Err(error.into()),
-                Err(Failed::Commit(error)) => {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "the connection was lost at commit"
-                    );
-                    return Err(Error::CommitUnknown);
-                }
+            let others = if attempt == 1 { Others::Absent } else { Others::Present };
+            let failed = match self.try_write(project, batches, others).await {
                 Ok(Some(answers)) => return Ok(answers),
-                Ok(None) => {}
+                Ok(None) => northstar_store::Error::Conflict(sqlx::Error::RowNotFound),
+                Err(failed) => {
+                    // What is known of the keys may not be so: it may have been
+                    // learnt in the transaction, or its commit may have happened.
+                    self.keys.forget(project);
+                    match failed {
+                        Failed::Store(error @ northstar_store::Error::Conflict(_)) => error,
+                        Failed::Store(error) => return Err(error.into()),
+                        Failed::Commit(error) => {
+                            tracing::warn!(
+                                error = &error as &dyn std::error::Error,
+                                "the connection was lost at commit"
+                            );
+                            return Err(Error::CommitUnknown);
+                        }
+                    }
+                }
+            };
+            if attempt == MAX_ATTEMPTS {
+                return Err(failed.into());
             }
+            attempt += 1;
+            tracing::debug!(attempt, project.id = project.0, "another process wrote first");
         }
     }
 
-    /// One transaction; `None` when the log had to grow first.
-    async fn try_write(&mut self, batches: &[&Batch]) -> Result<Option<Vec<Answer>>, Failed> {
-        let mut connection = self.pool.acquire().await?;
-        let partition_end = match self.partition_end {
-            Some(end) => end,
-            None => {
-                let highest = heads::highest(&mut connection).await?;
-                self.grow(&mut connection, highest, highest + PARTITION_LEAD).await?
-            }
+    /// One transaction; `None` when another process wrote first.
+    async fn try_write(
+        &mut self,
+        project: ProjectId,
+        batches: &Arc<Vec<Batch>>,
+        others: Others,
+    ) -> Result<Option<Vec<Answer>>, Failed> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.pool.acquire().await?,
         };
-        let mut transaction = connection.begin().await?;
-        commit_durably(&mut transaction).await?;
-        prefer_indexes(&mut transaction).await?;
-        let (links, names) = (&self.known_links, &self.known_names);
-        match write(&mut transaction, batches, links, names, partition_end).await? {
-            Attempt::NeedsPartition(position) => {
+        let keys = self.keys.of(&mut connection, project).await?;
+        if !keys.tend(&self.pool).await? {
+            self.keys.forget(project);
+            self.connection = Some(connection);
+            return Ok(None);
+        }
+        let events: usize = batches.iter().map(|batch| batch.items.len()).sum();
+        let last = keys.position() + events as i64;
+        if self.partition_end.is_none_or(|end| end < last) {
+            let from = self.partition_end.map_or(keys.position(), |end| end + 1);
+            let end = grow(&mut connection, from, last + PARTITION_LEAD).await?;
+            self.partition_end = Some(end);
+        }
+        let mut transaction = match begin_durably(&mut connection).await {
+            Ok(transaction) => transaction,
+            // It may have rested for long. Nothing was asked of it yet.
+            Err(northstar_store::Error::Unavailable(_)) if others == Others::Absent => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if others == Others::Present {
+            heads::lock(&mut transaction, project).await?;
+            if !keys.catch_up(&mut transaction).await? {
+                self.keys.forget(project);
                 transaction.rollback().await?;
-                self.grow(&mut connection, partition_end + 1, position + PARTITION_LEAD).await?;
+                self.connection = Some(connection);
+                return Ok(None);
+            }
+        }
+        let (links, names) = (&self.known_links, &self.known_names);
+        match write(&mut transaction, project, batches, keys, links, names).await? {
+            Attempt::HeadMoved => {
+                transaction.rollback().await?;
+                self.connection = Some(connection);
                 Ok(None)
             }
             Attempt::Done(written) => {
@@ -208,28 +273,32 @@ impl Task {
                     error @ northstar_store::Error::Unavailable(_) => Failed::Commit(error),
                     error => Failed::Store(error),
                 })?;
-                for (project, erasures, links) in written.links {
-                    self.known_links.remember(project, erasures, links);
-                }
+                keys.remember(written.keys);
+                self.known_links.remember(project, written.erasures, written.links);
+                self.connection = Some(connection);
                 Ok(Some(written.answers))
             }
         }
     }
+}
 
-    /// Makes the partitions that hold the positions from one to another.
-    async fn grow(
-        &mut self,
-        connection: &mut northstar_store::PgConnection,
-        from: i64,
-        to: i64,
-    ) -> Result<i64> {
-        let mut end = heads::ensure_partition(connection, from).await?;
-        while end < to {
-            end = heads::ensure_partition(connection, end + 1).await?;
-        }
-        self.partition_end = Some(end);
-        Ok(end)
+/// Whether others may be writing the same project.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Others {
+    /// The head is where we left it, or else nothing is written.
+    Absent,
+    /// The head is locked, and what they wrote is learnt first.
+    Present,
+}
+
+/// Makes the partitions that hold the positions from one to another, and returns
+/// the last position that they hold.
+async fn grow(connection: &mut northstar_store::PgConnection, from: i64, to: i64) -> Result<i64> {
+    let mut end = heads::ensure_partition(connection, from).await?;
+    while end < to {
+        end = heads::ensure_partition(connection, end + 1).await?;
     }
+    Ok(end)
 }
 
 async fn next(

@@ -1,5 +1,6 @@
 //! The engine against an obviously correct one, against damaged files, and against published data sets.
 
+mod columns;
 mod differential;
 mod files;
 mod lifecycle;

@@ -2,7 +2,6 @@
 //! (<https://www.postgresql.org/docs/15/sql-copy.html>, "Binary Format"): half
 //! the work of text on both sides, and nothing to escape.
 
-use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -10,8 +9,6 @@ use crate::Result;
 
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
-/// 2000-01-01T00:00:00Z, from which Postgres counts microseconds.
-const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 /// How much is handed to the socket at once.
 const CHUNK_BYTES: usize = 256 * 1024;
 
@@ -34,29 +31,12 @@ pub(super) fn integer(out: &mut Vec<u8>, value: i32) {
     field(out, &value.to_be_bytes());
 }
 
-pub(super) fn smallint(out: &mut Vec<u8>, value: i16) {
-    field(out, &value.to_be_bytes());
-}
-
-pub(super) fn text(out: &mut Vec<u8>, value: &str) {
-    field(out, value.as_bytes());
-}
-
-/// An empty text is NULL.
-pub(super) fn optional_text(out: &mut Vec<u8>, value: &str) {
-    if value.is_empty() { null(out) } else { text(out, value) }
+pub(super) fn bytes(out: &mut Vec<u8>, value: &[u8]) {
+    field(out, value);
 }
 
 pub(super) fn uuid(out: &mut Vec<u8>, value: Uuid) {
     field(out, value.as_bytes());
-}
-
-pub(super) fn time(out: &mut Vec<u8>, value: DateTime<Utc>) {
-    bigint(out, value.timestamp_micros() - POSTGRES_EPOCH_MICROS);
-}
-
-pub(super) fn null(out: &mut Vec<u8>) {
-    out.extend_from_slice(&(-1_i32).to_be_bytes());
 }
 
 /// Runs a `COPY .. FROM STDIN (FORMAT binary)` with rows that `write` appends

@@ -5,7 +5,6 @@ use northstar_domain::identity::Identifier;
 use northstar_domain::{ErasureId, ProjectId, QuarantineId};
 use sqlx::PgConnection;
 
-use super::log::LoggedEvent;
 use super::quarantine::Content;
 use crate::Result;
 use crate::page::PageSize;
@@ -245,37 +244,6 @@ pub async fn positions_after(
     .fetch_all(connection)
     .await?;
     Ok(positions)
-}
-
-/// Replaces what is personal of an event by what it is given with.
-pub async fn erase_event(
-    connection: &mut PgConnection,
-    id: ErasureId,
-    event: &LoggedEvent,
-) -> Result<()> {
-    let set = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    sqlx::query!(
-        "SELECT ingestion.erase_event($1, $2, $3, $4, $5, $6::text::json)",
-        id.0,
-        event.position,
-        event.message_id,
-        set(&event.user_id),
-        set(&event.anonymous_id),
-        event.properties,
-    )
-    .execute(&mut *connection)
-    .await?;
-    // What its contract kept aside is gone as a whole.
-    sqlx::query!(
-        "UPDATE ingestion.event_notes AS note SET omitted = NULL
-         FROM ingestion.erasures AS wish
-         WHERE wish.erasure_id = $1 AND note.project_id = wish.project_id AND note.position = $2",
-        id.0,
-        event.position,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 /// Drops the values that contracts kept aside from the subject's events.

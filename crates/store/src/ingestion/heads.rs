@@ -17,27 +17,27 @@ pub struct Head {
     pub erasure_version: i64,
 }
 
-/// Moves the head by `events` and returns the new one; the transaction owns the
-/// positions up to it. The row stays locked until the transaction ends, which
-/// is what makes positions visible in order and without gaps. Lock the heads of
-/// several projects in ascending order.
-pub async fn advance(
-    connection: &mut PgConnection,
-    project: ProjectId,
-    events: i64,
-) -> Result<Head> {
-    let head = sqlx::query_as!(
-        Head,
-        "INSERT INTO ingestion.log_heads AS head (project_id, position, identity_version)
-         VALUES ($1, $2, 0)
-         ON CONFLICT (project_id) DO UPDATE SET position = head.position + excluded.position
-         RETURNING position, identity_version, erasure_version",
+/// Makes sure that a project has a head.
+pub async fn ensure(connection: &mut PgConnection, project: ProjectId) -> Result<()> {
+    sqlx::query!(
+        "INSERT INTO ingestion.log_heads (project_id, position, identity_version)
+         VALUES ($1, 0, 0) ON CONFLICT DO NOTHING",
         project.0,
-        events,
     )
-    .fetch_one(connection)
+    .execute(connection)
     .await?;
-    Ok(head)
+    Ok(())
+}
+
+/// Locks the head until the transaction ends, so that nobody else moves it.
+pub async fn lock(connection: &mut PgConnection, project: ProjectId) -> Result<()> {
+    sqlx::query!(
+        "SELECT position FROM ingestion.log_heads WHERE project_id = $1 FOR UPDATE",
+        project.0,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(())
 }
 
 /// The committed head.

@@ -19,7 +19,7 @@ pub mod subject_policies;
 pub mod subscriptions;
 pub mod webhook_sources;
 
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 
 use crate::Result;
 
@@ -37,6 +37,17 @@ pub async fn commit_durably(connection: &mut PgConnection) -> Result<()> {
         .fetch_one(connection)
         .await?;
     Ok(())
+}
+
+/// Begins a transaction whose commit is durable, whatever the server's default,
+/// and which reads by index as after [`prefer_indexes`]: in one round trip.
+pub async fn begin_durably(
+    connection: &mut PgConnection,
+) -> Result<sqlx::Transaction<'_, sqlx::Postgres>> {
+    let transaction = connection
+        .begin_with("BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL enable_seqscan = off")
+        .await?;
+    Ok(transaction)
 }
 
 /// A source's number; unique within the database.

@@ -136,8 +136,8 @@ pub async fn held(
     to: i64,
 ) -> Result<Option<(i64, i64)>> {
     let row = sqlx::query!(
-        "SELECT min(position) AS first, max(position) AS last FROM ingestion.events
-         WHERE project_id = $1 AND position BETWEEN $2 AND $3",
+        "SELECT min(first_position) AS first, max(last_position) AS last
+         FROM ingestion.event_blocks WHERE project_id = $1 AND last_position BETWEEN $2 AND $3",
         project.0,
         from,
         to,

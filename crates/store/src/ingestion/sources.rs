@@ -1,5 +1,7 @@
 //! Producing systems and their accounting.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use northstar_domain::ProjectId;
 use sqlx::PgConnection;
@@ -108,6 +110,20 @@ pub async fn count(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Names of the sources of a project, by number.
+pub async fn names(
+    connection: &mut PgConnection,
+    project: ProjectId,
+) -> Result<HashMap<i32, String>> {
+    let rows = sqlx::query!(
+        "SELECT source_id, name FROM ingestion.sources WHERE project_id = $1",
+        project.0,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.source_id, row.name)).collect())
 }
 
 /// All sources of a project, by name.

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
-use futures::{Stream, TryStreamExt as _};
+use futures::{Stream, StreamExt as _};
 use northstar_domain::ProjectId;
 use northstar_domain::consent_policy::ConsentPolicy;
 use northstar_domain::source::State;
 use sqlx::PgConnection;
 
+use crate::block::Block;
+use crate::ingestion::log::corrupt;
 use crate::ingestion::subject_policies::{self, Kind, Stored};
 use crate::{Error, Result};
 
@@ -42,27 +44,13 @@ pub struct Word {
     pub effective_at: DateTime<Utc>,
 }
 
-/// An event, as far as numbers are computed from it.
+/// Some events of the log, one after the other.
 #[derive(Clone, Debug)]
-pub struct Event {
-    /// Position in the log.
-    pub position: i64,
-    /// Event name.
-    pub name: String,
-    /// Number of its source, see [`sources`].
-    pub source: i32,
-    /// Id of a known person.
-    pub user_id: Option<String>,
-    /// Id of a device or session.
-    pub anonymous_id: Option<String>,
-    /// Id of the account.
-    pub account_id: Option<String>,
-    /// The time every KPI uses.
-    pub effective_at: DateTime<Utc>,
-    /// Order given by the client among events of the same time.
-    pub sequence: i64,
-    /// A JSON object, as text.
-    pub properties: String,
+pub struct Events {
+    /// Position of the first.
+    pub first_position: i64,
+    /// What they say, as columns.
+    pub block: Block,
 }
 
 /// An identifier whose subject changed.
@@ -95,26 +83,41 @@ pub async fn head(connection: &mut PgConnection, project: ProjectId) -> Result<H
     Ok(head.unwrap_or_default())
 }
 
-/// Streams the events after one position and up to another, in order.
+/// Streams the events after one position and up to another, in order and in
+/// blocks; the first and the last may hold some that lie before and after.
+///
+/// Items are [`crate::Error::Corrupt`] for a block that cannot be read.
 pub fn events(
     connection: &mut PgConnection,
     project: ProjectId,
     after: i64,
     up_to: i64,
-) -> impl Stream<Item = Result<Event>> + Send {
-    sqlx::query_as!(
-        Event,
-        r#"SELECT position, name, source_id AS source, user_id, anonymous_id, account_id,
-                  effective_at, sequence, properties::text AS "properties!"
-           FROM ingestion.events
-           WHERE project_id = $1 AND position > $2 AND position <= $3
-           ORDER BY position"#,
+) -> impl Stream<Item = Result<Events>> + Send {
+    // Those that end on the way, and the one that goes on beyond.
+    sqlx::query!(
+        r#"SELECT first_position AS "first_position!", last_position AS "last_position!",
+               content AS "content!"
+           FROM (
+               (SELECT first_position, last_position, content FROM ingestion.event_blocks
+                WHERE project_id = $1 AND last_position > $2 AND last_position <= $3)
+               UNION ALL
+               (SELECT first_position, last_position, content FROM ingestion.event_blocks
+                WHERE project_id = $1 AND last_position > $3
+                ORDER BY last_position LIMIT 1)
+           ) AS block
+           WHERE first_position <= $3 ORDER BY last_position"#,
         project.0,
         after,
         up_to,
     )
     .fetch(connection)
-    .map_err(Into::into)
+    .map(move |row| -> Result<Events> {
+        let row = row?;
+        let first_position = row.first_position;
+        let block = Block::open(row.content)
+            .map_err(|not| corrupt(project, first_position, row.last_position, not))?;
+        Ok(Events { first_position, block })
+    })
 }
 
 /// The identifiers whose subject changed after one version of the identity map
@@ -300,8 +303,8 @@ pub async fn archived_files(
 ) -> Result<Vec<ArchivedFile>> {
     // Whoever has read the table holds a lock on it that detaching waits for.
     sqlx::query_scalar!(
-        "SELECT position FROM ingestion.events WHERE project_id = $1 AND position > $2
-         ORDER BY position LIMIT 1",
+        "SELECT last_position FROM ingestion.event_blocks
+         WHERE project_id = $1 AND last_position > $2 ORDER BY last_position LIMIT 1",
         project.0,
         after,
     )

@@ -2,4 +2,5 @@
 
 #![expect(clippy::unwrap_used, reason = "what a helper of the tests cannot do fails the test")]
 
+mod old_log;
 mod privileges;

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 /// totals, and whether sources deliver.
 const READ_BY_METRICS: [&str; 11] = [
     "archived_files",
-    "events",
+    "event_blocks",
     "identity_changes",
     "consent_facts",
     "subject_policies",

@@ -356,16 +356,21 @@ impl Suite {
 
     /// Events of a name in the log, by user id.
     pub async fn logged(&self, name: &str) -> HashMap<String, serde_json::Value> {
-        let rows: Vec<(Option<String>, Option<String>, serde_json::Value)> = sqlx::query_as(
-            "SELECT user_id, anonymous_id, properties FROM ingestion.events WHERE name = $1",
-        )
-        .bind(name)
-        .fetch_all(self.superuser())
-        .await
-        .unwrap();
-        rows.into_iter()
-            .map(|(user, anonymous, properties)| {
-                (user.unwrap_or_else(|| format!("anonymous:{}", anonymous.unwrap())), properties)
+        let mut connection = self.superuser().acquire().await.unwrap();
+        let project = northstar_domain::ProjectId(1);
+        let read =
+            northstar_store::ingestion::log::read_after(&mut connection, project, 0, 1_000_000);
+        read.await
+            .unwrap()
+            .into_iter()
+            .filter(|event| event.name == name)
+            .map(|event| {
+                let subject = if event.user_id.is_empty() {
+                    format!("anonymous:{}", event.anonymous_id)
+                } else {
+                    event.user_id
+                };
+                (subject, serde_json::from_str(&event.properties).unwrap())
             })
             .collect()
     }

@@ -400,7 +400,9 @@ impl Hand<'_> {
             let Fate::Passes { batch, result } = fate else { continue };
             let Some(key) = key_of(&batch.items[0]) else { continue };
             *fate = match taken.get(&(row.source_id, key.message_hash)) {
-                Some(same) if same.body_hash == key.body_hash => Fate::InLog(same.position),
+                Some(same) if same.body == keys::short_body_hash(key.body_hash) => {
+                    Fate::InLog(same.position)
+                }
                 Some(_) => Fate::Stays(stays(Reason::IdConflict.as_str())),
                 None if result.outcome() == EventOutcome::Accepted => continue,
                 None => Fate::Stays(std::mem::take(result)),

@@ -181,20 +181,34 @@ async fn the_effective_time_corrects_skew_and_the_far_future() {
 async fn the_log_may_grow_over_the_end_of_a_partition() {
     let suite = Suite::start().await;
     // As after 20 million events less three.
-    sqlx::query(
+    for statement in [
         "INSERT INTO ingestion.log_heads (project_id, position, identity_version)
          VALUES (1, 19999997, 0)",
-    )
-    .execute(suite.superuser())
-    .await
-    .unwrap();
+        "INSERT INTO ingestion.key_runs (project_id, first_position, last_position, filter)
+         VALUES (1, 1, 19999997, decode(repeat('00', 2097152), 'hex'))",
+    ] {
+        sqlx::query(statement).execute(suite.superuser()).await.unwrap();
+    }
     let batch: Vec<_> = (0..10).map(|number| event(number.to_string())).collect();
     let results = suite.ingest("web", batch).await;
     assert_eq!(results[0].position, 19_999_998);
     assert_eq!(results[9].position, 20_000_007);
-    let stored: i64 = sqlx::query_scalar("SELECT count(*) FROM ingestion.events_000001")
-        .fetch_one(suite.superuser())
-        .await
-        .unwrap();
-    assert_eq!(stored, 8);
+    let stored: Vec<(String, i64, i64)> = sqlx::query_as(
+        "SELECT tableoid::regclass::text, first_position, last_position
+         FROM ingestion.event_blocks ORDER BY last_position",
+    )
+    .fetch_all(suite.superuser())
+    .await
+    .unwrap();
+    let block = |partition: &str, first, last| (format!("ingestion.{partition}"), first, last);
+    assert_eq!(
+        stored,
+        [
+            block("event_blocks_000000", 19_999_998, 19_999_999),
+            block("event_blocks_000001", 20_000_000, 20_000_007),
+        ]
+    );
+    let events = crate::subscribe::read_from(&suite.clients(), "reader", 19_999_997, 10).await;
+    let positions: Vec<i64> = events.iter().map(|event| event.position).collect();
+    assert_eq!(positions, (19_999_998..=20_000_007).collect::<Vec<_>>());
 }

@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "what a helper of the tests cannot do fails the test")]
 
+mod blocks;
 mod columns;
 mod contract_rules;
 mod contracts;
 mod identity;
 mod ingest;
+mod keys;
 mod otlp;
 mod outage;
 mod positions;

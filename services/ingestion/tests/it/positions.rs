@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use northstar_client::Clients;
 use northstar_proto::ingestion::v1 as pb;
+use northstar_server::Host;
 use pb::EventOutcome;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -60,8 +61,20 @@ async fn tail(suite: &Suite, stop: Arc<AtomicBool>) -> Vec<i64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn readers_see_every_position_once_and_in_order_while_two_processes_write() {
-    let suite = Arc::new(Suite::start().await);
+    let suite = Suite::start().await;
     let other = suite.start_another().await;
+    write_from_both_and_read(Arc::new(suite), other).await;
+}
+
+/// As above, while both processes seal the keys that the other looks for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_event_is_in_the_log_once_while_two_processes_seal_its_key() {
+    let suite = Suite::start_sealing_often().await;
+    let other = suite.start_another_sealing_often().await;
+    write_from_both_and_read(Arc::new(suite), other).await;
+}
+
+async fn write_from_both_and_read(suite: Arc<Suite>, other: Host) {
     let stop = Arc::new(AtomicBool::new(false));
     let readers: Vec<_> = (0..3)
         .map(|_| {

@@ -37,11 +37,17 @@ async fn files(clients: &Clients) -> pb::ListArchivedFilesResponse {
 }
 
 async fn head(suite: &Suite, position: i64) {
-    sqlx::query("UPDATE ingestion.log_heads SET position = $1")
-        .bind(position)
-        .execute(suite.superuser())
-        .await
-        .unwrap();
+    sqlx::query(
+        "WITH passed AS (
+             INSERT INTO ingestion.fresh_keys (project_id, first_position, last_position, keys)
+             SELECT project_id, position + 1, $1, ''::bytea FROM ingestion.log_heads
+         )
+         UPDATE ingestion.log_heads SET position = $1",
+    )
+    .bind(position)
+    .execute(suite.superuser())
+    .await
+    .unwrap();
 }
 
 /// A log whose first partition holds ten events and whose second holds five.
@@ -87,10 +93,12 @@ async fn an_old_partition_is_archived_verified_detached_and_dropped() {
     let ids: Vec<String> = archived.unwrap().map(|event| event.unwrap().message_id).collect();
     assert_eq!(ids, (0..10).map(|id: i32| id.to_string()).collect::<Vec<_>>());
 
-    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM ingestion.events")
-        .fetch_one(suite.superuser())
-        .await
-        .unwrap();
+    let left: i64 = sqlx::query_scalar(
+        "SELECT sum(last_position - first_position + 1)::bigint FROM ingestion.event_blocks",
+    )
+    .fetch_one(suite.superuser())
+    .await
+    .unwrap();
     assert_eq!(left, 5);
     // What was archived is still known: it is a duplicate for ever.
     let again = suite.ingest("web", vec![event("3")]).await;
@@ -174,10 +182,10 @@ async fn the_service_may_not_detach_what_is_not_archived() {
     let detach = "SELECT ingestion.detach_partition(0, now(), now())";
     assert!(refused(detach).await.contains("0 of 1 events of partition 0 are archived"));
     for statement in [
-        "ALTER TABLE ingestion.events DETACH PARTITION ingestion.events_000000",
-        "DROP TABLE ingestion.events_000000",
+        "ALTER TABLE ingestion.event_blocks DETACH PARTITION ingestion.event_blocks_000000",
+        "DROP TABLE ingestion.event_blocks_000000",
         "UPDATE ingestion.archived_files SET detached_at = now()",
-        "INSERT INTO ingestion.detached_partitions VALUES ('events_000000', 0, now(), now())",
+        "INSERT INTO ingestion.detached_partitions VALUES ('event_blocks_000000', 0, now(), now())",
     ] {
         let message = refused(statement).await;
         assert!(

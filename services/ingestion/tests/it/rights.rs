@@ -19,29 +19,43 @@ async fn metrics_reads_the_log_and_nobody_changes_it() {
     let refused = Some("42501".to_owned());
 
     let metrics = pool(Service::Metrics).await.unwrap();
-    for readable in
-        ["events", "identity_changes", "log_heads", "sources", "source_counts", "quarantine_counts"]
-    {
+    for readable in [
+        "event_blocks",
+        "identity_changes",
+        "log_heads",
+        "sources",
+        "source_counts",
+        "quarantine_counts",
+    ] {
         let select = format!("SELECT * FROM ingestion.{readable}");
         assert_eq!(sqlstate(&metrics, &select).await, None, "{readable}");
     }
-    for private in
-        ["event_keys", "quarantine", "cursors", "contracts", "contract_history", "event_notes"]
-    {
+    for private in [
+        "fresh_keys",
+        "key_runs",
+        "key_pages",
+        "quarantine",
+        "cursors",
+        "contracts",
+        "contract_history",
+        "event_notes",
+    ] {
         let select = format!("SELECT * FROM ingestion.{private}");
         assert_eq!(sqlstate(&metrics, &select).await, refused, "{private}");
     }
     for service in [Service::Experiments, Service::Approvals, Service::Automations] {
         let other = pool(service).await.unwrap();
-        assert_eq!(sqlstate(&other, "SELECT * FROM ingestion.events").await, refused);
+        assert_eq!(sqlstate(&other, "SELECT * FROM ingestion.event_blocks").await, refused);
     }
     let own = pool(Service::Ingestion).await.unwrap();
     for change in [
-        "UPDATE ingestion.events SET name = 'x'",
-        "DELETE FROM ingestion.events",
-        "DELETE FROM ingestion.events_000000",
-        "UPDATE ingestion.event_keys SET position = 0",
-        "DELETE FROM ingestion.event_keys",
+        "UPDATE ingestion.event_blocks SET content = ''",
+        "DELETE FROM ingestion.event_blocks",
+        "DELETE FROM ingestion.event_blocks_000000",
+        "UPDATE ingestion.fresh_keys SET keys = ''",
+        "DELETE FROM ingestion.fresh_keys",
+        "DELETE FROM ingestion.key_runs",
+        "DELETE FROM ingestion.key_pages",
         "UPDATE ingestion.contract_history SET applied_by = 'x'",
         "DELETE FROM ingestion.contract_history",
     ] {

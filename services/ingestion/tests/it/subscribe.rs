@@ -29,6 +29,17 @@ pub async fn read_all(clients: &Clients, name: &str, events: usize) -> Vec<pb::L
     read(&mut subscribe(clients, group(name)).await.unwrap(), events).await
 }
 
+/// Reads so many events after a position.
+pub async fn read_from(
+    clients: &Clients,
+    name: &str,
+    after: i64,
+    events: usize,
+) -> Vec<pb::LoggedEvent> {
+    let request = pb::SubscribeRequest { start_position: after, ..group(name) };
+    read(&mut subscribe(clients, request).await.unwrap(), events).await
+}
+
 async fn read(
     stream: &mut Streaming<pb::SubscribeResponse>,
     events: usize,

@@ -39,6 +39,19 @@ impl Suite {
         Self { host, clock, database }
     }
 
+    /// A service that holds few message ids in memory.
+    pub async fn start_sealing_often() -> Self {
+        let database = TestDatabase::create(&northstar_store::MIGRATOR).await;
+        let clock = Arc::new(MockClock::new(noon()));
+        let host = serve_with(database.url(), Arc::clone(&clock), sealing_often()).await;
+        Self { host, clock, database }
+    }
+
+    /// Another process of that kind on the same database.
+    pub async fn start_another_sealing_often(&self) -> Host {
+        serve_with(self.database.url(), Arc::clone(&self.clock), sealing_often()).await
+    }
+
     /// A service that reaches its database through a gate.
     pub async fn start_behind_a_gate() -> (Self, Gate) {
         let database = TestDatabase::create(&northstar_store::MIGRATOR).await;
@@ -90,6 +103,10 @@ impl Suite {
 
 pub fn clients(host: &Host) -> Clients {
     host.clients(SUITE_KEY).unwrap().for_project(PROJECT)
+}
+
+fn sealing_often() -> Config {
+    Config { ingestion_fresh_keys: 100, ..Config::default() }
 }
 
 pub async fn serve(database_url: &str, clock: Arc<MockClock>) -> Host {

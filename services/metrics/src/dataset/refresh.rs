@@ -6,8 +6,9 @@ use std::pin::pin;
 use futures::StreamExt as _;
 use northstar_domain::ProjectId;
 use northstar_domain::consent_policy::{ANALYTICS, ConsentPolicy, DataUse};
-use northstar_engine::{Actor, EventRecord};
-use northstar_store::metrics::log::{self, Change, Event, Head, Word};
+use northstar_engine::{Coded, EventColumns, Properties, Property};
+use northstar_store::block::{NotABlock, PropertyColumns, RowShape, TextColumn};
+use northstar_store::metrics::log::{self, Change, Events, Head, Word};
 use northstar_store::{Error as StoreError, PgConnection};
 use serde_json::Value;
 use tokio::sync::OwnedMutexGuard;
@@ -17,14 +18,13 @@ use tokio::task::spawn_blocking;
 use super::{Datasets, Loaded, View, archived};
 use crate::{Error, Result};
 
-/// Events handed over at once, and how often before the reader waits: enough to
-/// keep both sides busy, little enough not to count.
-pub(super) const CHUNK_EVENTS: usize = 2_048;
-const CHUNKS_IN_FLIGHT: usize = 4;
+/// Blocks handed over before the reader waits: enough to keep both sides busy,
+/// little enough not to count.
+const BLOCKS_IN_FLIGHT: usize = 8;
 
 /// What the reader of the log hands over.
 pub(super) enum Part {
-    Events(Vec<Event>),
+    Events(Events),
     /// Everything was read; without it the reader failed or was given up.
     End,
 }
@@ -78,7 +78,7 @@ impl Datasets {
         }
         let names = sources.iter().map(|(number, name)| (name.clone(), *number)).collect();
         let missing = Missing { project, head, changes, words, policy, sources };
-        let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
+        let (sender, receiver) = mpsc::channel(BLOCKS_IN_FLIGHT);
         let taking_in = spawn_blocking(move || take_in(loaded, receiver, missing));
         let stretch = (watermark, head.position);
         let read = read(&mut connection, project, stretch, &names, sender).await;
@@ -88,7 +88,7 @@ impl Datasets {
     }
 }
 
-/// Reads the log in chunks. A receiver that is gone has failed and says why.
+/// Reads the log in blocks. A receiver that is gone has failed and says why.
 async fn read(
     connection: &mut PgConnection,
     project: ProjectId,
@@ -98,22 +98,11 @@ async fn read(
 ) -> Result<()> {
     if after < up_to {
         let after = archived::read(connection, project, after, sources, &sender).await?;
-        let events = log::events(connection, project, after, up_to);
-        let mut chunks = pin!(events.ready_chunks(CHUNK_EVENTS));
-        let mut collected = Vec::with_capacity(CHUNK_EVENTS);
-        while let Some(chunk) = chunks.next().await {
-            for event in chunk {
-                collected.push(event?);
+        let mut blocks = pin!(log::events(connection, project, after, up_to));
+        while let Some(block) = blocks.next().await {
+            if sender.send(Part::Events(block?)).await.is_err() {
+                return Ok(());
             }
-            if collected.len() >= CHUNK_EVENTS {
-                let full = std::mem::replace(&mut collected, Vec::with_capacity(CHUNK_EVENTS));
-                if sender.send(Part::Events(full)).await.is_err() {
-                    return Ok(());
-                }
-            }
-        }
-        if sender.send(Part::Events(collected)).await.is_err() {
-            return Ok(());
         }
     }
     // Nobody is left to be told only when the other side failed.
@@ -171,25 +160,26 @@ impl Loaded {
     fn append(
         &mut self,
         project: ProjectId,
-        events: &[Event],
+        events: &Events,
         sources: &HashMap<i32, String>,
     ) -> Result<()> {
-        let properties: Vec<Value> =
-            events.iter().map(|event| read_properties(project, event)).collect();
-        let records = events.iter().zip(&properties).map(|(event, properties)| EventRecord {
-            position: event.position,
-            name: &event.name,
-            source: sources.get(&event.source).map_or("", String::as_str),
-            actor: Actor {
-                user_id: event.user_id.as_deref(),
-                anonymous_id: event.anonymous_id.as_deref(),
-            },
-            account_id: event.account_id.as_deref(),
-            effective_micros: event.effective_at.timestamp_micros(),
-            sequence: event.sequence,
-            properties,
-        });
-        self.dataset.append(records)?;
+        let first_position = events.first_position;
+        let corrupt = |not| corrupt(project, first_position, not);
+        let facts = events.block.facts().map_err(corrupt)?;
+        let properties = events.block.properties().map_err(corrupt)?;
+        let (source_names, source_codes) = code_sources(&facts.sources, sources);
+        self.dataset.append_columns(&EventColumns {
+            first_position,
+            names: coded(&facts.names),
+            sources: Coded { entries: source_names, codes: &source_codes },
+            user_ids: coded(&facts.user_ids),
+            anonymous_ids: coded(&facts.anonymous_ids),
+            account_ids: coded(&facts.account_ids),
+            effective_micros: &facts.effective_micros,
+            sequences: &facts.sequences,
+            properties: read_properties(project, first_position, &properties),
+            rows: read_rows(project, first_position, &properties),
+        })?;
         Ok(())
     }
 }
@@ -202,16 +192,104 @@ fn purposes(policy: &ConsentPolicy) -> Vec<(&str, bool)> {
     required.into_iter().map(|purpose| (purpose, true)).chain(withdrawn).collect()
 }
 
-/// The properties of an event. One event that another program wrote wrongly must
-/// not stop every number of the project, so it counts without its properties.
-fn read_properties(project: ProjectId, event: &Event) -> Value {
-    match serde_json::from_str(&event.properties) {
+/// The error for events whose columns cannot be read.
+pub(super) fn corrupt(project: ProjectId, first_position: i64, not: NotABlock) -> Error {
+    Error::from(StoreError::Corrupt {
+        table: "ingestion.event_blocks",
+        column: "content",
+        row: format!("project {project}, positions from {first_position}"),
+        value: not.to_string(),
+    })
+}
+
+fn coded(column: &TextColumn) -> Coded<'_> {
+    Coded { entries: column.entries().collect(), codes: column.codes() }
+}
+
+/// The names of the sources of events that come with numbers.
+fn code_sources<'a>(numbers: &[i64], names: &'a HashMap<i32, String>) -> (Vec<&'a str>, Vec<u32>) {
+    let mut known: Vec<i64> = Vec::new();
+    let mut entries = Vec::new();
+    let codes = numbers
+        .iter()
+        .map(|number| {
+            // A block has few sources.
+            let code = known.iter().position(|known| known == number).unwrap_or_else(|| {
+                known.push(*number);
+                let name = i32::try_from(*number).ok().and_then(|number| names.get(&number));
+                entries.push(name.map_or("", String::as_str));
+                known.len() - 1
+            });
+            u32::try_from(code).expect("a block has few sources")
+        })
+        .collect();
+    (entries, codes)
+}
+
+/// The distinct values of every property, parsed once each. One event that another
+/// program wrote wrongly must not stop every number of the project, so what
+/// cannot be read is left out.
+fn read_properties(
+    project: ProjectId,
+    first_position: i64,
+    properties: &PropertyColumns,
+) -> Vec<Property<'_>> {
+    let unreadable = |name: &str, problem: serde_json::Error| {
+        tracing::error!(
+            project.id = project.0,
+            block.first_position = first_position,
+            property = name,
+            problem = %problem,
+            "events counted without a property that cannot be read"
+        );
+    };
+    properties
+        .columns()
+        .map(|(key, column)| {
+            let name = serde_json::from_str::<String>(&format!("\"{key}\""));
+            let readable = name.is_ok();
+            let name = name.unwrap_or_else(|problem| {
+                unreadable(key, problem);
+                key.to_owned()
+            });
+            let values = column.entries().map(|value| {
+                let value = serde_json::from_str::<Value>(value);
+                value.map_err(|problem| unreadable(&name, problem)).ok().filter(|_| readable)
+            });
+            let values = values.collect();
+            Property { name, values, codes: column.codes() }
+        })
+        .collect()
+}
+
+fn read_rows(
+    project: ProjectId,
+    first_position: i64,
+    properties: &PropertyColumns,
+) -> Vec<Properties<'_>> {
+    let whole = properties.whole();
+    let mut taken = 0..;
+    (first_position..)
+        .zip(properties.rows())
+        .map(|(position, shape)| match shape {
+            RowShape::Keys(keys) => Properties::Coded(keys),
+            RowShape::Whole => {
+                let text = taken.next().map_or("", |row| whole.get(row));
+                Properties::Own(read_object(project, position, text))
+            }
+        })
+        .collect()
+}
+
+/// The properties of an event, or none when they cannot be read.
+fn read_object(project: ProjectId, position: i64, text: &str) -> Value {
+    match serde_json::from_str(text) {
         Ok(properties @ Value::Object(_)) => properties,
         read => {
             let problem = read.err().map_or_else(|| "not an object".to_owned(), |e| e.to_string());
             tracing::error!(
                 project.id = project.0,
-                event.position = event.position,
+                event.position = position,
                 problem,
                 "event counted without its properties, which cannot be read"
             );

@@ -7,7 +7,6 @@ use northstar_metrics::Config;
 use northstar_proto::metrics::v1 as pb;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use sqlx::Row as _;
 
 use crate::suite::{Event, Suite, count, event, question, sum, unique};
 
@@ -131,34 +130,30 @@ async fn a_lost_segment_is_made_again_and_a_stray_file_is_deleted() {
 /// Archives the first partition and takes it out of the log, as ingestion does.
 /// Returns the file.
 async fn archive(suite: &Suite, folder: &std::path::Path) -> PathBuf {
-    let rows = sqlx::query(
-        "SELECT position, s.name AS source, message_id, e.name, user_id, occurred_at, received_at,
-             effective_at, sequence, properties::text AS properties
-         FROM ingestion.events e JOIN ingestion.sources s USING (project_id, source_id)
-         WHERE position < 20000000 ORDER BY position",
-    )
-    .fetch_all(suite.superuser())
-    .await
-    .unwrap();
-    let events: Vec<ArchivedEvent> = rows
-        .iter()
-        .map(|row| ArchivedEvent {
-            position: row.get("position"),
-            source: row.get("source"),
-            message_id: row.get("message_id"),
-            name: row.get("name"),
-            user_id: row.get("user_id"),
-            anonymous_id: String::new(),
-            account_id: String::new(),
-            occurred_at: row.get("occurred_at"),
-            sent_at: None,
-            received_at: row.get("received_at"),
-            effective_at: row.get("effective_at"),
+    let mut connection = suite.superuser().acquire().await.unwrap();
+    let project = northstar_domain::ProjectId(1);
+    let held = northstar_store::ingestion::log::read_after(&mut connection, project, 0, 19_999_999);
+    let events: Vec<ArchivedEvent> = held
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|event| ArchivedEvent {
+            position: event.position,
+            source: event.source,
+            message_id: event.message_id,
+            name: event.name,
+            user_id: event.user_id,
+            anonymous_id: event.anonymous_id,
+            account_id: event.account_id,
+            occurred_at: event.occurred_at,
+            sent_at: event.sent_at,
+            received_at: event.received_at,
+            effective_at: event.effective_at,
             correction: "none".to_owned(),
-            sequence: row.get("sequence"),
+            sequence: event.sequence,
             region: String::new(),
             consent: None,
-            properties: row.get("properties"),
+            properties: event.properties,
         })
         .collect();
     let path = folder.join("events.parquet");
@@ -190,10 +185,16 @@ async fn archive(suite: &Suite, folder: &std::path::Path) -> PathBuf {
 async fn numbers_stay_when_events_leave_the_log_for_the_archive() {
     let mut suite = shop(Config::default()).await;
     suite.ingest(purchases(0, 3_000)).await;
-    sqlx::query("UPDATE ingestion.log_heads SET position = 20000000")
-        .execute(suite.superuser())
-        .await
-        .unwrap();
+    sqlx::query(
+        "WITH passed AS (
+             INSERT INTO ingestion.fresh_keys (project_id, first_position, last_position, keys)
+             SELECT project_id, position + 1, 20000000, ''::bytea FROM ingestion.log_heads
+         )
+         UPDATE ingestion.log_heads SET position = 20000000",
+    )
+    .execute(suite.superuser())
+    .await
+    .unwrap();
     suite.ingest(purchases(3_000, 3_010)).await;
     let before = essence(&answers(&suite).await);
     let folder = tempfile::tempdir().unwrap();
