@@ -57,6 +57,11 @@ impl Service {
         Ok(Clients::connect(&self.ready.grpc, &self.ready.api_key)?)
     }
 
+    /// Where HTTP is answered, and the key.
+    pub(super) fn http(&self) -> (&str, &str) {
+        (&self.ready.http, &self.ready.api_key)
+    }
+
     /// Forgets the peak of the memory so far.
     pub(super) fn reset_peak(&self) {
         // Where the kernel does not let us, the peak stays that of all of the

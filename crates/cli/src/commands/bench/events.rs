@@ -191,6 +191,31 @@ impl Sample {
         }
     }
 
+    /// As a message of the Segment tracking API.
+    pub(super) fn to_segment(&self) -> serde_json::Value {
+        let time = DateTime::from_timestamp_micros(self.occurred_micros).unwrap_or_default();
+        let mut message = serde_json::json!({
+            "type": "track",
+            "messageId": self.message_id,
+            "event": self.name,
+            "userId": self.user_id,
+            "timestamp": time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+            "properties": {
+                "channel": self.channel,
+                "country": self.country,
+                "device": self.device,
+                "plan": self.plan,
+            },
+        });
+        if let Some(amount) = self.amount {
+            message["properties"]["amount"] = amount.into();
+        }
+        if !self.anonymous_id.is_empty() {
+            message["anonymousId"] = self.anonymous_id.as_str().into();
+        }
+        message
+    }
+
     /// Its properties, for columns.
     pub(super) fn properties(&self) -> impl Iterator<Item = (&'static str, Property<'static>)> {
         let amount = self.amount.map(|amount| ("amount", Property::Int(amount)));

@@ -34,10 +34,13 @@ pub(super) enum Door {
     Stream,
     /// StreamEvents with columns.
     StreamColumns,
+    /// The Segment tracking API over HTTP, `/v1/batch`.
+    Segment,
 }
 
 impl Door {
-    pub(super) const ALL: [Self; 4] = [Self::Map, Self::Columns, Self::Stream, Self::StreamColumns];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Map, Self::Columns, Self::Stream, Self::StreamColumns, Self::Segment];
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
@@ -45,6 +48,15 @@ impl Door {
             Self::Columns => "columns",
             Self::Stream => "stream",
             Self::StreamColumns => "stream-columns",
+            Self::Segment => "segment",
+        }
+    }
+
+    /// Most events of a request. Segment takes 500 KB.
+    pub(super) fn most_events(self) -> u64 {
+        match self {
+            Self::Map | Self::Columns | Self::Stream | Self::StreamColumns => 10_000,
+            Self::Segment => 1_000,
         }
     }
 }
@@ -88,6 +100,7 @@ impl Done {
 enum Payload {
     Map(Vec<pb::Event>),
     Columns(Box<pb::EventColumns>),
+    Segment(String),
 }
 
 /// Requests that wait, shared by the clients.
@@ -111,7 +124,9 @@ pub(super) async fn run(
     let start = Instant::now();
     for client in clients {
         let (waiting, source) = (Arc::clone(&waiting), load.source.clone());
+        let (http, key) = service.http();
         match load.door {
+            Door::Segment => senders.spawn(segment(http.to_owned(), key.to_owned(), waiting)),
             Door::Map | Door::Columns => senders.spawn(unary(client, source, waiting)),
             Door::Stream | Door::StreamColumns => senders.spawn(stream(client, source, waiting)),
         };
@@ -141,6 +156,10 @@ fn prepare(generator: &Generator, load: &Load) -> VecDeque<(usize, Payload)> {
                         columns.push(sample.row(), sample.properties());
                     }
                     Payload::Columns(Box::new(columns.finish()))
+                }
+                Door::Segment => {
+                    let batch: Vec<_> = samples.map(|sample| sample.to_segment()).collect();
+                    Payload::Segment(serde_json::json!({ "batch": batch }).to_string())
                 }
             };
             (count, payload)
@@ -175,6 +194,32 @@ async fn unary(
                 latencies.push(start.elapsed());
                 check(count, expand(answer.result_runs))?;
             }
+            Payload::Segment(_) => bail!("a batch for another door"),
+        }
+    }
+    Ok(latencies)
+}
+
+async fn segment(http: String, key: String, waiting: Waiting) -> anyhow::Result<Vec<Duration>> {
+    // Fails when the process has a provider already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build()?;
+    let mut latencies = Vec::new();
+    while let Some((_, payload)) = next(&waiting) {
+        let Payload::Segment(body) = payload else { bail!("a batch for another door") };
+        let request = client
+            .post(format!("{http}/v1/batch"))
+            .basic_auth(&key, Some(""))
+            .header("content-type", "application/json")
+            .body(body);
+        let start = Instant::now();
+        let answer = request.send().await?.error_for_status()?;
+        let answer: serde_json::Value = answer.json().await?;
+        latencies.push(start.elapsed());
+        // What was accepted is not listed.
+        let others = answer["results"].as_array().map(Vec::as_slice).unwrap_or_default();
+        for other in others {
+            ensure!(other["outcome"] == "duplicate", "an event was answered {other}");
         }
     }
     Ok(latencies)
@@ -201,6 +246,7 @@ async fn stream(
             match payload {
                 Payload::Map(events) => request.events = events,
                 Payload::Columns(columns) => request.columns = Some(*columns),
+                Payload::Segment(_) => bail!("a batch for another door"),
             }
             open.insert(sequence, (count, Instant::now()));
             requests.send(request).await.context("the stream ended")?;
