@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use northstar_domain::ProjectId;
-use northstar_domain::event::MAX_ID_BYTES;
+use northstar_domain::event::{MAX_ID_BYTES, check_text};
 use northstar_proto::ingestion::v1::EventOutcome;
 use northstar_store::ingestion::SourceId;
 use northstar_store::ingestion::accounting::{self, Additions, EventCounts};
@@ -35,7 +35,8 @@ impl Names {
     /// Adds the name of the next event. What has no name, or one that no event
     /// may have, has the empty one.
     pub(crate) fn push(&mut self, name: &str) {
-        let name = if name.len() > MAX_ID_BYTES { "" } else { name };
+        // Postgres cannot hold U+0000, and one such name would fail the whole transaction.
+        let name = if check_text("name", name, MAX_ID_BYTES).is_ok() { name } else { "" };
         let code = match self.by_name.get(name) {
             Some(code) => *code,
             None => {
