@@ -240,7 +240,7 @@ impl Task {
         let events: usize = batches.iter().map(|batch| batch.items.len()).sum();
         let last = keys.position() + events as i64;
         if self.partition_end.is_none_or(|end| end < last) {
-            let from = self.partition_end.map_or(keys.position(), |end| end + 1);
+            let from = self.partition_end.map_or_else(|| keys.position(), |end| end + 1);
             let end = grow(&mut connection, from, last + PARTITION_LEAD).await?;
             self.partition_end = Some(end);
         }

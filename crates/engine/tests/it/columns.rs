@@ -42,8 +42,11 @@ pub fn append(dataset: &mut Dataset, events: &[Event]) -> Appended {
     appended
 }
 
+/// A key, its distinct values, and the code of each event's value.
+type Told<'a> = (&'a str, Vec<Option<Value>>, Vec<u32>);
+
 fn append_block(dataset: &mut Dataset, events: &[Event]) -> Appended {
-    let mut properties: Vec<(&str, Vec<Option<Value>>, Vec<u32>)> = Vec::new();
+    let mut properties: Vec<Told<'_>> = Vec::new();
     let mut shapes: Vec<Option<Vec<u32>>> = Vec::new();
     for event in events {
         let object = event.properties.as_object().expect("properties are an object");

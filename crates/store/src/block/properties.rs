@@ -104,7 +104,7 @@ impl<'a> PropertiesWriter<'a> {
             }
             Some(shape) => {
                 for (key, (_, value)) in self.shapes[shape as usize].iter().zip(&members) {
-                    self.values[*key as usize].push(*value);
+                    self.values[*key as usize].push(value);
                 }
             }
         }
