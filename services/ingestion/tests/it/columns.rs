@@ -130,18 +130,19 @@ async fn a_stream_carries_columns_beside_events() {
         events,
         columns,
     };
-    let requests = tokio_stream::iter([
-        request(1, Vec::new(), columns(&events())),
-        request(2, events(), None),
-        request(3, vec![event("x")], columns(&events())),
-    ]);
-    let opened = suite.clients().ingestion().stream_events(requests).await;
+    // One after the other: what is in flight together may be written in any order.
+    let (requests, sent) = tokio::sync::mpsc::channel(1);
+    requests.send(request(1, Vec::new(), columns(&events()))).await.unwrap();
+    let sent = tokio_stream::wrappers::ReceiverStream::new(sent);
+    let opened = suite.clients().ingestion().stream_events(sent).await;
     let mut answers = opened.unwrap().into_inner();
     let first = answers.next().await.unwrap().unwrap();
     assert_eq!((first.results.len(), first.result_runs.len()), (0, 1));
     assert_eq!(first.result_runs[0].event_count, 50);
+    requests.send(request(2, events(), None)).await.unwrap();
     let second = answers.next().await.unwrap().unwrap();
     assert!(second.results.iter().all(|result| result.outcome() == Duplicate));
+    requests.send(request(3, vec![event("x")], columns(&events()))).await.unwrap();
     let status = answers.next().await.unwrap().unwrap_err();
     assert_eq!(blamed_fields(&status), ["columns"]);
 }
