@@ -179,9 +179,10 @@ async fn days_are_civil_days_of_the_zone_over_a_change_of_the_clocks() {
 async fn an_answer_says_where_it_comes_from() {
     let suite = shop().await;
     for statement in [
-        "INSERT INTO ingestion.contracts VALUES
-             (1, 'Paid', '1-0-2', '{}', 'observe', '', '', '', now()),
-             (1, 'Signed Up', '2-0-0', '{}', 'observe', '', '', '', now())",
+        "INSERT INTO ingestion.contracts
+             (project_id, name, schema_version, etag, updated_at, spec) VALUES
+             (1, 'Paid', '1-0-2', '', now(), '{}'),
+             (1, 'Signed Up', '2-0-0', '', now(), '{}')",
         "INSERT INTO ingestion.quarantine
              SELECT gen_random_uuid(), 1, source_id, gen_random_uuid(), gen_random_uuid(),
                     NULL, 'x', 'schema_violation', '', '', now(), 'open'

@@ -195,6 +195,11 @@ async fn numbers_stay_when_events_leave_the_log_for_the_archive() {
     .execute(suite.superuser())
     .await
     .unwrap();
+    // Whoever wrote so far would have made the partition beyond.
+    sqlx::query("SELECT ingestion.ensure_partition(20000001)")
+        .execute(suite.superuser())
+        .await
+        .unwrap();
     suite.ingest(purchases(3_000, 3_010)).await;
     let before = essence(&answers(&suite).await);
     let folder = tempfile::tempdir().unwrap();
