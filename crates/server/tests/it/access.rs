@@ -27,7 +27,7 @@ fn what_only_reads_needs_no_more_than_an_analyst() {
         "Analyze",
         "Measure",
         "Verify",
-        "Resolve",
+        "ResolveSubject",
         "Subscribe",
         "Check",
         "Find",
