@@ -322,3 +322,142 @@ impl Contracts {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use northstar_domain::contract::{Bump, compare};
+    use rand::rngs::StdRng;
+    use rand::seq::IndexedRandom as _;
+    use rand::{Rng as _, SeedableRng as _};
+    use serde_json::Map;
+
+    use super::*;
+
+    fn maybe(random: &mut StdRng, schema: &mut Map<String, Value>, keyword: &str, value: Value) {
+        if random.random_bool(0.3) {
+            schema.insert(keyword.to_owned(), value);
+        }
+    }
+
+    fn schema(random: &mut StdRng, depth: u32) -> Value {
+        if depth == 0 || random.random_bool(0.1) {
+            return Value::Bool(random.random_bool(0.8));
+        }
+        let mut schema = Map::new();
+        let types = ["object", "string", "integer", "number", "array", "null", "boolean"];
+        let one = json!(types.choose(random).unwrap());
+        let two = json!([types.choose(random).unwrap(), "object"]);
+        let two = if two[0] == two[1] { json!("object") } else { two };
+        maybe(random, &mut schema, "type", one);
+        maybe(random, &mut schema, "type", two);
+        let words = ["a", "b", "ab"];
+        let low = random.random_range(0..3);
+        let high = random.random_range(1..4);
+        maybe(random, &mut schema, "minimum", json!(low));
+        maybe(random, &mut schema, "maximum", json!(high));
+        maybe(random, &mut schema, "minLength", json!(low));
+        maybe(random, &mut schema, "maxItems", json!(high));
+        maybe(random, &mut schema, "minProperties", json!(low));
+        let values: Vec<Value> = (0..high).map(|_| instance(random, 1)).collect();
+        let mut unlike: Vec<Value> = Vec::new();
+        for value in values {
+            if !unlike.contains(&value) {
+                unlike.push(value);
+            }
+        }
+        maybe(random, &mut schema, "enum", json!(unlike));
+        let only = instance(random, 1);
+        maybe(random, &mut schema, "const", only);
+        let required: Vec<_> = words.into_iter().filter(|_| random.random_bool(0.3)).collect();
+        maybe(random, &mut schema, "required", json!(required));
+        let properties: Map<String, Value> = words
+            .into_iter()
+            .filter(|_| random.random_bool(0.5))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(|name| (name, self::schema(random, depth - 1)))
+            .collect();
+        maybe(random, &mut schema, "properties", Value::Object(properties));
+        for keyword in ["additionalProperties", "items", "not", "contains"] {
+            let below = self::schema(random, depth - 1);
+            maybe(random, &mut schema, keyword, below);
+        }
+        let below = self::schema(random, depth - 1);
+        maybe(random, &mut schema, "patternProperties", json!({"^a": below}));
+        let any = json!([self::schema(random, depth - 1), self::schema(random, depth - 1)]);
+        let keyword = *["allOf", "anyOf", "oneOf"].choose(random).unwrap();
+        maybe(random, &mut schema, keyword, any);
+        Value::Object(schema)
+    }
+
+    /// Another schema: mostly the same one with a change somewhere.
+    fn changed(random: &mut StdRng, old: &Value, depth: u32) -> Value {
+        let Value::Object(fields) = old else { return schema(random, depth) };
+        let mut fields = fields.clone();
+        let Some(keyword) = fields.keys().cloned().collect::<Vec<_>>().choose(random).cloned()
+        else {
+            return schema(random, depth);
+        };
+        match random.random_range(0..3) {
+            0 => _ = fields.shift_remove(&keyword),
+            1 => {
+                if let Value::Object(other) = schema(random, depth) {
+                    fields.extend(other.into_iter().take(2));
+                }
+            }
+            _ => {
+                if let Some(Value::Object(properties)) = fields.get_mut("properties")
+                    && let Some(below) = properties.values_mut().next()
+                {
+                    *below = changed(random, below, depth.saturating_sub(1));
+                }
+            }
+        }
+        Value::Object(fields)
+    }
+
+    fn instance(random: &mut StdRng, depth: u32) -> Value {
+        match random.random_range(0..if depth == 0 { 5 } else { 8 }) {
+            0 => Value::Null,
+            1 => json!(random.random_bool(0.5)),
+            2 => json!(random.random_range(-1..5)),
+            3 => json!(0.5 + f64::from(random.random_range(0..4))),
+            4 => json!(["", "a", "ab", "abc"].choose(random).unwrap()),
+            5 => (0..random.random_range(0..4)).map(|_| instance(random, depth - 1)).collect(),
+            _ => ["a", "b", "ab", "c"]
+                .into_iter()
+                .filter(|_| random.random_bool(0.5))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+                .into_iter()
+                .map(|name| (name, instance(random, depth - 1)))
+                .collect::<Map<String, Value>>()
+                .into(),
+        }
+    }
+
+    #[test]
+    fn an_addition_keeps_all_valid_data_valid() {
+        let mut random = StdRng::seed_from_u64(7);
+        let (mut additions, mut held) = (0, 0);
+        for _ in 0..6_000 {
+            let old = schema(&mut random, 2);
+            let new = changed(&mut random, &old, 2);
+            if compare(&old, &new).bump() > Bump::Addition {
+                continue;
+            }
+            additions += 1;
+            let (before, after) =
+                (Validator::compile(&old).unwrap(), Validator::compile(&new).unwrap());
+            for _ in 0..60 {
+                let value = instance(&mut random, 2);
+                if before.allows(&value) {
+                    held += 1;
+                    assert!(after.allows(&value), "{value} kept {old} and breaks {new}");
+                }
+            }
+        }
+        assert!(additions > 500 && held > 5_000, "{additions} additions, {held} values");
+    }
+}
