@@ -2,4 +2,3 @@
 
 mod contracts;
 mod fresh;
-mod trace;

@@ -91,12 +91,17 @@ impl OtlpReceiver {
         &self.url
     }
 
-    /// The spans of a trace, in the order they came, once there are at least
-    /// `count`.
+    /// The spans of a trace, in the order they came, once they are `complete`:
+    /// a span is exported when it ends, so the caller's comes after those
+    /// beneath it, and often in a later batch.
     ///
     /// # Panics
-    /// When they do not come within half a minute; the message lists what came.
-    pub async fn spans_of(&self, trace_id: &str, count: usize) -> Vec<ReceivedSpan> {
+    /// When they are not within half a minute; the message lists what came.
+    pub async fn spans_of(
+        &self,
+        trace_id: &str,
+        complete: impl Fn(&[ReceivedSpan]) -> bool,
+    ) -> Vec<ReceivedSpan> {
         let mut changed = self.store.changed.subscribe();
         let found = tokio::time::timeout(PATIENCE, async {
             loop {
@@ -108,7 +113,7 @@ impl OtlpReceiver {
                     .filter(|span| span.trace_id == trace_id)
                     .cloned()
                     .collect();
-                if spans.len() >= count {
+                if complete(&spans) {
                     return spans;
                 }
                 changed.changed().await.expect("the sender is ours");
@@ -117,7 +122,7 @@ impl OtlpReceiver {
         match found.await {
             Ok(spans) => spans,
             Err(_) => panic!(
-                "fewer than {count} spans of trace {trace_id}: {:#?}",
+                "trace {trace_id} did not become complete: {:#?}",
                 self.store.received().spans
             ),
         }
