@@ -127,6 +127,19 @@ const CASES: &[(&str, Role)] = &[
     ("metrics.v1.MetricsService/ListPillars", Role::Viewer),
     ("metrics.v1.MetricsService/QueryMetric", Role::Viewer),
     ("metrics.v1.MetricsService/QueryVariantStatistics", Role::Viewer),
+    ("metrics.v1.ReportsService/AddScorecardNote", Role::Analyst),
+    ("metrics.v1.ReportsService/GetExecutiveReport", Role::Viewer),
+    ("metrics.v1.ReportsService/GetWeeklyScorecard", Role::Viewer),
+    ("metrics.v1.ReportsService/ListScorecardNotes", Role::Viewer),
+    ("metrics.v1.ThresholdsService/ApplyThreshold", Role::Analyst),
+    ("metrics.v1.ThresholdsService/DeleteThreshold", Role::Analyst),
+    ("metrics.v1.ThresholdsService/EvaluateThreshold", Role::Viewer),
+    ("metrics.v1.ThresholdsService/GetThreshold", Role::Viewer),
+    ("metrics.v1.ThresholdsService/ListEvaluations", Role::Viewer),
+    ("metrics.v1.ThresholdsService/ListThresholds", Role::Viewer),
+    ("metrics.v1.ThresholdsService/PauseThreshold", Role::Operator),
+    ("metrics.v1.ThresholdsService/ReplayEvaluations", Role::Viewer),
+    ("metrics.v1.ThresholdsService/ResumeThreshold", Role::Operator),
 ];
 
 /// The same for the services of other people's contracts that we serve.

@@ -25,7 +25,7 @@ use clap::{CommandFactory as _, Parser};
 
 use commands::{
     audit, automation, bench, contract, decision, definitions, experiment, key, log, migrate,
-    quarantine, query, scorecard, source, sources, subject, subscription, up,
+    quarantine, query, report, scorecard, source, sources, subject, subscription, threshold, up,
 };
 use connection::Connection;
 
@@ -65,6 +65,8 @@ enum Command {
     Import(import::Import),
     Query(query::Query),
     Scorecard(scorecard::Scorecard),
+    #[command(subcommand)]
+    Report(report::Report),
     Sources(sources::Sources),
     Quarantine(quarantine::Quarantine),
     #[command(subcommand)]
@@ -83,6 +85,8 @@ enum Command {
     Automation(automation::Automation),
     #[command(subcommand)]
     Experiment(experiment::Experiment),
+    #[command(subcommand)]
+    Threshold(threshold::Threshold),
     #[command(subcommand)]
     Decision(decision::Decision),
     #[command(subcommand)]
@@ -127,6 +131,7 @@ async fn run(northstar: Northstar) -> anyhow::Result<()> {
         Command::Import(command) => Box::pin(import::run(command, connection)).await,
         Command::Query(command) => query::run(command, connection).await,
         Command::Scorecard(command) => scorecard::run(command, connection).await,
+        Command::Report(command) => report::run(command, connection).await,
         Command::Sources(command) => sources::run(command, connection).await,
         Command::Events(command) => Box::pin(log::run(command, connection)).await,
         Command::Subscription(command) => subscription::run(command, connection).await,
@@ -137,6 +142,7 @@ async fn run(northstar: Northstar) -> anyhow::Result<()> {
         Command::Subject(command) => subject::run(command, connection).await,
         Command::Automation(command) => automation::run(command, connection).await,
         Command::Experiment(command) => experiment::run(command, connection).await,
+        Command::Threshold(command) => threshold::run(command, connection).await,
         Command::Decision(command) => decision::run(command, connection).await,
         Command::Audit(command) => audit::run(command, connection).await,
         Command::Key(command) => key::run(command, connection).await,

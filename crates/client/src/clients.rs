@@ -15,6 +15,8 @@ use northstar_proto::ingestion::v1::subjects_service_client::SubjectsServiceClie
 use northstar_proto::ingestion::v1::subscriptions_service_client::SubscriptionsServiceClient;
 use northstar_proto::ingestion::v1::webhook_sources_service_client::WebhookSourcesServiceClient;
 use northstar_proto::metrics::v1::metrics_service_client::MetricsServiceClient;
+use northstar_proto::metrics::v1::reports_service_client::ReportsServiceClient;
+use northstar_proto::metrics::v1::thresholds_service_client::ThresholdsServiceClient;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use url::Url;
@@ -113,6 +115,10 @@ clients! {
     subscriptions: SubscriptionsServiceClient over ingestion,
     /// Pillars, metrics, KPIs and their values.
     metrics: MetricsServiceClient over metrics,
+    /// The weekly scorecard and the executive report.
+    reports: ReportsServiceClient over metrics,
+    /// Thresholds and their evaluations.
+    thresholds: ThresholdsServiceClient over metrics,
     /// Experiments.
     experiments: ExperimentsServiceClient over experiments,
     /// Policies, decision requests and the audit log.

@@ -8,6 +8,7 @@ use crate::ResourceName;
 use crate::kpi::Kpi;
 use crate::metric::Metric;
 use crate::pillar::Pillar;
+use crate::threshold::Threshold;
 use crate::violation::{InvalidExpression, MissingReference, Problems};
 
 /// Compiles a CEL filter, or says what is wrong with it. The engine does that;
@@ -125,6 +126,21 @@ impl Catalog {
         problems
     }
 
+    /// Everything wrong with a threshold that is to stand in this catalog.
+    pub fn check_threshold(&self, threshold: &Threshold) -> Problems {
+        let mut problems = Problems { fields: threshold.violations(), ..Problems::default() };
+        let mut miss = |field: &str, kind: &'static str, name: &str, known: bool| {
+            if !name.is_empty() && !known {
+                let (field, name) = (field.to_owned(), name.to_owned());
+                problems.missing.push(MissingReference { field, kind, name });
+            }
+        };
+        let Threshold { kpi, metric, .. } = threshold;
+        miss("kpi", "Kpi", kpi, self.kpis.contains_key(kpi.as_str()));
+        miss("metric", "Metric", metric, self.metrics.contains_key(metric.as_str()));
+        problems
+    }
+
     /// Everything wrong with the whole catalog: kind, name and problems of each
     /// document at fault.
     pub fn check(
@@ -208,6 +224,16 @@ mod tests {
         let missing = catalog().check_kpi(&kpi).missing;
         let names: Vec<_> = missing.iter().map(|m| (m.kind, m.name.as_str())).collect();
         assert_eq!(names, [("Metric", "nothing"), ("Pillar", "nowhere")]);
+    }
+
+    #[test]
+    fn a_threshold_watches_what_exists() {
+        let on = |kpi: &str, metric: &str| {
+            let (kpi, metric) = (kpi.to_owned(), metric.to_owned());
+            catalog().check_threshold(&Threshold { kpi, metric, ..Threshold::default() }).missing
+        };
+        assert_eq!(on("", "paid"), []);
+        assert_eq!((on("nobody", "")[0].kind, on("", "nobody")[0].kind), ("Kpi", "Metric"));
     }
 
     #[test]

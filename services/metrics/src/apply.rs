@@ -8,9 +8,11 @@ use northstar_domain::catalog::Catalog;
 use northstar_domain::kpi::Kpi;
 use northstar_domain::metric::Metric;
 use northstar_domain::pillar::Pillar;
+use northstar_domain::threshold::Threshold;
 use northstar_domain::{Problems, ResourceName, Violations};
 use northstar_server::Caller;
 use northstar_store::metrics::definition::{self, Document, Stored};
+use northstar_store::metrics::threshold;
 use northstar_store::{PgConnection, PgPool, audit, idempotency};
 use prost::Message;
 use serde_json::json;
@@ -38,6 +40,7 @@ pub(crate) trait Applied: Document + Clone + PartialEq {
     async fn keep_version(
         _connection: &mut PgConnection,
         _caller: &Caller,
+        _before: Option<&Stored<Self>>,
         _stored: &Stored<Self>,
         _now: DateTime<Utc>,
     ) -> Result<()> {
@@ -68,6 +71,7 @@ impl Applied for Metric {
     async fn keep_version(
         connection: &mut PgConnection,
         caller: &Caller,
+        _before: Option<&Stored<Self>>,
         stored: &Stored<Self>,
         now: DateTime<Utc>,
     ) -> Result<()> {
@@ -82,6 +86,32 @@ impl Applied for Kpi {
 
     fn check(&self, _name: &str, catalog: &Catalog) -> Problems {
         catalog.check_kpi(self)
+    }
+}
+
+impl Applied for Threshold {
+    const FIELD: &'static str = "threshold";
+
+    fn check(&self, _name: &str, catalog: &Catalog) -> Problems {
+        catalog.check_threshold(self)
+    }
+
+    /// Other rules begin anew; what was remembered follows from the old ones.
+    async fn keep_version(
+        connection: &mut PgConnection,
+        caller: &Caller,
+        before: Option<&Stored<Self>>,
+        stored: &Stored<Self>,
+        now: DateTime<Utc>,
+    ) -> Result<()> {
+        let Stored { name, version, document, .. } = stored;
+        let same_rules = before.is_some_and(|before| before.document.rules() == document.rules());
+        if same_rules {
+            threshold::keep(connection, caller.project, name, *version).await?;
+        } else {
+            threshold::begin(connection, caller.project, name, *version, now).await?;
+        }
+        Ok(())
     }
 }
 
@@ -135,7 +165,7 @@ pub(crate) async fn apply<D: Applied, R: Message + Default>(
     if current.as_ref().is_none_or(|current| current.etag != next.etag) {
         definition::save(connection, project, &next, &caller.principal, now).await?;
         if current.as_ref().is_none_or(|current| current.version != next.version) {
-            D::keep_version(connection, caller, &next, now).await?;
+            D::keep_version(connection, caller, current.as_ref(), &next, now).await?;
         }
         record(connection, caller, current.as_ref(), &next, now).await?;
     }
@@ -167,11 +197,16 @@ fn decode<R: Message + Default>(response: &[u8]) -> Result<R> {
     })
 }
 
-/// What a new document is checked against: KPIs constrain nothing.
-async fn load_catalog(connection: &mut PgConnection, caller: &Caller) -> Result<Catalog> {
+/// What a new document is checked against.
+pub(crate) async fn load_catalog(
+    connection: &mut PgConnection,
+    caller: &Caller,
+) -> Result<Catalog> {
     let pillars = definition::all::<Pillar>(connection, caller.project).await?;
     let metrics = definition::all::<Metric>(connection, caller.project).await?;
+    let kpis = definition::all::<Kpi>(connection, caller.project).await?;
     Ok(Catalog {
+        kpis: kpis.into_iter().map(|stored| (stored.name, stored.document)).collect(),
         pillars: pillars.into_iter().map(|stored| (stored.name, stored.document)).collect(),
         metrics: metrics.into_iter().map(|stored| (stored.name, stored.document)).collect(),
         ..Catalog::default()
@@ -179,7 +214,7 @@ async fn load_catalog(connection: &mut PgConnection, caller: &Caller) -> Result<
 }
 
 /// Refuses the document with everything that is wrong with it.
-fn check<D: Applied>(received: &Received<D>, catalog: &Catalog) -> Result<ResourceName> {
+pub(crate) fn check<D: Applied>(received: &Received<D>, catalog: &Catalog) -> Result<ResourceName> {
     let name = received.name.parse::<ResourceName>();
     let mut found = Violations::new();
     if let Err(error) = &name {

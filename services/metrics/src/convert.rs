@@ -6,6 +6,7 @@
 pub mod kpi;
 pub mod metric;
 pub mod pillar;
+pub mod threshold;
 mod time;
 
 use northstar_domain::Violations;

@@ -9,8 +9,8 @@ use northstar_domain::kpi::{
 use northstar_domain::metric::Metric;
 use northstar_engine::{Answer, Grain, Query};
 use northstar_proto::metrics::v1 as pb;
-use northstar_store::Error as StoreError;
 use northstar_store::metrics::definition::{self, Stored};
+use northstar_store::{Error as StoreError, PgPool};
 use tokio::task::spawn_blocking;
 
 use crate::convert::kpi::{status_to_proto, to_proto};
@@ -22,10 +22,10 @@ use crate::service::Metrics as Service;
 use crate::{Error, Result};
 
 /// A KPI with its rules and the stretch it is judged over.
-struct Judged {
-    stored: Stored<Kpi>,
-    charter: Charter,
-    window: Window,
+pub(crate) struct Judged {
+    pub(crate) stored: Stored<Kpi>,
+    pub(crate) charter: Charter,
+    pub(crate) window: Window,
 }
 
 /// Answers the question.
@@ -40,7 +40,7 @@ pub(crate) async fn get_scorecard(
             Error::field("evaluation_time", "is not a time: seconds or nanos are out of range")
         })?,
     };
-    let (kpis, metrics) = load(service, project).await?;
+    let (kpis, metrics) = load(&service.pool, project).await?;
     let mut judged = kpis
         .into_iter()
         .map(|stored| judge(stored, evaluation_time))
@@ -66,16 +66,22 @@ pub(crate) async fn get_scorecard(
 }
 
 /// Metrics with their versions.
-type Versions = std::collections::BTreeMap<northstar_domain::ResourceName, Stored<Metric>>;
+pub(crate) type Versions =
+    std::collections::BTreeMap<northstar_domain::ResourceName, Stored<Metric>>;
 
-async fn load(service: &Service, project: ProjectId) -> Result<(Vec<Stored<Kpi>>, Versions)> {
-    let mut connection = service.pool.acquire().await.map_err(StoreError::from)?;
+/// Every KPI and every metric of a project.
+pub(crate) async fn load(
+    pool: &PgPool,
+    project: ProjectId,
+) -> Result<(Vec<Stored<Kpi>>, Versions)> {
+    let mut connection = pool.acquire().await.map_err(StoreError::from)?;
     let kpis = definition::all::<Kpi>(&mut connection, project).await?;
     let metrics = definition::all::<Metric>(&mut connection, project).await?;
     Ok((kpis, metrics.into_iter().map(|stored| (stored.name.clone(), stored)).collect()))
 }
 
-fn judge(stored: Stored<Kpi>, evaluation_time: DateTime<Utc>) -> Result<Judged> {
+/// The rules of a KPI, and its window at a time.
+pub(crate) fn judge(stored: Stored<Kpi>, evaluation_time: DateTime<Utc>) -> Result<Judged> {
     let charter = stored.document.charter().map_err(|violations| StoreError::Corrupt {
         table: "metrics.definitions",
         column: "document",
@@ -87,7 +93,16 @@ fn judge(stored: Stored<Kpi>, evaluation_time: DateTime<Utc>) -> Result<Judged> 
     Ok(Judged { stored, charter, window })
 }
 
-fn value(
+/// The number of a KPI over its window.
+pub(crate) fn number(view: &View, versions: &Versions, judged: &Judged) -> Result<Option<f64>> {
+    let Judged { stored, charter, window } = judged;
+    let (metrics, _) = needed(versions, &stored.document.metric)?;
+    let (_, answer) = ask(view, &metrics, &stored.document.metric, *window, charter)?;
+    Ok(total(&answer))
+}
+
+/// How a KPI stands.
+pub(crate) fn value(
     view: &View,
     versions: &Versions,
     sources: &Sources,
@@ -136,7 +151,7 @@ fn value(
 
 /// A guardrail over the KPI's window and over its baseline's. Counts and sums
 /// grow with the length of a window, so their baseline is scaled to the KPI's.
-fn guardrail_value(
+pub(crate) fn guardrail_value(
     view: &View,
     versions: &Versions,
     guardrail: &Guardrail,
@@ -165,7 +180,7 @@ fn guardrail_value(
 }
 
 /// The definitions that a metric needs, and its version.
-fn needed(versions: &Versions, name: &str) -> Result<(Metrics, i64)> {
+pub(crate) fn needed(versions: &Versions, name: &str) -> Result<(Metrics, i64)> {
     let find = |name: &str| {
         versions.get(name).ok_or_else(|| Error::NotFound { kind: "Metric", name: name.to_owned() })
     };

@@ -21,7 +21,7 @@ Examples:
 
 Documents are applied in the order of their kinds: sources, contracts, identity and
 consent policies, pillars, metrics, KPIs, policies, retention policies,
-automations, experiments, webhook sources.")]
+automations, thresholds, experiments, webhook sources.")]
 pub struct Apply {
     /// YAML files, or folders of them.
     #[arg(required = true)]
@@ -66,7 +66,7 @@ Examples:
   northstar get metric revenue
   northstar get automation onboarding-nudge --json")]
 pub struct Get {
-    /// pillar, metric, kpi, automation, experiment, policy, contract, source,
+    /// pillar, metric, kpi, automation, threshold, experiment, policy, contract, source,
     /// retentionpolicy, identitypolicy, consentpolicy or webhooksource.
     kind: Kind,
     /// Its name; all of the kind when absent.

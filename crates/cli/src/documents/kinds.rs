@@ -11,7 +11,7 @@ use northstar_proto::ingestion as subjects;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Document, Kind, Mode, Summary, retention, source, webhook_source};
+use super::{Document, Kind, Mode, Summary, retention, source, threshold, webhook_source};
 
 /// What a document says, in the domain's words.
 #[derive(Clone, Debug)]
@@ -37,6 +37,8 @@ pub enum Spec {
     RetentionPolicy(northstar_domain::retention::RetentionSpec),
     /// See [`Kind::Automation`].
     Automation(northstar_domain::automation::Spec),
+    /// See [`Kind::Threshold`].
+    Threshold(northstar_domain::threshold::Threshold),
     /// See [`Kind::Experiment`].
     Experiment(northstar_domain::experiment::ExperimentSpec),
     /// See [`Kind::WebhookSource`].
@@ -74,6 +76,7 @@ impl Spec {
             Kind::Policy => Self::Policy(body(text)?),
             Kind::RetentionPolicy => Self::RetentionPolicy(body(text)?),
             Kind::Automation => Self::Automation(body(text)?),
+            Kind::Threshold => Self::Threshold(body(text)?),
             Kind::Experiment => Self::Experiment(body(text)?),
             Kind::WebhookSource => Self::WebhookSource(body(text)?),
         })
@@ -97,6 +100,7 @@ impl Spec {
                     northstar_domain::automation::Definition::check(name, spec.clone(), Utc::now());
                 return checked.err().unwrap_or_default().into_iter().collect();
             }
+            Self::Threshold(spec) => spec.violations().into_iter().collect(),
             Self::Experiment(spec) => spec.violations().into_iter().collect(),
             Self::WebhookSource(spec) => spec.violations(),
         };
@@ -123,6 +127,7 @@ impl Spec {
             Self::Policy(spec) => serde_json::to_value(spec),
             Self::RetentionPolicy(spec) => serde_json::to_value(spec),
             Self::Automation(spec) => serde_json::to_value(spec),
+            Self::Threshold(spec) => serde_json::to_value(spec),
             Self::Experiment(spec) => serde_json::to_value(spec),
             Self::WebhookSource(spec) => serde_json::to_value(spec),
         }?;
@@ -144,6 +149,7 @@ impl Spec {
             Self::Policy(spec) => spec.owner.clone(),
             Self::RetentionPolicy(spec) => spec.owner.clone(),
             Self::Automation(spec) => spec.owner.clone(),
+            Self::Threshold(spec) => spec.owner.clone(),
             Self::Experiment(spec) => spec.owner.clone(),
             Self::WebhookSource(spec) => spec.owner.clone(),
         }
@@ -174,6 +180,7 @@ impl Spec {
             Self::RetentionPolicy(spec) => retention::apply(clients, name, etag, spec, mode).await,
             Self::Policy(spec) => policy::apply(clients, name, etag, spec, mode).await,
             Self::Automation(spec) => automation::apply(clients, name, etag, spec, mode).await,
+            Self::Threshold(spec) => threshold::apply(clients, name, etag, spec, mode).await,
             Self::Experiment(spec) => experiment::apply(clients, name, etag, spec, mode).await,
             Self::WebhookSource(spec) => {
                 webhook_source::apply(clients, name, etag, spec, mode).await
@@ -195,6 +202,7 @@ pub async fn get(clients: &Clients, kind: Kind, name: &str) -> anyhow::Result<Do
         Kind::RetentionPolicy => retention::get(clients, name).await,
         Kind::Policy => policy::get(clients, name).await,
         Kind::Automation => automation::get(clients, name).await,
+        Kind::Threshold => threshold::get(clients, name).await,
         Kind::Experiment => experiment::get(clients, name).await,
         Kind::WebhookSource => webhook_source::get(clients, name).await,
     }
@@ -213,6 +221,7 @@ pub async fn list(clients: &Clients, kind: Kind) -> anyhow::Result<Vec<Document>
         Kind::RetentionPolicy => retention::list(clients).await,
         Kind::Policy => policy::list(clients).await,
         Kind::Automation => automation::list(clients).await,
+        Kind::Threshold => threshold::list(clients).await,
         Kind::Experiment => experiment::list(clients).await,
         Kind::WebhookSource => webhook_source::list(clients).await,
     }

@@ -5,6 +5,7 @@ mod kinds;
 mod read;
 mod retention;
 mod source;
+mod threshold;
 mod webhook_source;
 
 use std::fmt;
@@ -40,6 +41,8 @@ pub enum Kind {
     RetentionPolicy,
     /// Trigger, condition, actions.
     Automation,
+    /// When a number asks for a decision.
+    Threshold,
     /// A question and how it will be answered.
     Experiment,
     /// What another system sends and how it becomes events.
@@ -48,7 +51,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in order of dependence.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Source,
         Self::Contract,
         Self::IdentityPolicy,
@@ -59,6 +62,7 @@ impl Kind {
         Self::Policy,
         Self::RetentionPolicy,
         Self::Automation,
+        Self::Threshold,
         Self::Experiment,
         Self::WebhookSource,
     ];
@@ -76,6 +80,7 @@ impl Kind {
             Self::Policy => "Policy",
             Self::RetentionPolicy => "RetentionPolicy",
             Self::Automation => "Automation",
+            Self::Threshold => "Threshold",
             Self::Experiment => "Experiment",
             Self::WebhookSource => "WebhookSource",
         }

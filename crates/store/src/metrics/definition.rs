@@ -178,6 +178,23 @@ pub async fn save<D: Document>(
     Ok(())
 }
 
+/// Removes a document. `false` when there is none.
+pub async fn delete<D: Document>(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    name: &ResourceName,
+) -> Result<bool> {
+    let done = sqlx::query!(
+        "DELETE FROM metrics.definitions WHERE project_id = $1 AND kind = $2 AND name = $3",
+        project.0,
+        D::COLUMN,
+        name.as_str(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// Keeps a version of a metric for good.
 pub async fn save_metric_version(
     connection: &mut PgConnection,

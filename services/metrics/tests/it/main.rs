@@ -6,8 +6,10 @@
 mod acknowledged;
 mod answers;
 mod definitions;
+mod reports;
 mod restart;
 mod scorecard;
 mod subjects;
 mod suite;
+mod thresholds;
 mod variants;

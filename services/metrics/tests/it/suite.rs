@@ -121,6 +121,26 @@ impl Suite {
         self.host.as_ref().unwrap().clients(SUITE_KEY).unwrap().for_project(1)
     }
 
+    /// Another replica of the service, over the same database.
+    pub async fn second_replica(&self, folder: &TempDir) -> Host {
+        let mut server = northstar_server::Config::for_tests(
+            self.database.url(),
+            SUITE_KEY,
+            folder.path().into(),
+        );
+        let first = self.host.as_ref().unwrap();
+        let url: url::Url = format!("http://{}", first.grpc).parse().unwrap();
+        server.ingestion_url = Some(url.clone());
+        server.approvals_url = Some(url);
+        let (clock, config) = (Arc::clone(&self.clock), self.config.clone());
+        Host::start(server, async move |context| {
+            let context = Context { clock, ..context };
+            Ok(vec![northstar_metrics::build(config, context).await?])
+        })
+        .await
+        .unwrap()
+    }
+
     pub async fn stop(&mut self) {
         if let Some(host) = self.host.take() {
             host.stop().await.unwrap();
@@ -206,7 +226,9 @@ async fn start_host(
     Host::start(server, async move |context| {
         let context = Context { clock, ..context };
         let ingestion = northstar_ingestion::Config::default();
+        let approvals = northstar_approvals::Config::default();
         Ok(vec![
+            northstar_approvals::build(approvals, context.clone()).await?,
             northstar_ingestion::build(ingestion, context.clone()).await?,
             northstar_metrics::build(config, context).await?,
         ])
