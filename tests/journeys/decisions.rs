@@ -258,6 +258,25 @@ async fn a_kpi_that_collapses_pauses_its_automation_when_people_agree() {
     })
     .await;
     assert_eq!(state(&ada).await, automations::AutomationState::Active);
+
+    // The week tells of it: three questions decided, one threshold that asked, all for
+    // the pillar of the automation.
+    let growth = until("the week to tell of it", async || {
+        let request = metrics::GetWeeklyScorecardRequest {
+            week: Utc::now().date_naive().to_string(),
+            ..Default::default()
+        };
+        let answer = ada.reports().get_weekly_scorecard(request).await.expect("a read");
+        let card = answer.into_inner().scorecard.expect("a scorecard");
+        assert_eq!(card.gaps, Vec::<String>::new());
+        let [growth] = card.pillars.as_slice() else { return None };
+        let value = |figure: &Option<metrics::Figure>| figure.as_ref().and_then(|it| it.value);
+        let told = (value(&growth.throughput), value(&growth.escalations));
+        (told == (Some(3.0), Some(1.0))).then(|| growth.clone())
+    })
+    .await;
+    assert!(growth.median_handling_time.and_then(|time| time.value).is_some());
+    assert_eq!(growth.kpis.len(), 1);
     suite.stop().await;
 }
 

@@ -8,3 +8,4 @@ mod generated;
 mod import;
 mod readme;
 mod suite;
+mod thresholds;

@@ -133,14 +133,7 @@ impl Writer<'_> {
             .iter()
             .map(|kpi| Ok(Moved { kpi, movement: self.movement(kpi)? }))
             .collect::<Result<Vec<_>>>()?;
-        moved.sort_by(|a, b| {
-            let (outcome, by) = b.weight();
-            let (other_outcome, other_by) = a.weight();
-            outcome
-                .cmp(&other_outcome)
-                .then_with(|| by.total_cmp(&other_by))
-                .then_with(|| a.kpi.name.cmp(&b.kpi.name))
-        });
+        sort(&mut moved);
         let Some((first, others)) = moved.split_first() else {
             return Err(Error::field("unit", "holds no KPI"));
         };
@@ -267,11 +260,17 @@ impl Writer<'_> {
     /// Units are the values of a property that most events carry. A target is for
     /// everybody, so a unit is told what moved, not how it stands.
     fn by_property(&self, path: &str) -> Result<Vec<pb::UnitReport>> {
+        let everybody = self
+            .material
+            .kpis
+            .iter()
+            .map(|kpi| Ok(Moved { kpi, movement: self.movement(kpi)? }))
+            .collect::<Result<Vec<_>>>()?;
         let mut reports = Vec::new();
         for value in self.values_of(path)? {
             let text = format!("properties.{path} == {}", serde_json::Value::from(value.as_str()));
             let Ok(filter) = Filter::parse(&text) else { continue };
-            reports.push(self.unit_of_property(&value, &filter, &text)?);
+            reports.push(self.unit_of_property(&value, &filter, &text, &everybody)?);
         }
         Ok(reports)
     }
@@ -281,15 +280,17 @@ impl Writer<'_> {
         value: &str,
         filter: &Filter,
         filter_text: &str,
+        everybody: &[Moved<'_>],
     ) -> Result<pb::UnitReport> {
         let mut moved = Vec::new();
-        for kpi in &self.material.kpis {
+        for of_everybody in everybody {
+            let kpi = of_everybody.kpi;
             let (before, after, sentence, command) =
                 self.with_change(kpi, Some(filter), filter_text, |change| {
                     let (before, after) = change.values()?;
                     Ok((before, after, change.sentence(title(kpi))?, change.command(None)))
                 })?;
-            let Some(mut whole) = self.movement(kpi)?.kpi else { continue };
+            let Some(mut whole) = of_everybody.movement.kpi.clone() else { continue };
             whole.value = after;
             // These are everybody's, not the unit's.
             whole.status = pb::KpiStatus::Unspecified.into();
@@ -298,13 +299,7 @@ impl Writer<'_> {
             let movement = pb::KpiMovement { kpi: Some(whole), before, sentence, command };
             moved.push(Moved { kpi, movement });
         }
-        moved.sort_by(|a, b| {
-            let ((outcome, by), (other_outcome, other_by)) = (b.weight(), a.weight());
-            outcome
-                .cmp(&other_outcome)
-                .then_with(|| by.total_cmp(&other_by))
-                .then_with(|| a.kpi.name.cmp(&b.kpi.name))
-        });
+        sort(&mut moved);
         let drivers = match moved.first() {
             None => Vec::new(),
             Some(first) => self.with_change(first.kpi, Some(filter), filter_text, |change| {
@@ -319,13 +314,7 @@ impl Writer<'_> {
                 change.drivers(&dimensions)
             })?,
         };
-        let everybody = self
-            .material
-            .kpis
-            .iter()
-            .map(|kpi| Ok(Moved { kpi, movement: self.movement(kpi)? }))
-            .collect::<Result<Vec<_>>>()?;
-        let controls = self.controls(&everybody);
+        let controls = self.controls(everybody);
         let worse: Vec<_> = moved
             .iter()
             .filter(|moved| {
@@ -394,6 +383,17 @@ impl Writer<'_> {
         values.sort_unstable();
         Ok(values)
     }
+}
+
+/// What is most worth telling first.
+fn sort(moved: &mut [Moved<'_>]) {
+    moved.sort_by(|a, b| {
+        let ((outcome, by), (other_outcome, other_by)) = (b.weight(), a.weight());
+        outcome
+            .cmp(&other_outcome)
+            .then_with(|| by.total_cmp(&other_by))
+            .then_with(|| a.kpi.name.cmp(&b.kpi.name))
+    });
 }
 
 fn guardrails(moved: &[Moved<'_>]) -> pb::Control {
