@@ -113,22 +113,17 @@ async fn send(service: &Thresholds, question: &Question, sender: &Sender) -> Res
     }
 }
 
-/// State and version after the evaluation before, as logged and as replayed.
+/// The state after the evaluation before, as logged and as replayed.
 struct Memory {
     logged: State,
     replayed: State,
-    version: i64,
 }
 
 /// What a replayed evaluation begins with: what the replay remembers, unless
 /// something happened in between that began anew, as a change of the rules does.
 fn state_before(logged: &Logged, remembered: Option<&Memory>) -> State {
     match remembered {
-        Some(memory)
-            if memory.version == logged.version || memory.logged == logged.state_before =>
-        {
-            memory.replayed
-        }
+        Some(memory) if memory.logged == logged.state_before => memory.replayed,
         _ => logged.state_before,
     }
 }
@@ -162,11 +157,7 @@ async fn replay_one(
             ..logged.clone()
         }
     };
-    *remembered = Some(Memory {
-        logged: logged.state_after,
-        replayed: replayed.state_after,
-        version: logged.version,
-    });
+    *remembered = Some(Memory { logged: logged.state_after, replayed: replayed.state_after });
     let differences = differences(&logged, &replayed);
     Ok(pb::ReplayEvaluationsResponse {
         logged: Some(evaluation_to_proto(&logged, &rules)?),

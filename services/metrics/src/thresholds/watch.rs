@@ -132,7 +132,8 @@ impl Watch {
         let Some((sequence, state)) = store::hold(&mut tx, lease).await? else { return Ok(()) };
         // Only the holder of the lease writes the state.
         if state != logged.state_before {
-            return Ok(store::release(&mut tx, lease, Some(now)).await?);
+            store::release(&mut tx, lease, Some(now)).await?;
+            return Ok(tx.commit().await.map_err(StoreError::from)?);
         }
         logged.sequence = sequence;
         store::record(&mut tx, lease, &logged, due_at).await?;
