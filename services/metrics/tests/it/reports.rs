@@ -346,3 +346,32 @@ async fn a_report_of_nothing_says_so_and_one_that_makes_no_sense_is_refused() {
     let unknown = reports.add_scorecard_note(note("nothing", "text")).await.unwrap_err();
     assert_eq!(reason(&unknown), "NOT_FOUND");
 }
+
+#[tokio::test]
+async fn another_project_reports_nothing_of_it() {
+    let suite = company().await;
+    work(&suite).await;
+    let note = pb::AddScorecardNoteRequest {
+        pillar: "growth".to_owned(),
+        week: "2026-03-25".to_owned(),
+        text: "ours".to_owned(),
+        request_id: String::new(),
+    };
+    suite.analyst.reports().add_scorecard_note(note.clone()).await.unwrap();
+    let mut other = suite.other_project().await.reports();
+    let card = other.get_weekly_scorecard(pb::GetWeeklyScorecardRequest::default()).await.unwrap();
+    assert_eq!(card.into_inner().scorecard.unwrap().pillars, []);
+    let report =
+        other.get_executive_report(pb::GetExecutiveReportRequest::default()).await.unwrap();
+    assert_eq!(report.into_inner().report.unwrap().units, []);
+    let request = pb::ListScorecardNotesRequest {
+        week: "2026-03-25".to_owned(),
+        ..pb::ListScorecardNotesRequest::default()
+    };
+    let notes = other.list_scorecard_notes(request.clone()).await.unwrap().into_inner().notes;
+    assert_eq!(notes, []);
+    let refused = other.add_scorecard_note(note).await.unwrap_err();
+    assert_eq!(reason(&refused), "NOT_FOUND");
+    let ours = suite.analyst.reports().list_scorecard_notes(request).await.unwrap().into_inner();
+    assert_eq!(ours.notes[0].text, "ours");
+}

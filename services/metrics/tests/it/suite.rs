@@ -141,6 +141,15 @@ impl Suite {
         .unwrap()
     }
 
+    /// The suite itself in another project, which knows nothing of the tests' one.
+    pub async fn other_project(&self) -> Clients {
+        sqlx::query("INSERT INTO access.projects (name) VALUES ('other')")
+            .execute(self.superuser())
+            .await
+            .unwrap();
+        self.host.as_ref().unwrap().clients(SUITE_KEY).unwrap().for_project(2)
+    }
+
     pub async fn stop(&mut self) {
         if let Some(host) = self.host.take() {
             host.stop().await.unwrap();

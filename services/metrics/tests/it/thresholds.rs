@@ -467,3 +467,59 @@ async fn a_threshold_is_checked_whole_and_other_rules_begin_anew() {
     let replayed = replay(&suite, "few-visits", pb::ReplayInput::Logged).await;
     assert!(replayed.iter().all(|answer| answer.same), "{replayed:#?}");
 }
+
+#[tokio::test]
+async fn another_project_sees_and_does_nothing() {
+    let suite = start().await;
+    visits(&suite, "2026-03-30T10:00:00Z", 2).await;
+    apply(&suite, threshold("few-visits")).await.unwrap();
+    evaluated(&suite, "few-visits", 1).await;
+    let other = suite.other_project().await;
+    let mut thresholds = other.thresholds();
+    let name = || "few-visits".to_owned();
+    let (reason, request_id) = ("theirs".to_owned(), String::new());
+    let refusals = [
+        thresholds.get_threshold(pb::GetThresholdRequest { name: name() }).await.err(),
+        thresholds
+            .pause_threshold(pb::PauseThresholdRequest {
+                name: name(),
+                reason,
+                request_id: request_id.clone(),
+            })
+            .await
+            .err(),
+        thresholds
+            .resume_threshold(pb::ResumeThresholdRequest {
+                name: name(),
+                request_id: request_id.clone(),
+            })
+            .await
+            .err(),
+        thresholds
+            .delete_threshold(pb::DeleteThresholdRequest { name: name(), request_id })
+            .await
+            .err(),
+        thresholds
+            .evaluate_threshold(pb::EvaluateThresholdRequest { name: name(), ..Default::default() })
+            .await
+            .err(),
+    ];
+    for refusal in refusals {
+        assert_eq!(refusal.map(|status| status.code()), Some(Code::NotFound));
+    }
+    // It has no metric of that name to watch either.
+    let request =
+        pb::ApplyThresholdRequest { threshold: Some(threshold("mine")), ..Default::default() };
+    let missing = thresholds.apply_threshold(request).await.unwrap_err();
+    assert_eq!(crate::suite::reason(&missing), "MISSING_REFERENCE");
+    let listed = thresholds.list_thresholds(pb::ListThresholdsRequest::default()).await.unwrap();
+    assert_eq!(listed.into_inner().statuses, []);
+    assert_eq!(logged(&other, "few-visits").await, []);
+    let request = pb::ReplayEvaluationsRequest {
+        threshold: name(),
+        ..pb::ReplayEvaluationsRequest::default()
+    };
+    let mut stream = thresholds.replay_evaluations(request).await.unwrap().into_inner();
+    assert_eq!(stream.message().await.unwrap(), None);
+    assert!(!status(&suite, "few-visits").await.paused);
+}
