@@ -164,23 +164,28 @@ async fn a_breach_is_asked_about_once_an_episode_with_its_evidence() {
     assert_eq!(second.effect(), pb::ThresholdEffect::None);
     assert_eq!(second.state_after.unwrap().phase(), pb::ThresholdPhase::Open);
 
-    // Better, but not recovered: three is no breach, four is the end of it.
-    suite.clock.set(time("2026-04-01T00:30:00Z"));
+    // Better, but not recovered: three is no breach, four is the end of it. What is
+    // told of a day is there before the day is judged.
+    suite.clock.set(time("2026-03-31T23:30:00Z"));
+    evaluated(&suite, "few-visits", 3).await;
     visits(&suite, "2026-03-31T20:00:00Z", 3).await;
-    let third = evaluated(&suite, "few-visits", 3).await;
-    assert_eq!(third.reading(), pb::ThresholdReading::Between);
-    assert_eq!(third.effect(), pb::ThresholdEffect::None);
+    suite.clock.set(time("2026-04-01T00:30:00Z"));
+    let between = evaluated(&suite, "few-visits", 4).await;
+    assert_eq!(between.reading(), pb::ThresholdReading::Between);
+    assert_eq!(between.effect(), pb::ThresholdEffect::None);
     visits(&suite, "2026-03-31T21:00:00Z", 1).await;
     suite.clock.advance(TimeDelta::hours(1));
-    let fourth = evaluated(&suite, "few-visits", 4).await;
-    assert_eq!(fourth.effect(), pb::ThresholdEffect::Clear);
+    let cleared = evaluated(&suite, "few-visits", 5).await;
+    assert_eq!(cleared.effect(), pb::ThresholdEffect::Clear);
     assert_eq!(questions(&suite).await, 1);
 
     // Another breach is another episode.
-    suite.clock.set(time("2026-04-02T00:30:00Z"));
+    suite.clock.set(time("2026-04-01T23:30:00Z"));
+    evaluated(&suite, "few-visits", 6).await;
     visits(&suite, "2026-04-01T20:00:00Z", 1).await;
-    let fifth = evaluated(&suite, "few-visits", 5).await;
-    assert_eq!(fifth.effect(), pb::ThresholdEffect::Raise);
+    suite.clock.set(time("2026-04-02T00:30:00Z"));
+    let another = evaluated(&suite, "few-visits", 7).await;
+    assert_eq!(another.effect(), pb::ThresholdEffect::Raise);
     let again = asked(&suite, "few-visits", &question.decision_request_id).await;
     assert!(again.summary.ends_with("episode 2)"), "{}", again.summary);
     assert_eq!(questions(&suite).await, 2);
@@ -300,8 +305,7 @@ async fn a_dry_run_sees_the_past_and_writes_nothing() {
     visits(&suite, "2026-03-28T10:00:00Z", 2).await;
     visits(&suite, "2026-03-29T10:00:00Z", 5).await;
     visits(&suite, "2026-03-30T10:00:00Z", 9).await;
-    let quiet = pb::Threshold { every: Some(days(31)), ..threshold("few-visits") };
-    apply(&suite, quiet).await.unwrap();
+    apply(&suite, threshold("few-visits")).await.unwrap();
     evaluated(&suite, "few-visits", 1).await;
     let at = async |at: &str| {
         let found = evaluate(&suite, "few-visits", at).await.unwrap();
@@ -326,10 +330,6 @@ async fn a_dry_run_sees_the_past_and_writes_nothing() {
     let unknown = pb::Threshold { metric: "nobody".to_owned(), ..threshold("draft") };
     let refused = client.evaluate_threshold(given(unknown)).await.unwrap_err();
     assert_eq!(reason(&refused), "MISSING_REFERENCE");
-}
-
-fn days(days: i64) -> prost_types::Duration {
-    prost_types::Duration { seconds: days * 86_400, nanos: 0 }
 }
 
 #[tokio::test]
