@@ -57,7 +57,7 @@ pub struct Threshold {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breaches: Option<Breaches>,
     /// Fewest events or subjects that a value must rest on to be judged.
-    #[serde(default, skip_serializing_if = "is_none_asked")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub minimum_sample: i64,
     /// How long after its end a bucket is left alone, because events come late.
     #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
@@ -75,12 +75,8 @@ pub struct Threshold {
     pub decision: Option<Decision>,
 }
 
-fn is_zero(number: &i32) -> bool {
-    *number == 0
-}
-
-fn is_none_asked(number: &i64) -> bool {
-    *number == 0
+fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
+    *number == N::default()
 }
 
 /// Length of a civil bucket.
