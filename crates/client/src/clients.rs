@@ -14,6 +14,8 @@ use northstar_proto::ingestion::v1::sources_service_client::SourcesServiceClient
 use northstar_proto::ingestion::v1::subjects_service_client::SubjectsServiceClient;
 use northstar_proto::ingestion::v1::subscriptions_service_client::SubscriptionsServiceClient;
 use northstar_proto::ingestion::v1::webhook_sources_service_client::WebhookSourcesServiceClient;
+use northstar_proto::metrics::v1::cohorts_service_client::CohortsServiceClient;
+use northstar_proto::metrics::v1::evidence_service_client::EvidenceServiceClient;
 use northstar_proto::metrics::v1::metrics_service_client::MetricsServiceClient;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -113,6 +115,10 @@ clients! {
     subscriptions: SubscriptionsServiceClient over ingestion,
     /// Pillars, metrics, KPIs and their values.
     metrics: MetricsServiceClient over metrics,
+    /// Cohorts, and who is in them.
+    cohorts: CohortsServiceClient over metrics,
+    /// What lies behind a number, and which numbers changed later.
+    evidence: EvidenceServiceClient over metrics,
     /// Experiments.
     experiments: ExperimentsServiceClient over experiments,
     /// Policies, decision requests and the audit log.

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::ResourceName;
+use crate::cohort::Cohort;
 use crate::kpi::Kpi;
 use crate::metric::Metric;
 use crate::pillar::Pillar;
@@ -121,6 +122,20 @@ impl Catalog {
                 kind: "Pillar",
                 name: kpi.pillar.clone(),
             });
+        }
+        problems
+    }
+
+    /// Everything wrong with a cohort.
+    pub fn check_cohort(&self, cohort: &Cohort, compile: CompileFilter<'_>) -> Problems {
+        let mut problems = Problems { fields: cohort.violations(), ..Problems::default() };
+        for (field, filter) in cohort.filters() {
+            if !filter.trim().is_empty()
+                && let Err(problem) = compile(filter)
+            {
+                let expression = filter.to_owned();
+                problems.expressions.push(InvalidExpression { field, expression, problem });
+            }
         }
         problems
     }

@@ -1,10 +1,12 @@
 #![doc = include_str!("../README.md")]
 
 mod apply;
+mod cohorts;
 mod config;
 pub mod convert;
 mod dataset;
 mod error;
+mod evidence;
 mod plan;
 mod provenance;
 mod query;
@@ -16,8 +18,10 @@ mod worker;
 use std::sync::Arc;
 use std::time::Duration;
 
+use northstar_proto::metrics::v1::cohorts_service_server::CohortsServiceServer;
+use northstar_proto::metrics::v1::evidence_service_server::EvidenceServiceServer;
 use northstar_proto::metrics::v1::metrics_service_server::MetricsServiceServer;
-use northstar_server::{Context, Service};
+use northstar_server::{Context, Latch, Service};
 
 use crate::dataset::{Datasets, Folder};
 use crate::service::Metrics;
@@ -40,15 +44,30 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
     .await?;
     let folder = Folder::open(&context.data_dir)?;
     let datasets = Arc::new(Datasets::new(pool.clone(), folder, Arc::clone(&context.clock)));
+    let ready = Latch::new("read models are being made from the log");
     let follow = worker::follow(
         pool.clone(),
         Arc::clone(&datasets),
         Duration::from_secs(config.metrics_follow_seconds),
         config.metrics_compact_events.get(),
-        context.shutdown,
+        ready.clone(),
+        context.shutdown.clone(),
     );
     let metrics = Metrics { pool: pool.clone(), clock: context.clock, datasets };
+    let every = Duration::from_secs(config.metrics_follow_seconds);
+    let restate = evidence::restate::follow(metrics.clone(), every, context.shutdown);
+    let cohorts = CohortsServiceServer::new(metrics.clone())
+        .max_decoding_message_size(context.max_message_bytes);
+    let evidence = EvidenceServiceServer::new(metrics.clone())
+        .max_decoding_message_size(context.max_message_bytes);
     let grpc =
         MetricsServiceServer::new(metrics).max_decoding_message_size(context.max_message_bytes);
-    Ok(Service::new("metrics").grpc(grpc).worker("metrics-follow", follow).pool(pool))
+    Ok(Service::new("metrics")
+        .grpc(grpc)
+        .grpc(cohorts)
+        .grpc(evidence)
+        .latch(ready)
+        .worker("metrics-follow", follow)
+        .worker("metrics-restate", restate)
+        .pool(pool))
 }

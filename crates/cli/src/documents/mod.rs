@@ -28,6 +28,8 @@ pub enum Kind {
     IdentityPolicy,
     /// Purposes and regions.
     ConsentPolicy,
+    /// A set of subjects.
+    Cohort,
     /// A vision pillar.
     Pillar,
     /// How a number is computed.
@@ -48,11 +50,12 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in order of dependence.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Source,
         Self::Contract,
         Self::IdentityPolicy,
         Self::ConsentPolicy,
+        Self::Cohort,
         Self::Pillar,
         Self::Metric,
         Self::Kpi,
@@ -70,6 +73,7 @@ impl Kind {
             Self::Contract => "Contract",
             Self::IdentityPolicy => "IdentityPolicy",
             Self::ConsentPolicy => "ConsentPolicy",
+            Self::Cohort => "Cohort",
             Self::Pillar => "Pillar",
             Self::Metric => "Metric",
             Self::Kpi => "Kpi",

@@ -1,6 +1,7 @@
 //! Pillars, metrics and KPIs, as documents.
 
 use chrono::{DateTime, Utc};
+use northstar_domain::cohort::Cohort;
 use northstar_domain::kpi::Kpi;
 use northstar_domain::metric::Metric;
 use northstar_domain::pillar::Pillar;
@@ -34,6 +35,11 @@ impl Document for Metric {
 impl Document for Kpi {
     const KIND: &'static str = "Kpi";
     const COLUMN: &'static str = "kpi";
+}
+
+impl Document for Cohort {
+    const KIND: &'static str = "Cohort";
+    const COLUMN: &'static str = "cohort";
 }
 
 /// A document as stored.
@@ -176,6 +182,23 @@ pub async fn save<D: Document>(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Deletes a document; whether there was one.
+pub async fn delete<D: Document>(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    name: &str,
+) -> Result<bool> {
+    let deleted = sqlx::query!(
+        "DELETE FROM metrics.definitions WHERE project_id = $1 AND kind = $2 AND name = $3",
+        project.0,
+        D::COLUMN,
+        name,
+    )
+    .execute(connection)
+    .await?;
+    Ok(deleted.rows_affected() > 0)
 }
 
 /// Keeps a version of a metric for good.

@@ -5,8 +5,12 @@
 
 mod acknowledged;
 mod answers;
+mod cohorts;
 mod definitions;
+mod evidence;
+mod isolation;
 mod restart;
+mod restatements;
 mod scorecard;
 mod subjects;
 mod suite;
