@@ -24,8 +24,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser};
 
 use commands::{
-    audit, automation, bench, contract, decision, definitions, experiment, key, log, migrate,
-    quarantine, query, report, scorecard, source, sources, subject, subscription, threshold, up,
+    audit, automation, behind, bench, cohort, contract, decision, definitions, experiment, explain,
+    key, log, migrate, quarantine, query, report, restatements, scorecard, source, sources,
+    subject, subscription, threshold, up,
 };
 use connection::Connection;
 
@@ -64,6 +65,11 @@ enum Command {
     Export(definitions::Export),
     Import(import::Import),
     Query(query::Query),
+    Behind(behind::Behind),
+    Explain(explain::Explain),
+    Restatements(restatements::Restatements),
+    #[command(subcommand)]
+    Cohort(cohort::Cohort),
     Scorecard(scorecard::Scorecard),
     #[command(subcommand)]
     Report(report::Report),
@@ -130,6 +136,10 @@ async fn run(northstar: Northstar) -> anyhow::Result<()> {
         Command::Export(command) => definitions::export(command, connection).await,
         Command::Import(command) => Box::pin(import::run(command, connection)).await,
         Command::Query(command) => query::run(command, connection).await,
+        Command::Behind(command) => behind::run(command, connection).await,
+        Command::Explain(command) => explain::run(command, connection).await,
+        Command::Restatements(command) => restatements::run(command, connection).await,
+        Command::Cohort(command) => cohort::run(command, connection).await,
         Command::Scorecard(command) => scorecard::run(command, connection).await,
         Command::Report(command) => report::run(command, connection).await,
         Command::Sources(command) => sources::run(command, connection).await,

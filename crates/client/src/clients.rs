@@ -14,6 +14,8 @@ use northstar_proto::ingestion::v1::sources_service_client::SourcesServiceClient
 use northstar_proto::ingestion::v1::subjects_service_client::SubjectsServiceClient;
 use northstar_proto::ingestion::v1::subscriptions_service_client::SubscriptionsServiceClient;
 use northstar_proto::ingestion::v1::webhook_sources_service_client::WebhookSourcesServiceClient;
+use northstar_proto::metrics::v1::cohorts_service_client::CohortsServiceClient;
+use northstar_proto::metrics::v1::evidence_service_client::EvidenceServiceClient;
 use northstar_proto::metrics::v1::metrics_service_client::MetricsServiceClient;
 use northstar_proto::metrics::v1::reports_service_client::ReportsServiceClient;
 use northstar_proto::metrics::v1::thresholds_service_client::ThresholdsServiceClient;
@@ -119,6 +121,10 @@ clients! {
     reports: ReportsServiceClient over metrics,
     /// Thresholds and their evaluations.
     thresholds: ThresholdsServiceClient over metrics,
+    /// Cohorts, and who is in them.
+    cohorts: CohortsServiceClient over metrics,
+    /// What lies behind a number, and which numbers changed later.
+    evidence: EvidenceServiceClient over metrics,
     /// Experiments.
     experiments: ExperimentsServiceClient over experiments,
     /// Policies, decision requests and the audit log.

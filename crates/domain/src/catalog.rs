@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::ResourceName;
+use crate::cohort::Cohort;
 use crate::kpi::Kpi;
 use crate::metric::Metric;
 use crate::pillar::Pillar;
@@ -138,6 +139,20 @@ impl Catalog {
         let Threshold { kpi, metric, .. } = threshold;
         miss("kpi", "Kpi", kpi, self.kpis.contains_key(kpi.as_str()));
         miss("metric", "Metric", metric, self.metrics.contains_key(metric.as_str()));
+        problems
+    }
+
+    /// Everything wrong with a cohort.
+    pub fn check_cohort(&self, cohort: &Cohort, compile: CompileFilter<'_>) -> Problems {
+        let mut problems = Problems { fields: cohort.violations(), ..Problems::default() };
+        for (field, filter) in cohort.filters() {
+            if !filter.trim().is_empty()
+                && let Err(problem) = compile(filter)
+            {
+                let expression = filter.to_owned();
+                problems.expressions.push(InvalidExpression { field, expression, problem });
+            }
+        }
         problems
     }
 

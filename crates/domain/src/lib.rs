@@ -7,6 +7,7 @@ pub mod automation;
 pub mod canonical_json;
 pub mod catalog;
 mod clock;
+pub mod cohort;
 pub mod consent;
 pub mod consent_policy;
 pub mod contract;

@@ -14,10 +14,12 @@
 //! order, see [`Ties`] for the exceptions a question may ask for.
 
 pub mod calendar;
+mod cohort;
 mod columns;
 mod dataset;
 mod error;
 mod event;
+mod evidence;
 pub mod filter;
 mod identity;
 mod kernels;
@@ -25,14 +27,17 @@ mod query;
 mod runs;
 mod segment;
 mod snapshot;
+mod subjects;
 mod tail;
 mod variants;
 
 pub use calendar::Grain;
+pub use cohort::{Cohort, CohortRule, Take};
 pub use columns::{Coded, EventColumns, Properties, Property};
 pub use dataset::{Appended, Compacted, CompactionJob, Dataset, FinishedCompaction, SegmentInfo};
 pub use error::{Error, Result, SegmentFault};
 pub use event::{Actor, EventRecord};
+pub use evidence::{Cell, Contribution, Contributions, FoundEvent};
 pub use filter::{Filter, FilterError};
 pub use kernels::Partial;
 pub use query::{
@@ -41,4 +46,5 @@ pub use query::{
     RetentionSpec, Return, Row, Statistic, Ties, TimeToEventSpec,
 };
 pub use snapshot::Snapshot;
+pub use subjects::{SubjectName, SubjectSet};
 pub use variants::{Moments, Outcome, VariantAnswer, VariantQuery, VariantStats};

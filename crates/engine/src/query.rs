@@ -72,6 +72,16 @@ pub enum Dimension {
     AccountId,
     /// A property by its dotted path.
     Property(String),
+    /// Whether the subject is in a cohort of the view, see [`Snapshot::with_cohorts`](crate::Snapshot::with_cohorts):
+    /// [`Dimension::IN`] or [`Dimension::OUT`].
+    Cohort(String),
+}
+
+impl Dimension {
+    /// The value of a cohort's dimension for its members.
+    pub const IN: &str = "in";
+    /// The value of a cohort's dimension for everybody else, and for events of nobody.
+    pub const OUT: &str = "out";
 }
 
 /// How a number is computed from events.

@@ -5,12 +5,14 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use northstar_domain::catalog::Catalog;
+use northstar_domain::cohort::Cohort;
 use northstar_domain::kpi::Kpi;
 use northstar_domain::metric::Metric;
 use northstar_domain::pillar::Pillar;
 use northstar_domain::threshold::Threshold;
 use northstar_domain::{Problems, ResourceName, Violations};
 use northstar_server::Caller;
+use northstar_store::metrics::cohort;
 use northstar_store::metrics::definition::{self, Document, Stored};
 use northstar_store::metrics::threshold;
 use northstar_store::{PgConnection, PgPool, audit, idempotency};
@@ -115,6 +117,33 @@ impl Applied for Threshold {
     }
 }
 
+impl Applied for Cohort {
+    const FIELD: &'static str = "cohort";
+
+    fn check(&self, _name: &str, catalog: &Catalog) -> Problems {
+        catalog.check_cohort(self, &compile_filter)
+    }
+
+    /// Title, description and owner may change without changing a member.
+    fn is_new_version(&self, before: &Self) -> bool {
+        (&self.rule, &self.list) != (&before.rule, &before.list)
+    }
+
+    /// A rule has no list.
+    async fn keep_version(
+        connection: &mut PgConnection,
+        caller: &Caller,
+        _before: Option<&Stored<Self>>,
+        stored: &Stored<Self>,
+        _now: DateTime<Utc>,
+    ) -> Result<()> {
+        if stored.document.rule.is_some() {
+            cohort::clear(connection, caller.project, stored.name.as_str()).await?;
+        }
+        Ok(())
+    }
+}
+
 /// A request to apply a document.
 pub(crate) struct Application<D> {
     /// The full gRPC method.
@@ -177,7 +206,7 @@ pub(crate) async fn apply<D: Applied, R: Message + Default>(
 }
 
 /// Reads a request id; empty is none.
-fn read_request_id(text: &str) -> Result<Option<Uuid>> {
+pub(crate) fn read_request_id(text: &str) -> Result<Option<Uuid>> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -186,7 +215,8 @@ fn read_request_id(text: &str) -> Result<Option<Uuid>> {
         .map_err(|_| Error::field("request_id", format!("{text:?} is not a UUID")))
 }
 
-fn decode<R: Message + Default>(response: &[u8]) -> Result<R> {
+/// Reads an answer that was given before.
+pub(crate) fn decode<R: Message + Default>(response: &[u8]) -> Result<R> {
     R::decode(response).map_err(|error| {
         Error::Store(northstar_store::Error::Corrupt {
             table: "access.idempotency_keys",
@@ -235,7 +265,7 @@ fn first_by_field(violations: Violations) -> Violations {
 }
 
 /// An empty etag replaces whatever is there.
-fn check_etag<D: Document>(
+pub(crate) fn check_etag<D: Document>(
     etag: &str,
     name: &ResourceName,
     current: Option<&Stored<D>>,

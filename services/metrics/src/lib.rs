@@ -1,10 +1,12 @@
 #![doc = include_str!("../README.md")]
 
 mod apply;
+mod cohorts;
 mod config;
 pub mod convert;
 mod dataset;
 mod error;
+mod evidence;
 mod plan;
 mod provenance;
 mod query;
@@ -18,10 +20,12 @@ mod worker;
 use std::sync::Arc;
 use std::time::Duration;
 
+use northstar_proto::metrics::v1::cohorts_service_server::CohortsServiceServer;
+use northstar_proto::metrics::v1::evidence_service_server::EvidenceServiceServer;
 use northstar_proto::metrics::v1::metrics_service_server::MetricsServiceServer;
 use northstar_proto::metrics::v1::reports_service_server::ReportsServiceServer;
 use northstar_proto::metrics::v1::thresholds_service_server::ThresholdsServiceServer;
-use northstar_server::{Context, Service, outbox};
+use northstar_server::{Context, Latch, Service, outbox};
 use northstar_store::outbox::Outbox;
 
 use crate::dataset::{Datasets, Folder};
@@ -48,11 +52,13 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
     let folder = Folder::open(&context.data_dir)?;
     let datasets = Arc::new(Datasets::new(pool.clone(), folder, Arc::clone(&context.clock)));
     let (clock, clients, shutdown) = (context.clock, context.clients, context.shutdown);
+    let ready = Latch::new("read models are being made from the log");
     let follow = worker::follow(
         pool.clone(),
         Arc::clone(&datasets),
         Duration::from_secs(config.metrics_follow_seconds),
         config.metrics_compact_events.get(),
+        ready.clone(),
         shutdown.clone(),
     );
     let watch =
@@ -72,12 +78,18 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         clients,
     };
     let metrics = Metrics { pool: pool.clone(), clock, datasets };
+    let every = Duration::from_secs(config.metrics_follow_seconds);
+    let restate = evidence::restate::follow(metrics.clone(), every, shutdown.clone());
     let limit = context.max_message_bytes;
     Ok(Service::new("metrics")
-        .grpc(MetricsServiceServer::new(metrics).max_decoding_message_size(limit))
+        .grpc(MetricsServiceServer::new(metrics.clone()).max_decoding_message_size(limit))
+        .grpc(CohortsServiceServer::new(metrics.clone()).max_decoding_message_size(limit))
+        .grpc(EvidenceServiceServer::new(metrics).max_decoding_message_size(limit))
         .grpc(ThresholdsServiceServer::new(thresholds).max_decoding_message_size(limit))
         .grpc(ReportsServiceServer::new(reports).max_decoding_message_size(limit))
+        .latch(ready)
         .worker("metrics-follow", follow)
+        .worker("metrics-restate", restate)
         .worker("thresholds", watch.run(shutdown))
         .worker("threshold-questions", ask)
         .worker("metrics-outbox", relay)

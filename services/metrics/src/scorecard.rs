@@ -16,6 +16,7 @@ use tokio::task::spawn_blocking;
 use crate::convert::kpi::{status_to_proto, to_proto};
 use crate::convert::{from_timestamp, to_timestamp};
 use crate::dataset::View;
+use crate::evidence::keep::{self, Told};
 use crate::plan::{self, Metrics};
 use crate::provenance::{Answered, Sources, digest, provenance};
 use crate::service::Metrics as Service;
@@ -57,11 +58,14 @@ pub(crate) async fn get_scorecard(
     let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
     // All questions are asked of the same view, on one thread beside the async
     // ones; the engine spreads each over the cores.
-    let kpis = spawn_blocking(move || {
-        let values = judged.iter().map(|judged| value(&view, &metrics, &sources, judged));
-        values.collect::<Result<Vec<_>>>()
+    let (kpis, told) = spawn_blocking(move || {
+        let mut told = Vec::new();
+        let values =
+            judged.iter().map(|judged| value(&view, &metrics, &sources, judged, &mut told));
+        values.collect::<Result<Vec<_>>>().map(|values| (values, told))
     })
     .await??;
+    keep::kpis(service, project, told).await?;
     Ok(pb::GetScorecardResponse { kpis, evaluation_time: Some(to_timestamp(evaluation_time)) })
 }
 
@@ -107,12 +111,23 @@ pub(crate) fn value(
     versions: &Versions,
     sources: &Sources,
     judged: &Judged,
+    told: &mut Vec<Told>,
 ) -> Result<pb::KpiValue> {
     let Judged { stored, charter, window } = judged;
     let kpi = &stored.document;
     let (metrics, version) = needed(versions, &kpi.metric)?;
     let (query, answer) = ask(view, &metrics, &kpi.metric, *window, charter)?;
     let value = total(&answer);
+    told.push(Told {
+        kpi: stored.name.to_string(),
+        metric: kpi.metric.clone(),
+        window: *window,
+        zone: charter.zone,
+        definitions_hash: keep::definitions_hash(&metrics, version, &[])?,
+        metric_version: version,
+        head: view.head,
+        value,
+    });
     let guardrails = kpi
         .guardrails
         .iter()

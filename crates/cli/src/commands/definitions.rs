@@ -66,7 +66,7 @@ Examples:
   northstar get metric revenue
   northstar get automation onboarding-nudge --json")]
 pub struct Get {
-    /// pillar, metric, kpi, automation, threshold, experiment, policy, contract, source,
+    /// pillar, metric, kpi, cohort, automation, threshold, experiment, policy, contract, source,
     /// retentionpolicy, identitypolicy, consentpolicy or webhooksource.
     kind: Kind,
     /// Its name; all of the kind when absent.
@@ -74,6 +74,13 @@ pub struct Get {
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
+}
+
+impl Get {
+    /// The same of another command.
+    pub fn of(kind: Kind, name: Option<String>, json: bool) -> Self {
+        Self { kind, name, json }
+    }
 }
 
 /// Write everything that is defined as YAML documents.

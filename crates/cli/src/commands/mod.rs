@@ -2,17 +2,22 @@
 
 pub mod audit;
 pub mod automation;
+pub mod behind;
 pub mod bench;
+pub mod cell;
+pub mod cohort;
 pub mod contract;
 pub mod decision;
 pub mod definitions;
 pub mod experiment;
+pub mod explain;
 pub mod key;
 pub mod log;
 pub mod migrate;
 pub mod quarantine;
 pub mod query;
 pub mod report;
+pub mod restatements;
 pub mod scorecard;
 pub mod source;
 pub mod sources;

@@ -16,7 +16,9 @@ Examples:
   northstar query weekly-active-users --from 2026-01-05 --to 2026-03-02 --grain week
   northstar query revenue --from 2026-01-01 --to 2026-04-01 --grain month --by plan,country
   northstar query sign-ups --from 2026-01-01 --to 2026-02-01 --grain day \\
-      --where \"properties.channel == 'paid'\" --zone Europe/Berlin --json")]
+      --where \"properties.channel == 'paid'\" --zone Europe/Berlin --json
+  northstar query revenue --from 2026-01-01 --to 2026-04-01 --by cohort.power-users
+  northstar query revenue --from 2026-01-01 --to 2026-04-01 --cohort power-users --keep")]
 pub struct Query {
     /// Name of the metric.
     metric: String,
@@ -38,18 +40,37 @@ pub struct Query {
     /// IANA zone of the buckets.
     #[arg(long, default_value = "UTC")]
     zone: Tz,
+    /// Only subjects in this cohort; give it again for more, all of which must hold.
+    #[arg(long = "cohort", value_name = "COHORT")]
+    cohorts: Vec<String>,
+    /// Keep the values, so that `northstar restatements` tells when one changes.
+    #[arg(long)]
+    keep: bool,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
 }
 
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Grain {
+/// Length of a bucket.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub enum Grain {
     Hour,
     Day,
     Week,
     Month,
     Total,
+}
+
+impl From<Grain> for pb::Grain {
+    fn from(grain: Grain) -> Self {
+        match grain {
+            Grain::Hour => Self::Hour,
+            Grain::Day => Self::Day,
+            Grain::Week => Self::Week,
+            Grain::Month => Self::Month,
+            Grain::Total => Self::Total,
+        }
+    }
 }
 
 /// The answer as JSON.
@@ -140,17 +161,12 @@ pub async fn run(query: Query, connection: &Connection) -> anyhow::Result<()> {
         metric: query.metric.clone(),
         start_time: Some(time::timestamp(time::parse(&query.from, query.zone)?)),
         end_time: Some(time::timestamp(time::parse(&query.to, query.zone)?)),
-        grain: match query.grain {
-            Grain::Hour => pb::Grain::Hour,
-            Grain::Day => pb::Grain::Day,
-            Grain::Week => pb::Grain::Week,
-            Grain::Month => pb::Grain::Month,
-            Grain::Total => pb::Grain::Total,
-        }
-        .into(),
+        grain: pb::Grain::from(query.grain).into(),
         breakdowns: query.by.clone(),
         filter: query.filter.clone(),
         time_zone: query.zone.to_string(),
+        cohorts: query.cohorts.clone(),
+        keep_for_restatements: query.keep,
     };
     let response = connection.clients()?.metrics().query_metric(request).await?.into_inner();
     if query.json { output::json(&answer(response)) } else { print(&query, &response) }

@@ -6,8 +6,9 @@ use chrono::Utc;
 use northstar_client::Clients;
 use northstar_domain::Violation;
 use northstar_proto::{approvals, automations, experiments, ingestion, metrics};
-// Their messages lie in ingestion's package.
+// Their messages lie in the packages of others.
 use northstar_proto::ingestion as subjects;
+use northstar_proto::metrics as cohorts;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -25,6 +26,8 @@ pub enum Spec {
     IdentityPolicy(northstar_domain::identity::IdentityPolicy),
     /// See [`Kind::ConsentPolicy`].
     ConsentPolicy(northstar_domain::consent_policy::ConsentPolicy),
+    /// See [`Kind::Cohort`].
+    Cohort(northstar_domain::cohort::Cohort),
     /// See [`Kind::Pillar`].
     Pillar(northstar_domain::pillar::Pillar),
     /// See [`Kind::Metric`].
@@ -70,6 +73,7 @@ impl Spec {
             Kind::Contract => Self::Contract(body(text)?),
             Kind::IdentityPolicy => Self::IdentityPolicy(body(text)?),
             Kind::ConsentPolicy => Self::ConsentPolicy(body(text)?),
+            Kind::Cohort => Self::Cohort(body(text)?),
             Kind::Pillar => Self::Pillar(body(text)?),
             Kind::Metric => Self::Metric(body(text)?),
             Kind::Kpi => Self::Kpi(body(text)?),
@@ -91,6 +95,7 @@ impl Spec {
             Self::Contract(spec) => return spec.violations(name),
             Self::IdentityPolicy(spec) => spec.violations().into_iter().collect(),
             Self::ConsentPolicy(spec) => spec.violations().into_iter().collect(),
+            Self::Cohort(spec) => spec.violations().into_iter().collect(),
             Self::Pillar(spec) => spec.violations().into_iter().collect(),
             Self::Metric(spec) => spec.violations().into_iter().collect(),
             Self::Kpi(spec) => spec.violations().into_iter().collect::<Vec<_>>(),
@@ -121,6 +126,7 @@ impl Spec {
             Self::Contract(spec) => serde_json::to_value(spec),
             Self::IdentityPolicy(spec) => serde_json::to_value(spec),
             Self::ConsentPolicy(spec) => serde_json::to_value(spec),
+            Self::Cohort(spec) => serde_json::to_value(spec),
             Self::Pillar(spec) => serde_json::to_value(spec),
             Self::Metric(spec) => serde_json::to_value(spec),
             Self::Kpi(spec) => serde_json::to_value(spec),
@@ -143,6 +149,7 @@ impl Spec {
             Self::Contract(spec) => spec.owner.clone(),
             Self::IdentityPolicy(spec) => spec.owner.clone(),
             Self::ConsentPolicy(spec) => spec.owner.clone(),
+            Self::Cohort(spec) => spec.owner.clone(),
             Self::Pillar(spec) => spec.owner.clone(),
             Self::Metric(spec) => spec.owner.clone(),
             Self::Kpi(spec) => spec.owner.clone(),
@@ -174,6 +181,7 @@ impl Spec {
             Self::ConsentPolicy(spec) => {
                 consent_policy::apply(clients, name, etag, spec, mode).await
             }
+            Self::Cohort(spec) => cohort::apply(clients, name, etag, spec, mode).await,
             Self::Pillar(spec) => pillar::apply(clients, name, etag, spec, mode).await,
             Self::Metric(spec) => metric::apply(clients, name, etag, spec, mode).await,
             Self::Kpi(spec) => kpi::apply(clients, name, etag, spec, mode).await,
@@ -196,6 +204,7 @@ pub async fn get(clients: &Clients, kind: Kind, name: &str) -> anyhow::Result<Do
         Kind::Contract => contract::get(clients, name).await,
         Kind::IdentityPolicy => identity_policy::get(clients, name).await,
         Kind::ConsentPolicy => consent_policy::get(clients, name).await,
+        Kind::Cohort => cohort::get(clients, name).await,
         Kind::Pillar => pillar::get(clients, name).await,
         Kind::Metric => metric::get(clients, name).await,
         Kind::Kpi => kpi::get(clients, name).await,
@@ -215,6 +224,7 @@ pub async fn list(clients: &Clients, kind: Kind) -> anyhow::Result<Vec<Document>
         Kind::Contract => contract::list(clients).await,
         Kind::IdentityPolicy => identity_policy::list(clients).await,
         Kind::ConsentPolicy => consent_policy::list(clients).await,
+        Kind::Cohort => cohort::list(clients).await,
         Kind::Pillar => pillar::list(clients).await,
         Kind::Metric => metric::list(clients).await,
         Kind::Kpi => kpi::list(clients).await,
@@ -336,6 +346,21 @@ calls! {
         read.map_err(|found| unreadable(found.as_slice().to_vec()))
     },
     state |_| String::new(),
+}
+calls! {
+    cohort: Cohort(northstar_domain::cohort::Cohort) at cohorts,
+    apply_cohort ApplyCohortRequest, get_cohort GetCohortRequest,
+    list_cohorts ListCohortsRequest cohorts,
+    to |name, spec| Ok(northstar_metrics::convert::cohort::to_proto(name, 0, "", spec)),
+    from |message| {
+        let received = northstar_metrics::convert::cohort::from_proto(message);
+        if received.violations.is_empty() {
+            Ok(received.document)
+        } else {
+            Err(unreadable(received.violations))
+        }
+    },
+    state |message| format!("version {}", message.version),
 }
 calls! {
     pillar: Pillar(northstar_domain::pillar::Pillar) at metrics,

@@ -29,6 +29,8 @@ pub enum Kind {
     IdentityPolicy,
     /// Purposes and regions.
     ConsentPolicy,
+    /// A set of subjects.
+    Cohort,
     /// A vision pillar.
     Pillar,
     /// How a number is computed.
@@ -56,6 +58,7 @@ impl Kind {
         Self::Contract,
         Self::IdentityPolicy,
         Self::ConsentPolicy,
+        Self::Cohort,
         Self::Pillar,
         Self::Metric,
         Self::Kpi,
@@ -74,6 +77,7 @@ impl Kind {
             Self::Contract => "Contract",
             Self::IdentityPolicy => "IdentityPolicy",
             Self::ConsentPolicy => "ConsentPolicy",
+            Self::Cohort => "Cohort",
             Self::Pillar => "Pillar",
             Self::Metric => "Metric",
             Self::Kpi => "Kpi",

@@ -3,6 +3,7 @@
 mod analyze;
 mod contracts;
 mod datasets;
+mod evidence;
 mod export;
 mod generated;
 mod import;

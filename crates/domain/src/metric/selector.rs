@@ -27,7 +27,7 @@ impl EventSelector {
         Self { name: name.into(), filter: String::new() }
     }
 
-    pub(super) fn check(&self, found: &mut Violations, path: &str) {
+    pub(crate) fn check(&self, found: &mut Violations, path: &str) {
         found.line(format!("{path}.event"), &self.name);
         if self.filter.len() > MAX_FILTER || self.filter.contains('\0') {
             let problem = format!("must be at most {MAX_FILTER} bytes, none of them zero");

@@ -1,8 +1,11 @@
 //! The engine against an obviously correct one, against damaged files, and against published data sets.
 
+mod cohorts;
 mod columns;
 mod differential;
+mod evidence;
 mod files;
+mod history;
 mod lifecycle;
 mod naive;
 mod public_data;

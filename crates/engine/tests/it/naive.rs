@@ -69,7 +69,7 @@ fn passes(event: &Event, filter: Option<&Filter>) -> bool {
     })
 }
 
-fn selected(event: &Event, selector: &EventSelector) -> bool {
+pub fn selected(event: &Event, selector: &EventSelector) -> bool {
     (selector.names.is_empty() || selector.names.iter().any(|name| name == event.name))
         && passes(event, selector.filter.as_ref())
 }
@@ -102,6 +102,7 @@ fn dimension(event: &Event, dimension: &Dimension) -> Option<String> {
         Dimension::Source => Some(event.source.to_owned()),
         Dimension::AccountId => event.account.clone(),
         Dimension::Property(path) => value(event, path).and_then(label),
+        Dimension::Cohort(_) => unreachable!("cohorts have tests of their own"),
     }
 }
 

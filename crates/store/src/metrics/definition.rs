@@ -1,6 +1,7 @@
 //! Pillars, metrics and KPIs, as documents.
 
 use chrono::{DateTime, Utc};
+use northstar_domain::cohort::Cohort;
 use northstar_domain::kpi::Kpi;
 use northstar_domain::metric::Metric;
 use northstar_domain::pillar::Pillar;
@@ -34,6 +35,11 @@ impl Document for Metric {
 impl Document for Kpi {
     const KIND: &'static str = "Kpi";
     const COLUMN: &'static str = "kpi";
+}
+
+impl Document for Cohort {
+    const KIND: &'static str = "Cohort";
+    const COLUMN: &'static str = "cohort";
 }
 
 /// A document as stored.

@@ -83,7 +83,8 @@ fn selector(selector: &EventSelector) -> Option<pb::EventSelector> {
     Some(selector_to_proto(selector))
 }
 
-fn selector_to_proto(selector: &EventSelector) -> pb::EventSelector {
+/// An event selector for the wire.
+pub(crate) fn selector_to_proto(selector: &EventSelector) -> pb::EventSelector {
     pb::EventSelector { event: selector.name.clone(), filter: selector.filter.clone() }
 }
 

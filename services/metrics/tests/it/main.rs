@@ -5,9 +5,13 @@
 
 mod acknowledged;
 mod answers;
+mod cohorts;
 mod definitions;
+mod evidence;
+mod isolation;
 mod reports;
 mod restart;
+mod restatements;
 mod scorecard;
 mod subjects;
 mod suite;

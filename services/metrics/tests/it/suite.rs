@@ -150,6 +150,22 @@ impl Suite {
         self.host.as_ref().unwrap().clients(SUITE_KEY).unwrap().for_project(2)
     }
 
+    /// Where the service answers HTTP.
+    pub fn http(&self) -> std::net::SocketAddr {
+        self.host.as_ref().unwrap().http
+    }
+
+    /// Another project, with an analyst and a producer of its own.
+    pub async fn stranger(&self) -> [Clients; 2] {
+        sqlx::query("INSERT INTO access.projects (name) VALUES ('other')")
+            .execute(self.superuser())
+            .await
+            .unwrap();
+        let analyst = person_of(&self.database, &self.clock, Role::Analyst, ProjectId(2)).await;
+        let producer = person_of(&self.database, &self.clock, Role::Ingest, ProjectId(2)).await;
+        [analyst, producer].map(|secret| self.host.as_ref().unwrap().clients(&secret).unwrap())
+    }
+
     pub async fn stop(&mut self) {
         if let Some(host) = self.host.take() {
             host.stop().await.unwrap();
@@ -195,10 +211,19 @@ impl Suite {
 
 /// Somebody with a new key, whose secret is returned.
 async fn person(database: &TestDatabase, clock: &MockClock, role: Role) -> String {
+    person_of(database, clock, role, ProjectId(1)).await
+}
+
+async fn person_of(
+    database: &TestDatabase,
+    clock: &MockClock,
+    role: Role,
+    project: ProjectId,
+) -> String {
     let secret = ApiKeySecret::generate(role, &mut rand::rng());
     let key = ApiKey {
         id: ApiKeyId::generate(),
-        project: Some(ProjectId(1)),
+        project: Some(project),
         principal: role.to_string(),
         role,
         created_at: clock.now(),
