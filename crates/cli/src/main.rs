@@ -24,8 +24,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser};
 
 use commands::{
-    audit, automation, bench, contract, decision, definitions, experiment, key, log, migrate,
-    quarantine, query, scorecard, source, sources, subject, subscription, up,
+    audit, automation, bench, contract, decision, definitions, experiment, insights, key, log,
+    migrate, quarantine, query, scorecard, source, sources, subject, subscription, up,
 };
 use connection::Connection;
 
@@ -64,6 +64,10 @@ enum Command {
     Export(definitions::Export),
     Import(import::Import),
     Query(query::Query),
+    Impact(insights::impact::Impact),
+    Anomalies(insights::anomalies::Anomalies),
+    Attribute(insights::attribute::Attribute),
+    Clv(insights::clv::Clv),
     Scorecard(scorecard::Scorecard),
     Sources(sources::Sources),
     Quarantine(quarantine::Quarantine),
@@ -126,6 +130,10 @@ async fn run(northstar: Northstar) -> anyhow::Result<()> {
         Command::Export(command) => definitions::export(command, connection).await,
         Command::Import(command) => Box::pin(import::run(command, connection)).await,
         Command::Query(command) => query::run(command, connection).await,
+        Command::Impact(command) => insights::impact::run(command, connection).await,
+        Command::Anomalies(command) => insights::anomalies::run(command, connection).await,
+        Command::Attribute(command) => insights::attribute::run(command, connection).await,
+        Command::Clv(command) => insights::clv::run(command, connection).await,
         Command::Scorecard(command) => scorecard::run(command, connection).await,
         Command::Sources(command) => sources::run(command, connection).await,
         Command::Events(command) => Box::pin(log::run(command, connection)).await,

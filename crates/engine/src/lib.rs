@@ -13,6 +13,7 @@
 //! Events of a subject are in the total order (effective time, sequence, position). "Later" means later in that
 //! order, see [`Ties`] for the exceptions a question may ask for.
 
+mod adoption;
 pub mod calendar;
 mod columns;
 mod dataset;
@@ -21,6 +22,7 @@ mod event;
 pub mod filter;
 mod identity;
 mod kernels;
+mod purchases;
 mod query;
 mod runs;
 mod segment;
@@ -28,6 +30,7 @@ mod snapshot;
 mod tail;
 mod variants;
 
+pub use adoption::{AdoptionAnswer, AdoptionQuery, DayZero, Labels};
 pub use calendar::Grain;
 pub use columns::{Coded, EventColumns, Properties, Property};
 pub use dataset::{Appended, Compacted, CompactionJob, Dataset, FinishedCompaction, SegmentInfo};
@@ -35,6 +38,7 @@ pub use error::{Error, Result, SegmentFault};
 pub use event::{Actor, EventRecord};
 pub use filter::{Filter, FilterError};
 pub use kernels::Partial;
+pub use purchases::{PurchaseAnswer, PurchaseQuery, Purchases};
 pub use query::{
     Anchor, Answer, Detail, Dimension, DistinctOf, DurationDetail, Entry, EventSelector,
     FunnelSpec, FunnelStepDetail, Maturity, MetricSpec, Period, Query, RetentionCell,

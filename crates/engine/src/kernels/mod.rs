@@ -4,11 +4,14 @@
 //! per row ([`scan`]), dimensions become tables from dictionary codes to value numbers ([`space`]). After that no
 //! kernel hashes, compares strings or interprets anything per event.
 
+mod adoption;
 mod count;
 mod finish;
 mod funnel;
 mod journey;
+mod names;
 mod partial;
+mod purchases;
 mod retention;
 mod scan;
 mod space;
@@ -17,7 +20,9 @@ mod tasks;
 mod unique;
 mod variants;
 
+pub(crate) use adoption::adoption;
 pub use partial::Partial;
+pub(crate) use purchases::purchases;
 pub(crate) use variants::variants;
 
 use crate::{

@@ -84,7 +84,7 @@ fn assert_same(answer: &Answer, query: &Query, expected: &BTreeMap<Key, Expected
     }
 }
 
-fn outcome() -> impl Strategy<Value = Outcome> {
+pub fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         selector().prop_map(|event| Outcome::Did { event }),
         selector().prop_map(|event| Outcome::Count { event }),

@@ -5,5 +5,6 @@ mod differential;
 mod files;
 mod lifecycle;
 mod naive;
+mod per_subject;
 mod public_data;
 mod world;

@@ -6,6 +6,7 @@
 mod acknowledged;
 mod answers;
 mod definitions;
+mod insights;
 mod restart;
 mod scorecard;
 mod subjects;
