@@ -72,13 +72,13 @@ pub struct Impact {
 
 /// What was adopted.
 #[derive(clap::Args)]
-#[group(required = true, multiple = false, id = "what", args = ["event", "automation", "experiment"])]
 struct What {
     /// The event whose first occurrence is the adoption; `EVENT where CEL` narrows it.
-    #[arg(long)]
+    #[arg(long, required_unless_present_any = ["automation", "experiment"],
+          conflicts_with_all = ["automation", "experiment"])]
     event: Option<String>,
     /// The automation whose action is the adoption.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "experiment")]
     automation: Option<String>,
     /// The experiment whose variant is the adoption.
     #[arg(long, requires = "variant")]
