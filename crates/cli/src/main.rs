@@ -25,8 +25,8 @@ use clap::{CommandFactory as _, Parser};
 
 use commands::{
     audit, automation, behind, bench, cohort, contract, decision, definitions, experiment, explain,
-    key, log, migrate, quarantine, query, report, restatements, scorecard, source, sources,
-    subject, subscription, threshold, up,
+    insights, key, log, migrate, quarantine, query, report, restatements, scorecard, source,
+    sources, subject, subscription, threshold, up,
 };
 use connection::Connection;
 
@@ -70,6 +70,10 @@ enum Command {
     Restatements(restatements::Restatements),
     #[command(subcommand)]
     Cohort(cohort::Cohort),
+    Impact(insights::impact::Impact),
+    Anomalies(insights::anomalies::Anomalies),
+    Attribute(insights::attribute::Attribute),
+    Clv(insights::clv::Clv),
     Scorecard(scorecard::Scorecard),
     #[command(subcommand)]
     Report(report::Report),
@@ -140,6 +144,10 @@ async fn run(northstar: Northstar) -> anyhow::Result<()> {
         Command::Explain(command) => explain::run(command, connection).await,
         Command::Restatements(command) => restatements::run(command, connection).await,
         Command::Cohort(command) => cohort::run(command, connection).await,
+        Command::Impact(command) => insights::impact::run(command, connection).await,
+        Command::Anomalies(command) => insights::anomalies::run(command, connection).await,
+        Command::Attribute(command) => insights::attribute::run(command, connection).await,
+        Command::Clv(command) => insights::clv::run(command, connection).await,
         Command::Scorecard(command) => scorecard::run(command, connection).await,
         Command::Report(command) => report::run(command, connection).await,
         Command::Sources(command) => sources::run(command, connection).await,

@@ -13,6 +13,7 @@
 //! Events of a subject are in the total order (effective time, sequence, position). "Later" means later in that
 //! order, see [`Ties`] for the exceptions a question may ask for.
 
+mod adoption;
 pub mod calendar;
 mod cohort;
 mod columns;
@@ -23,6 +24,7 @@ mod evidence;
 pub mod filter;
 mod identity;
 mod kernels;
+mod purchases;
 mod query;
 mod runs;
 mod segment;
@@ -31,6 +33,7 @@ mod subjects;
 mod tail;
 mod variants;
 
+pub use adoption::{AdoptionAnswer, AdoptionQuery, DayZero, Labels};
 pub use calendar::Grain;
 pub use cohort::{Cohort, CohortRule, Take};
 pub use columns::{Coded, EventColumns, Properties, Property};
@@ -40,6 +43,7 @@ pub use event::{Actor, EventRecord};
 pub use evidence::{Cell, Contribution, Contributions, FoundEvent};
 pub use filter::{Filter, FilterError};
 pub use kernels::Partial;
+pub use purchases::{PurchaseAnswer, PurchaseQuery, Purchases};
 pub use query::{
     Anchor, Answer, Detail, Dimension, DistinctOf, DurationDetail, Entry, EventSelector,
     FunnelSpec, FunnelStepDetail, Maturity, MetricSpec, Period, Query, RetentionCell,

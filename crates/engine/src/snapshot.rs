@@ -3,10 +3,12 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use crate::{
+    adoption::{AdoptionAnswer, AdoptionQuery},
     cohort::{Cohort, CohortRule},
     error::Result,
     identity::{Identity, NOBODY},
     kernels::{self, Partial},
+    purchases::{PurchaseAnswer, PurchaseQuery},
     query::{Answer, Query},
     runs::Run,
     segment::Field,
@@ -346,6 +348,22 @@ impl Snapshot {
     /// As [`Snapshot::query`].
     pub fn variant_stats_on(&self, query: &VariantQuery, threads: usize) -> Result<VariantAnswer> {
         kernels::variants(self, query, threads)
+    }
+
+    /// Every subject before and after a day zero of its own, on all cores of the machine.
+    ///
+    /// # Errors
+    /// As [`Snapshot::query`].
+    pub fn adoption(&self, query: &AdoptionQuery) -> Result<AdoptionAnswer> {
+        kernels::adoption(self, query, cores())
+    }
+
+    /// The purchase history of every customer, on all cores of the machine.
+    ///
+    /// # Errors
+    /// As [`Snapshot::query`].
+    pub fn purchases(&self, query: &PurchaseQuery) -> Result<PurchaseAnswer> {
+        kernels::purchases(self, query, cores())
     }
 
     /// Highest log position that the view covers; `i64::MIN` when empty.

@@ -125,6 +125,11 @@ pub const TABLE: &[(&str, Role)] = &[
     ("/northstar.metrics.v1.EvidenceService/ListSubjects", Role::Analyst),
     ("/northstar.metrics.v1.EvidenceService/Explain", Role::Analyst),
     ("/northstar.metrics.v1.EvidenceService/ListRestatements", Role::Viewer),
+    ("/northstar.metrics.v1.InsightsService/QueryImpact", Role::Viewer),
+    ("/northstar.metrics.v1.InsightsService/DetectAnomalies", Role::Viewer),
+    ("/northstar.metrics.v1.InsightsService/AttributeChange", Role::Viewer),
+    // It names customers and what they spent.
+    ("/northstar.metrics.v1.InsightsService/QueryCustomerValue", Role::Analyst),
     ("/northstar.experiments.v1.ExperimentsService/ApplyExperiment", Role::Analyst),
     ("/northstar.experiments.v1.ExperimentsService/GetExperiment", Role::Viewer),
     ("/northstar.experiments.v1.ExperimentsService/ListExperiments", Role::Viewer),

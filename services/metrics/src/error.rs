@@ -35,6 +35,9 @@ pub enum Error {
         /// Its present etag; `None` when it does not exist.
         current: Option<String>,
     },
+    /// The data do not allow the number that was asked for.
+    #[error("the data do not allow this number: {0}")]
+    InsufficientData(String),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -109,6 +112,9 @@ impl From<Error> for Failure {
                     Some(etag) => mismatch.metadata("etag", etag),
                     None => mismatch,
                 }
+            }
+            Error::InsufficientData(detail) => {
+                failure(ErrorReason::InsufficientData, error.to_string()).metadata("detail", detail)
             }
             Error::Archive(_) | Error::ArchiveDamaged { .. } => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the archive is gone");

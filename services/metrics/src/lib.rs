@@ -7,6 +7,7 @@ pub mod convert;
 mod dataset;
 mod error;
 mod evidence;
+mod insights;
 mod plan;
 mod provenance;
 mod query;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use northstar_proto::metrics::v1::cohorts_service_server::CohortsServiceServer;
 use northstar_proto::metrics::v1::evidence_service_server::EvidenceServiceServer;
+use northstar_proto::metrics::v1::insights_service_server::InsightsServiceServer;
 use northstar_proto::metrics::v1::metrics_service_server::MetricsServiceServer;
 use northstar_proto::metrics::v1::reports_service_server::ReportsServiceServer;
 use northstar_proto::metrics::v1::thresholds_service_server::ThresholdsServiceServer;
@@ -84,6 +86,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
     Ok(Service::new("metrics")
         .grpc(MetricsServiceServer::new(metrics.clone()).max_decoding_message_size(limit))
         .grpc(CohortsServiceServer::new(metrics.clone()).max_decoding_message_size(limit))
+        .grpc(InsightsServiceServer::new(metrics.clone()).max_decoding_message_size(limit))
         .grpc(EvidenceServiceServer::new(metrics).max_decoding_message_size(limit))
         .grpc(ThresholdsServiceServer::new(thresholds).max_decoding_message_size(limit))
         .grpc(ReportsServiceServer::new(reports).max_decoding_message_size(limit))

@@ -11,6 +11,7 @@ pub mod decision;
 pub mod definitions;
 pub mod experiment;
 pub mod explain;
+pub mod insights;
 pub mod key;
 pub mod log;
 pub mod migrate;

@@ -4,13 +4,16 @@
 //! per row ([`scan`]), dimensions become tables from dictionary codes to value numbers ([`space`]). After that no
 //! kernel hashes, compares strings or interprets anything per event.
 
+mod adoption;
 mod behind;
 mod cohort;
 mod count;
 mod finish;
 mod funnel;
 mod journey;
+mod names;
 mod partial;
+mod purchases;
 mod retention;
 mod scan;
 mod space;
@@ -19,9 +22,11 @@ mod tasks;
 mod unique;
 mod variants;
 
+pub(crate) use adoption::adoption;
 pub(crate) use behind::{behind, contributions};
 pub(crate) use cohort::cohort;
 pub use partial::Partial;
+pub(crate) use purchases::purchases;
 pub(crate) use tasks::WORTH_A_THREAD;
 pub(crate) use variants::variants;
 

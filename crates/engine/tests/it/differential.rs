@@ -84,7 +84,7 @@ pub fn assert_same(answer: &Answer, query: &Query, expected: &BTreeMap<Key, Expe
     }
 }
 
-fn outcome() -> impl Strategy<Value = Outcome> {
+pub fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         selector().prop_map(|event| Outcome::Did { event }),
         selector().prop_map(|event| Outcome::Count { event }),

@@ -8,5 +8,6 @@ mod files;
 mod history;
 mod lifecycle;
 mod naive;
+mod per_subject;
 mod public_data;
 mod world;

@@ -8,6 +8,7 @@ mod answers;
 mod cohorts;
 mod definitions;
 mod evidence;
+mod insights;
 mod isolation;
 mod reports;
 mod restart;

@@ -68,7 +68,7 @@ impl Event {
     }
 }
 
-fn value(json: serde_json::Value) -> log::Value {
+pub fn value(json: serde_json::Value) -> log::Value {
     use log::value::Kind;
     let kind = match json {
         serde_json::Value::String(text) => Kind::StringValue(text),
