@@ -20,11 +20,13 @@ mod error;
 mod event;
 pub mod filter;
 mod identity;
+pub mod journeys;
 mod kernels;
 mod query;
 mod runs;
 mod segment;
 mod snapshot;
+mod subjects;
 mod tail;
 mod variants;
 
@@ -35,10 +37,14 @@ pub use error::{Error, Result, SegmentFault};
 pub use event::{Actor, EventRecord};
 pub use filter::{Filter, FilterError};
 pub use kernels::Partial;
+pub use kernels::journeys::{
+    FunnelPartial, LifecyclePartial, PathsPartial, RetentionTablePartial,
+};
 pub use query::{
     Anchor, Answer, Detail, Dimension, DistinctOf, DurationDetail, Entry, EventSelector,
     FunnelSpec, FunnelStepDetail, Maturity, MetricSpec, Period, Query, RetentionCell,
     RetentionSpec, Return, Row, Statistic, Ties, TimeToEventSpec,
 };
 pub use snapshot::Snapshot;
+pub use subjects::SubjectName;
 pub use variants::{Moments, Outcome, VariantAnswer, VariantQuery, VariantStats};

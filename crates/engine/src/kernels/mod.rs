@@ -8,6 +8,7 @@ mod count;
 mod finish;
 mod funnel;
 mod journey;
+pub(crate) mod journeys;
 mod partial;
 mod retention;
 mod scan;
