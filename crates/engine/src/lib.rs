@@ -37,9 +37,7 @@ pub use error::{Error, Result, SegmentFault};
 pub use event::{Actor, EventRecord};
 pub use filter::{Filter, FilterError};
 pub use kernels::Partial;
-pub use kernels::journeys::{
-    FunnelPartial, LifecyclePartial, PathsPartial, RetentionTablePartial,
-};
+pub use kernels::journeys::{FunnelPartial, LifecyclePartial, PathsPartial, RetentionTablePartial};
 pub use query::{
     Anchor, Answer, Detail, Dimension, DistinctOf, DurationDetail, Entry, EventSelector,
     FunnelSpec, FunnelStepDetail, Maturity, MetricSpec, Period, Query, RetentionCell,

@@ -254,7 +254,11 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::retention`].
-    pub fn retention_partial(&self, query: &RetentionQuery, threads: usize) -> Result<RetentionTablePartial> {
+    pub fn retention_partial(
+        &self,
+        query: &RetentionQuery,
+        threads: usize,
+    ) -> Result<RetentionTablePartial> {
         kernels::journeys::retention_partial(self, query, threads)
     }
 
@@ -283,7 +287,11 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::lifecycle`].
-    pub fn lifecycle_partial(&self, query: &LifecycleQuery, threads: usize) -> Result<LifecyclePartial> {
+    pub fn lifecycle_partial(
+        &self,
+        query: &LifecycleQuery,
+        threads: usize,
+    ) -> Result<LifecyclePartial> {
         kernels::journeys::lifecycle_partial(self, query, threads)
     }
 

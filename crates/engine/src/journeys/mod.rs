@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::{filter::Filter, query::Dimension};
 
 pub use funnel::{
-    Attribution, Boundary, CountBy, Exclusion, ExclusionMode, FunnelAnswer, FunnelCell, FunnelQuery,
-    FunnelRow, FunnelStep, HistogramBin, Occurrence, OTHER, StepCount, StepOrder, StepOutcome,
-    TimeSummary, Window,
+    Attribution, Boundary, CountBy, Exclusion, ExclusionMode, FunnelAnswer, FunnelCell,
+    FunnelQuery, FunnelRow, FunnelStep, HistogramBin, OTHER, Occurrence, StepCount, StepOrder,
+    StepOutcome, TimeSummary, Window,
 };
 pub use lifecycle::{LifecycleAnswer, LifecycleCell, LifecycleQuery, LifecycleRow, LifecycleState};
 pub use members::{MemberPage, Members};

@@ -100,8 +100,7 @@ impl<Q: Question> Asked<Q> {
         project: ProjectId,
     ) -> Result<Vec<Reply<Q::Answer>>> {
         let mut view = service.datasets.view(project).await?;
-        let sources =
-            Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
+        let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
         self.hold(&mut view)?;
         let window = self.scope.window;
         let mut ranges = vec![(pb::JourneyPeriod::Current, window)];

@@ -27,12 +27,7 @@ struct Token {
 }
 
 fn versions(head: Head) -> [i64; 4] {
-    [
-        head.identity_version,
-        head.consent_version,
-        head.consent_policy_version,
-        head.erasure_version,
-    ]
+    [head.identity_version, head.consent_version, head.consent_policy_version, head.erasure_version]
 }
 
 /// A page.
@@ -55,12 +50,13 @@ pub(super) async fn page<Q: Question>(
         .map_err(|error| Error::field("page_size", error.to_string()))?;
     let question =
         digest(&asked.reads, 0, &(&asked.question, &cell), Head::default(), &asked.scope.position)?;
-    let token = match page_token {
-        "" => None,
-        text => Some(read_token(text).filter(|token| token.question == question).ok_or_else(
-            || Error::field("page_token", "is not a token that a page of this list gave"),
-        )?),
-    };
+    let token =
+        match page_token {
+            "" => None,
+            text => Some(read_token(text).filter(|token| token.question == question).ok_or_else(
+                || Error::field("page_token", "is not a token that a page of this list gave"),
+            )?),
+        };
     let mut view = service.datasets.view(project).await?;
     if let Some(token) = &token {
         if token.versions != versions(view.head) {

@@ -2,8 +2,7 @@
 
 use northstar_domain::ProjectId;
 use northstar_engine::journeys::{
-    DEFAULT_SESSION_GAP_MICROS, Direction, PathStart, PathsAnswer, PathsCell, PathsQuery,
-    PathsStep,
+    DEFAULT_SESSION_GAP_MICROS, Direction, PathStart, PathsAnswer, PathsCell, PathsQuery, PathsStep,
 };
 use northstar_proto::metrics::v1 as pb;
 

@@ -67,12 +67,9 @@ impl Reader {
         if scope.log_position < 0 {
             problems.fields.push("log_position", "must not be negative; 0 is all of the log");
         }
-        for violation in problems.fields {
-            self.wrong(&format!("scope.{}", violation.field), violation.problem);
-        }
-        self.problems.expressions.extend(problems.expressions.into_iter().map(|invalid| {
-            InvalidExpression { field: format!("question.scope.{}", invalid.field), ..invalid }
-        }));
+        let problems = problems.under("question.scope");
+        self.problems.fields.extend(problems.fields);
+        self.problems.expressions.extend(problems.expressions);
         let (window, zone) = (window?, zone?);
         Some(ReadScope {
             scope: Scope {
@@ -222,10 +219,7 @@ impl Reader {
 }
 
 /// The dimensions of a row as a map without the missing values.
-pub(super) fn dimensions(
-    names: &[String],
-    values: &[Option<String>],
-) -> BTreeMap<String, String> {
+pub(super) fn dimensions(names: &[String], values: &[Option<String>]) -> BTreeMap<String, String> {
     names
         .iter()
         .zip(values)

@@ -2,11 +2,11 @@
 
 use northstar_domain::ProjectId;
 use northstar_domain::metric::property_path;
-use northstar_engine::{Entry, Grain};
 use northstar_engine::journeys::{
     Bracket, Clock, CohortRow, Cohorts, RetentionAnswer, RetentionCellKey, RetentionMode,
     RetentionQuery, RetentionTableCell, Unit,
 };
+use northstar_engine::{Entry, Grain};
 use northstar_proto::metrics::v1 as pb;
 
 use super::ROWS_PER_MESSAGE;

@@ -110,7 +110,10 @@ struct Kernel<'a> {
 impl<'a> Kernel<'a> {
     fn new(snapshot: &'a Snapshot, query: &'a LifecycleQuery, threads: usize) -> Result<Self> {
         if query.period == Grain::Total {
-            return Err(invalid("period", "is the total; a lifecycle goes by hour, day, week or month"));
+            return Err(invalid(
+                "period",
+                "is the total; a lifecycle goes by hour, day, week or month",
+            ));
         }
         if !query.scope.breakdowns.is_empty() {
             return Err(invalid("breakdowns", "who is dormant has no values to be broken down by"));

@@ -80,9 +80,9 @@ impl PathsPartial {
             steps.truncate(query.max_nodes);
         }
         let named = |distance: u32, step: PathsStep| {
-            let known = ranked.get(&distance).is_some_and(|steps| {
-                steps.iter().any(|(_, known)| *known == step)
-            });
+            let known = ranked
+                .get(&distance)
+                .is_some_and(|steps| steps.iter().any(|(_, known)| *known == step));
             if known { step } else { PathsStep { event: OTHER.to_owned(), value: None } }
         };
         let mut nodes: BTreeMap<NodeKey, PathNode> = BTreeMap::new();
@@ -299,10 +299,7 @@ pub(crate) fn paths_partial(
                 }
                 for (at, pair) in walked.places.windows(2).enumerate() {
                     let apart = pair[1].time.abs_diff(pair[0].time).cast_signed();
-                    edges
-                        .entry((at as u32, pair[0].label, pair[1].label))
-                        .or_default()
-                        .push(apart);
+                    edges.entry((at as u32, pair[0].label, pair[1].label)).or_default().push(apart);
                 }
             });
         }
@@ -342,7 +339,10 @@ pub(crate) fn paths_members(
 ) -> Result<Members> {
     let kernel = Kernel::new(snapshot, query, threads)?;
     if cell.step.event == OTHER || cell.to.as_ref().is_some_and(|to| to.event == OTHER) {
-        return Err(invalid("step", format!("{OTHER} stands for many; raise max_nodes to see them")));
+        return Err(invalid(
+            "step",
+            format!("{OTHER} stands for many; raise max_nodes to see them"),
+        ));
     }
     let find = |step: &PathsStep| {
         let mut values = vec![Some(step.event.clone())];

@@ -200,14 +200,11 @@ impl<'a> Kernel<'a> {
                 Unit::Week => Grain::Week,
                 Unit::Month => Grain::Month,
             };
-            calendar =
-                Some(Buckets::covering(first, ground.as_of, query.scope.zone, grain)?);
+            calendar = Some(Buckets::covering(first, ground.as_of, query.scope.zone, grain)?);
         }
         let values = match &query.value {
             None => Vec::new(),
-            Some(path) => {
-                snapshot.runs().iter().map(|run| NumberColumn::new(path, run)).collect()
-            }
+            Some(path) => snapshot.runs().iter().map(|run| NumberColumn::new(path, run)).collect(),
         };
         Ok(Self { ground, query, scans, locator, calendar, values })
     }
@@ -221,14 +218,16 @@ impl<'a> Kernel<'a> {
         let Room { collector, returns, outcomes } = room;
         let events = collector.collect(&self.scans, parts, self.ground.as_of);
         returns.clear();
-        returns.extend(events.iter().enumerate().filter(|(_, event)| event.bits & RETURN != 0).map(
-            |(order, event)| Return {
-                time: event.time,
-                order,
-                value: self.value(event),
-                group: self.locator.combination(event.run, event.row as usize),
-            },
-        ));
+        returns.extend(
+            events.iter().enumerate().filter(|(_, event)| event.bits & RETURN != 0).map(
+                |(order, event)| Return {
+                    time: event.time,
+                    order,
+                    value: self.value(event),
+                    group: self.locator.combination(event.run, event.row as usize),
+                },
+            ),
+        );
         let (mut seen, mut last_bucket) = (false, None);
         for (order, event) in events.iter().enumerate() {
             if event.bits & START == 0 {
@@ -417,7 +416,8 @@ pub(crate) fn retention_members(
         }
     };
     let group = space.find(&wanted.dimensions);
-    let cell = bucket.zip(group).map(|(bucket, group)| bucket as u64 * space.combinations() + group);
+    let cell =
+        bucket.zip(group).map(|(bucket, group)| bucket as u64 * space.combinations() + group);
     let pages = kernel.ground.over_subjects(|subjects| {
         let mut room = Room::default();
         let mut found = Page::new(snapshot, page);

@@ -61,8 +61,7 @@ fn the_end_of_the_window_belongs_to_it_or_not() {
 
 #[test]
 fn what_happens_out_of_order_in_between_is_ignored() {
-    let snapshot =
-        history(&[("A", 0), ("B", 1), ("D", 2), ("C", 3), ("D", 4), ("E", 5)]);
+    let snapshot = history(&[("A", 0), ("B", 1), ("D", 2), ("C", 3), ("D", 4), ("E", 5)]);
     let query = funnel(&["A", "B", "C", "D", "E"]);
     assert_eq!(counts(&ask(&snapshot, &query)), [1, 1, 1, 1, 1]);
     let strict = FunnelQuery { order: StepOrder::StrictSteps, ..query };
@@ -109,10 +108,8 @@ fn four_searches_and_one_purchase_are_one_attempt_that_converts() {
 
 #[test]
 fn an_exclusion_ends_the_attempt_or_takes_the_subject_out() {
-    let snapshot =
-        history(&[("A", 0), ("cancel", 1), ("B", 2), ("A", 10), ("B", 11)]);
-    let exclusion =
-        Exclusion { event: EventSelector::named("cancel"), from_step: 0, to_step: 1 };
+    let snapshot = history(&[("A", 0), ("cancel", 1), ("B", 2), ("A", 10), ("B", 11)]);
+    let exclusion = Exclusion { event: EventSelector::named("cancel"), from_step: 0, to_step: 1 };
     let query = FunnelQuery { exclusions: vec![exclusion], ..funnel(&["A", "B"]) };
     let first = FunnelQuery { anchor: Anchor::FirstTouch, ..query.clone() };
     assert_eq!(counts(&ask(&snapshot, &first)), [1, 0], "the attempt keeps its first step");
@@ -126,8 +123,7 @@ fn an_exclusion_ends_the_attempt_or_takes_the_subject_out() {
 #[test]
 fn steps_within_the_tolerance_may_change_places_and_outrun_an_exclusion() {
     let snapshot = history(&[("B", 0), ("A", 1), ("cancel", 4), ("C", 5)]);
-    let exclusion =
-        Exclusion { event: EventSelector::named("cancel"), from_step: 0, to_step: 2 };
+    let exclusion = Exclusion { event: EventSelector::named("cancel"), from_step: 0, to_step: 2 };
     let query = FunnelQuery { exclusions: vec![exclusion], ..funnel(&["A", "B", "C"]) };
     assert_eq!(counts(&ask(&snapshot, &query)), [1, 0, 0]);
     let tolerant = FunnelQuery { tie_tolerance_micros: MINUTE, ..query };
@@ -227,9 +223,11 @@ fn the_first_event_ever_is_not_the_first_that_matches() {
     let mut query = funnel(&["sign up", "pay"]);
     let pro = Filter::parse("properties.plan == 'pro'").expect("a filter");
     query.steps[0].event = EventSelector::named("sign up").filtered(pro);
-    for (occurrence, expected) in
-        [(Occurrence::Any, [1, 1]), (Occurrence::FirstMatching, [1, 1]), (Occurrence::FirstEver, [0, 0])]
-    {
+    for (occurrence, expected) in [
+        (Occurrence::Any, [1, 1]),
+        (Occurrence::FirstMatching, [1, 1]),
+        (Occurrence::FirstEver, [0, 0]),
+    ] {
         query.steps[0].occurrence = occurrence;
         assert_eq!(counts(&ask(&snapshot, &query)), expected, "{occurrence:?}");
     }
@@ -237,8 +235,7 @@ fn the_first_event_ever_is_not_the_first_that_matches() {
 
 #[test]
 fn a_session_ends_after_half_an_hour_without_events() {
-    let snapshot =
-        history(&[("A", 0), ("scroll", 29), ("B", 58), ("A", 100), ("B", 130)]);
+    let snapshot = history(&[("A", 0), ("scroll", 29), ("B", 58), ("A", 100), ("B", 130)]);
     let query = FunnelQuery { count_by: CountBy::Sessions, ..funnel(&["A", "B"]) };
     // The second B comes 30 minutes after its A: a session of its own.
     assert_eq!(counts(&ask(&snapshot, &query)), [2, 1]);
@@ -298,10 +295,8 @@ fn small_groups_become_one() {
         .iter()
         .flat_map(|(group, size)| (0..*size).map(move |number| format!("{group}{number}")))
         .collect();
-    let events: Vec<_> = events
-        .iter()
-        .map(|user| ("A", user.as_str(), 0, json!({ "group": &user[..1] })))
-        .collect();
+    let events: Vec<_> =
+        events.iter().map(|user| ("A", user.as_str(), 0, json!({ "group": &user[..1] }))).collect();
     let snapshot = dataset(&events).snapshot().expect("a snapshot");
     let mut query = FunnelQuery { max_groups: 2, ..funnel(&["A"]) };
     query.scope.breakdowns = vec![Dimension::Property("group".to_owned())];
@@ -322,7 +317,10 @@ fn retention(unit: Unit, clock: Clock, brackets: &[(u32, u32)]) -> RetentionQuer
         cohorts: Cohorts::One,
         unit,
         clock,
-        brackets: brackets.iter().map(|(first, last)| Bracket { first: *first, last: *last }).collect(),
+        brackets: brackets
+            .iter()
+            .map(|(first, last)| Bracket { first: *first, last: *last })
+            .collect(),
         mode: RetentionMode::On,
         value: None,
         same_values: false,
@@ -332,7 +330,8 @@ fn retention(unit: Unit, clock: Clock, brackets: &[(u32, u32)]) -> RetentionQuer
 #[test]
 fn a_rolling_day_is_24_hours_and_a_calendar_day_is_a_date() {
     // 5:59 pm, and 5:00 pm on the next day.
-    let snapshot = history(&[("start", 17 * HOUR + 59), ("return", 41 * HOUR), ("end", 9 * 24 * HOUR)]);
+    let snapshot =
+        history(&[("start", 17 * HOUR + 59), ("return", 41 * HOUR), ("end", 9 * 24 * HOUR)]);
     let retained = |clock| {
         let query = retention(Unit::Day, clock, &[(0, 0), (1, 1)]);
         let answer = snapshot.retention(&query).expect("an answer");
@@ -425,13 +424,7 @@ fn a_subject_is_new_then_returning_then_dormant_then_resurrecting() {
 
 #[test]
 fn a_path_collapses_repeats_and_ends_with_the_session() {
-    let snapshot = history(&[
-        ("open", 0),
-        ("home", 1),
-        ("home", 2),
-        ("search", 3),
-        ("buy", 40),
-    ]);
+    let snapshot = history(&[("open", 0), ("home", 1), ("home", 2), ("search", 3), ("buy", 40)]);
     let query = PathsQuery::new(ten_days(), EventSelector::named("open"));
     let answer = snapshot.paths(&query).expect("an answer");
     let nodes: Vec<_> = answer

@@ -170,12 +170,8 @@ impl Reference<'_> {
         let query = self.query;
         let tolerance = query.tie_tolerance_micros;
         let any_order = query.order == StepOrder::AnyOrder;
-        let mut attempt = Attempt {
-            start,
-            taken: vec![None; query.steps.len()],
-            excluded: false,
-            going: false,
-        };
+        let mut attempt =
+            Attempt { start, taken: vec![None; query.steps.len()], excluded: false, going: false };
         let mut open: BTreeSet<usize> = (0..query.steps.len()).collect();
         let mut doomed: Option<i64> = None;
         let mut last_time = 0;
@@ -190,12 +186,11 @@ impl Reference<'_> {
                     attempt.excluded = doomed.is_some();
                     return (attempt, End::Over(at));
                 }
-                let concerned = query.exclusions.iter().zip(&event.exclusions).any(
-                    |(exclusion, matches)| {
+                let concerned =
+                    query.exclusions.iter().zip(&event.exclusions).any(|(exclusion, matches)| {
                         let span = exclusion.from_step + 1..=exclusion.to_step;
                         *matches && span.contains(&progress(&attempt))
-                    },
-                );
+                    });
                 if concerned && tolerance == 0 {
                     attempt.excluded = true;
                     return (attempt, End::Over(at));
@@ -226,7 +221,8 @@ impl Reference<'_> {
                             let candidate = &seen[*earlier];
                             last_time - candidate.event.time <= tolerance
                                 && candidate.constant == seen[start].constant
-                                && (!self.counts_sessions() || candidate.session >= seen[start].session)
+                                && (!self.counts_sessions()
+                                    || candidate.session >= seen[start].session)
                                 && !used.contains(earlier)
                                 && !attempt.taken.contains(&Some(*earlier))
                                 && self.next(&attempt.taken, candidate).is_some()
@@ -360,9 +356,8 @@ impl Reference<'_> {
             _ => self.query.window.sessions.map(|sessions| sessions as usize),
         };
         let used = session - start.session + 1;
-        let in_session = allowed.is_none_or(|allowed| {
-            used < allowed || (used == allowed && over_at > self.as_of)
-        });
+        let in_session = allowed
+            .is_none_or(|allowed| used < allowed || (used == allowed && over_at > self.as_of));
         in_time && in_session
     }
 }
@@ -378,7 +373,11 @@ struct Expected {
 type Rows = BTreeMap<(Option<String>, Option<Values>), Expected>;
 
 /// Everything that the funnel must say: the total, groups and the trend.
-fn expected(events: &[Event], links: &std::collections::HashMap<String, String>, query: &FunnelQuery) -> Rows {
+fn expected(
+    events: &[Event],
+    links: &std::collections::HashMap<String, String>,
+    query: &FunnelQuery,
+) -> Rows {
     let (histories, as_of) = histories(events, links, &query.scope);
     let reference = Reference { query, as_of };
     let broken_down = !query.scope.breakdowns.is_empty();
@@ -509,7 +508,8 @@ fn funnel_query() -> impl Strategy<Value = FunnelQuery> {
     let count_by =
         proptest::sample::select(vec![CountBy::Uniques, CountBy::Totals, CountBy::Sessions]);
     let anchor = proptest::sample::select(vec![Anchor::FirstTouch, Anchor::BestAttempt]);
-    let tolerance = prop_oneof![2 => Just(0), 1 => (1i64..180).prop_map(|minutes| minutes * MINUTE)];
+    let tolerance =
+        prop_oneof![2 => Just(0), 1 => (1i64..180).prop_map(|minutes| minutes * MINUTE)];
     let trend =
         proptest::option::of(proptest::sample::select(vec![Grain::Day, Grain::Week, Grain::Hour]));
     (

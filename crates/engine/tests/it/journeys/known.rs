@@ -76,9 +76,15 @@ fn the_demo_shop_has_its_published_journeys() {
         let expected = &expected[name];
         let steps = expected["steps"].as_array().expect("steps").iter().filter_map(Value::as_str);
         let query = FunnelQuery {
-            window: Window { micros: window.map(|days: i64| days * 86_400_000_000), sessions: None },
+            window: Window {
+                micros: window.map(|days: i64| days * 86_400_000_000),
+                sessions: None,
+            },
             anchor: Anchor::FirstTouch,
-            ..FunnelQuery::new(scope(&snapshot, "2024-07-01"), steps.map(FunnelStep::named).collect())
+            ..FunnelQuery::new(
+                scope(&snapshot, "2024-07-01"),
+                steps.map(FunnelStep::named).collect(),
+            )
         };
         let answer = snapshot.funnel(&query).expect("an answer");
         let counts: Vec<u64> = answer.total.steps.iter().map(|step| step.count).collect();
@@ -108,7 +114,10 @@ fn the_demo_shop_has_its_published_journeys() {
         let answer = snapshot.retention(&query).expect("an answer");
         for (cell, day) in answer.cohorts[0].cells.iter().zip(days) {
             let expected = &expected["retention_days"][day.to_string()];
-            assert_eq!(json!([cell.eligible, cell.retained]), json!([expected["eligible"], expected[retained]]));
+            assert_eq!(
+                json!([cell.eligible, cell.retained]),
+                json!([expected["eligible"], expected[retained]])
+            );
         }
     }
     check_cohorts(&snapshot, "2024-07-01", &expected["cohort_month"], None);
@@ -181,17 +190,8 @@ fn the_gift_retailer_has_its_published_cohorts() {
         }),
     });
     let (_dir, snapshot) = snapshot(&rows);
-    let clean = r#"!properties.invoice.startsWith("C") && properties.quantity > 0 && properties.price > 0"#;
-    check_cohorts(
-        &snapshot,
-        "2012-01-01",
-        &expected["cohort_month_active_customers"],
-        Some(clean),
-    );
-    check_cohorts(
-        &snapshot,
-        "2012-01-01",
-        &expected["cohort_month_including_cancellations"],
-        None,
-    );
+    let clean =
+        r#"!properties.invoice.startsWith("C") && properties.quantity > 0 && properties.price > 0"#;
+    check_cohorts(&snapshot, "2012-01-01", &expected["cohort_month_active_customers"], Some(clean));
+    check_cohorts(&snapshot, "2012-01-01", &expected["cohort_month_including_cancellations"], None);
 }

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use northstar_engine::{
     Dimension, PathsPartial,
-    journeys::{
-        Direction, OTHER, PathStart, PathsAnswer, PathsCell, PathsQuery, PathsStep,
-    },
+    journeys::{Direction, OTHER, PathStart, PathsAnswer, PathsCell, PathsQuery, PathsStep},
 };
 use proptest::prelude::*;
 

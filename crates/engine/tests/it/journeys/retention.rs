@@ -6,9 +6,7 @@ use chrono::{DateTime, Datelike, NaiveDate, TimeZone};
 use chrono_tz::Tz;
 use northstar_engine::{
     Entry, Grain, RetentionTablePartial,
-    journeys::{
-        Bracket, Clock, Cohorts, RetentionCellKey, RetentionMode, RetentionQuery, Unit,
-    },
+    journeys::{Bracket, Clock, Cohorts, RetentionCellKey, RetentionMode, RetentionQuery, Unit},
 };
 use proptest::prelude::*;
 
@@ -95,9 +93,7 @@ fn expected(events: &[Event], links: &HashMap<String, String>, query: &Retention
                 .iter()
                 .copied()
                 .filter(|event| selected(event, &query.returning))
-                .filter(|event| {
-                    !query.same_values || values(event, &query.scope.breakdowns) == own
-                })
+                .filter(|event| !query.same_values || values(event, &query.scope.breakdowns) == own)
                 .collect();
             let row = table.entry((cohort, own)).or_default();
             row.0 += 1;
@@ -114,7 +110,9 @@ fn expected(events: &[Event], links: &HashMap<String, String>, query: &Retention
                 let counts = |event: &&Event| {
                     let distance = distance(query, start.time, event.time);
                     match query.mode {
-                        RetentionMode::On | RetentionMode::Streak => (first..=end).contains(&distance),
+                        RetentionMode::On | RetentionMode::Streak => {
+                            (first..=end).contains(&distance)
+                        }
                         RetentionMode::OnOrAfter => distance >= first,
                         RetentionMode::OnOrBefore => distance <= end,
                     }
@@ -147,11 +145,8 @@ fn expected(events: &[Event], links: &HashMap<String, String>, query: &Retention
 }
 
 fn retention_query() -> impl Strategy<Value = RetentionQuery> {
-    let entry = proptest::sample::select(vec![
-        Entry::PerBucket,
-        Entry::FirstInRange,
-        Entry::FirstEver,
-    ]);
+    let entry =
+        proptest::sample::select(vec![Entry::PerBucket, Entry::FirstInRange, Entry::FirstEver]);
     let cohorts = proptest::sample::select(vec![
         Cohorts::One,
         Cohorts::By(Grain::Day),

@@ -5,9 +5,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use super::{FunnelPartial, FunnelState};
 use crate::{
     error::Result,
-    journeys::{
-        FunnelAnswer, FunnelQuery, FunnelRow, HistogramBin, OTHER, StepCount, TimeSummary,
-    },
+    journeys::{FunnelAnswer, FunnelQuery, FunnelRow, HistogramBin, OTHER, StepCount, TimeSummary},
     kernels::{finish::percentile, partial::Merge},
 };
 
@@ -71,7 +69,8 @@ impl FunnelPartial {
                     None if broken_down => (known.len(), other(query)),
                     None => (0, values),
                 };
-                let slot = cells.entry((bucket, at)).or_insert_with(|| (values, Default::default()));
+                let slot =
+                    cells.entry((bucket, at)).or_insert_with(|| (values, Default::default()));
                 slot.1.merge(state);
             }
             trend.extend(cells.into_iter().map(|((bucket, _), (values, state))| {

@@ -275,8 +275,7 @@ impl Attempts {
                     !last.over && last.doomed.is_none() && in_window(plan, last, event)
                 });
                 if going {
-                    let only_entered =
-                        last.is_some_and(|last| plan.progress(last.state) == 1);
+                    let only_entered = last.is_some_and(|last| plan.progress(last.state) == 1);
                     if anchor == Anchor::FirstTouch || !only_entered {
                         return;
                     }
@@ -340,7 +339,9 @@ impl Attempts {
             let own = &self.taken[number as usize * plan.steps..][..plan.steps];
             let serves = |order: u32| match plan.query.count_by {
                 CountBy::Totals => self.used[order as usize],
-                CountBy::Uniques | CountBy::Sessions => own.iter().any(|taken| taken.order == order),
+                CountBy::Uniques | CountBy::Sessions => {
+                    own.iter().any(|taken| taken.order == order)
+                }
             };
             let earlier = events[..=at]
                 .iter()

@@ -177,8 +177,7 @@ impl<'a> Kernel<'a> {
         if !by_value {
             return;
         }
-        let value =
-            |event: &Seen| self.locator.combination(event.run, event.row as usize);
+        let value = |event: &Seen| self.locator.combination(event.run, event.row as usize);
         for (group, events) in split(&self.plan, seen, value) {
             self.attempt(&events, attempts);
             self.units(attempts, last, |by_bucket, bucket, unit| {
@@ -255,9 +254,8 @@ impl<'a> Kernel<'a> {
             }
             let taken = attempts.taken(best, self.plan.steps);
             let converted = taken[self.plan.steps - 1].is();
-            let may = |attempt: &usize| {
-                attempts.is_open(*attempt, &self.plan, self.ground.as_of, last)
-            };
+            let may =
+                |attempt: &usize| attempts.is_open(*attempt, &self.plan, self.ground.as_of, last);
             let open = !converted && counting.iter().any(may);
             see(by_bucket, attempts.get(best).bucket, &Unit { taken, open });
         };
@@ -284,9 +282,8 @@ impl<'a> Kernel<'a> {
     /// The group of an attempt; `None` when it is in none.
     fn group(&self, taken: &[Taken]) -> Option<u64> {
         let dimensions = self.ground.scope.breakdowns.len();
-        let value = |taken: &Taken, dimension| {
-            self.locator.value(dimension, taken.run, taken.row as usize)
-        };
+        let value =
+            |taken: &Taken, dimension| self.locator.value(dimension, taken.run, taken.row as usize);
         let mut values = [0u32; MAX_BREAKDOWNS];
         for (dimension, slot) in values.iter_mut().take(dimensions).enumerate() {
             let mut defined = taken
@@ -298,8 +295,9 @@ impl<'a> Kernel<'a> {
                 Attribution::FirstTouch | Attribution::All => defined.next().unwrap_or(0),
                 Attribution::LastTouch => defined.next_back().unwrap_or(0),
                 Attribution::Step(step) => {
-                    let value =
-                        Some(&taken[step]).filter(|taken| taken.is()).map(|at| value(at, dimension));
+                    let value = Some(&taken[step])
+                        .filter(|taken| taken.is())
+                        .map(|at| value(at, dimension));
                     value.filter(|value| *value != 0)?
                 }
             };

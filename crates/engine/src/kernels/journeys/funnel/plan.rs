@@ -100,8 +100,7 @@ impl<'q> Plan<'q> {
                 }
             }
         }
-        let uses_sessions =
-            query.count_by == CountBy::Sessions || query.window.sessions.is_some();
+        let uses_sessions = query.count_by == CountBy::Sessions || query.window.sessions.is_some();
         let mut activity = 0;
         if uses_sessions || query.order == StepOrder::StrictAnyEvent {
             activity = add(&mut selectors, query.activity.clone());
