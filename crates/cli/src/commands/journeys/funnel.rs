@@ -55,6 +55,12 @@ pub struct Funnel {
     /// Steps that may be passed over, counted from 1.
     #[arg(long, value_delimiter = ',', value_name = "STEP")]
     optional: Vec<usize>,
+    /// Steps, counted from 1, that only the subject's first event of that name of all times can be.
+    #[arg(long, value_delimiter = ',', value_name = "STEP")]
+    first_ever: Vec<usize>,
+    /// Steps that only the first event of all times that passes their condition can be.
+    #[arg(long, value_delimiter = ',', value_name = "STEP")]
+    first_matching: Vec<usize>,
     /// What must not happen in between: an event, or an event and two steps: "Cancelled:1-3".
     #[arg(long, value_name = "EVENT[:FROM-TO]")]
     without: Vec<String>,
@@ -127,7 +133,13 @@ impl Funnel {
         let step = |(index, text): (usize, &String)| pb::JourneyStep {
             event: Some(selector(text)),
             optional: self.optional.contains(&(index + 1)),
-            occurrence: pb::StepOccurrence::Any.into(),
+            occurrence: if self.first_ever.contains(&(index + 1)) {
+                pb::StepOccurrence::FirstEver.into()
+            } else if self.first_matching.contains(&(index + 1)) {
+                pb::StepOccurrence::FirstMatching.into()
+            } else {
+                pb::StepOccurrence::Any.into()
+            },
         };
         let (attribution, attribution_step) = match self.attribute.as_str() {
             "first" => (pb::FunnelAttribution::FirstTouch, 0),
