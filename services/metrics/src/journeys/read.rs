@@ -14,7 +14,7 @@ use northstar_proto::metrics::v1 as pb;
 use crate::convert::metric::selector_from_proto;
 use crate::convert::{from_timestamp, read_duration};
 use crate::plan::{self, Metrics};
-use crate::query::{read_breakdowns, read_filter, read_window};
+use crate::query::{MAX_ROWS, read_breakdowns, read_filter, read_window};
 use crate::{Error, Result};
 
 /// The name under which a question that is no metric stands in its provenance.
@@ -233,6 +233,18 @@ pub(super) fn values(
     dimensions: &BTreeMap<String, String>,
 ) -> Vec<Option<String>> {
     names.iter().map(|name| dimensions.get(name).cloned()).collect()
+}
+
+/// Refuses an answer with more rows than anybody reads.
+pub(super) fn check_rows(rows: usize) -> Result<()> {
+    if rows <= MAX_ROWS {
+        return Ok(());
+    }
+    let problem = format!(
+        "gives {rows} rows, more than {MAX_ROWS}: choose coarser buckets, fewer dimensions, a \
+         shorter range or a filter"
+    );
+    Err(Error::field("question.scope.breakdowns", problem))
 }
 
 /// A time of the request in microseconds.

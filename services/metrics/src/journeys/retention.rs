@@ -12,7 +12,7 @@ use northstar_proto::metrics::v1 as pb;
 use super::ROWS_PER_MESSAGE;
 use super::ask::{Asked, Reply};
 use super::page::{Page, page};
-use super::read::{Reader, dimensions, instant, values};
+use super::read::{Reader, check_rows, dimensions, instant, values};
 use super::times;
 use crate::service::Metrics as Service;
 use crate::{Error, Result};
@@ -32,6 +32,7 @@ pub(super) async fn query(
     let brackets = asked.question.brackets.clone();
     let breakdowns = asked.scope.breakdowns.clone();
     let replies = asked.answer(service, project).await?;
+    check_rows(replies.iter().map(|reply| reply.answer.cohorts.len()).sum())?;
     Ok(replies.into_iter().flat_map(|reply| tell(reply, &brackets, &breakdowns)).collect())
 }
 
