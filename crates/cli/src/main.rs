@@ -25,8 +25,8 @@ use clap::{CommandFactory as _, Parser};
 
 use commands::{
     audit, automation, behind, bench, cohort, contract, decision, definitions, experiment, explain,
-    insights, key, log, migrate, quarantine, query, report, restatements, scorecard, source,
-    sources, subject, subscription, threshold, up,
+    insights, journeys, key, log, migrate, quarantine, query, report, restatements, scorecard,
+    source, sources, subject, subscription, threshold, up,
 };
 use connection::Connection;
 
@@ -74,6 +74,10 @@ enum Command {
     Anomalies(insights::anomalies::Anomalies),
     Attribute(insights::attribute::Attribute),
     Clv(insights::clv::Clv),
+    Funnel(journeys::funnel::Funnel),
+    Retention(journeys::retention::Retention),
+    Lifecycle(journeys::lifecycle::Lifecycle),
+    Paths(journeys::paths::Paths),
     Scorecard(scorecard::Scorecard),
     #[command(subcommand)]
     Report(report::Report),
@@ -148,6 +152,14 @@ async fn run(northstar: Northstar) -> anyhow::Result<()> {
         Command::Anomalies(command) => insights::anomalies::run(command, connection).await,
         Command::Attribute(command) => insights::attribute::run(command, connection).await,
         Command::Clv(command) => insights::clv::run(command, connection).await,
+        Command::Funnel(command) => Box::pin(journeys::funnel::run(command, connection)).await,
+        Command::Retention(command) => {
+            Box::pin(journeys::retention::run(command, connection)).await
+        }
+        Command::Lifecycle(command) => {
+            Box::pin(journeys::lifecycle::run(command, connection)).await
+        }
+        Command::Paths(command) => Box::pin(journeys::paths::run(command, connection)).await,
         Command::Scorecard(command) => scorecard::run(command, connection).await,
         Command::Report(command) => report::run(command, connection).await,
         Command::Sources(command) => sources::run(command, connection).await,

@@ -23,6 +23,7 @@ mod event;
 mod evidence;
 pub mod filter;
 mod identity;
+pub mod journeys;
 mod kernels;
 mod purchases;
 mod query;
@@ -43,6 +44,7 @@ pub use event::{Actor, EventRecord};
 pub use evidence::{Cell, Contribution, Contributions, FoundEvent};
 pub use filter::{Filter, FilterError};
 pub use kernels::Partial;
+pub use kernels::journeys::{FunnelPartial, LifecyclePartial, PathsPartial, RetentionTablePartial};
 pub use purchases::{PurchaseAnswer, PurchaseQuery, Purchases};
 pub use query::{
     Anchor, Answer, Detail, Dimension, DistinctOf, DurationDetail, Entry, EventSelector,

@@ -12,6 +12,7 @@ pub mod definitions;
 pub mod experiment;
 pub mod explain;
 pub mod insights;
+pub mod journeys;
 pub mod key;
 pub mod log;
 pub mod migrate;

@@ -202,7 +202,7 @@ impl<'a> Place<'a> {
             }
         };
         let locator = Locator::new(context);
-        let place = locator.space.find(bucket, &cell.dimensions)?;
+        let place = locator.space.find_cell(bucket, &cell.dimensions)?;
         let from = buckets.start(bucket).max(context.query.from_micros);
         let to = buckets.end(bucket).min(context.until);
         Some(Self { needs: Needs::of(context), locator, bucket, cell: place, range: from..to })

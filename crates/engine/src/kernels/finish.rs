@@ -212,7 +212,7 @@ fn durations(row: &mut Row, spec: &TimeToEventSpec, over: i64, as_of: i64, mut s
 
 /// Seconds at a share of sorted times: linear interpolation between closest ranks (definition 7 of Hyndman and Fan,
 /// Sample quantiles in statistical packages, 1996; SQL's `percentile_cont`).
-fn percentile(sorted: &[i64], share: f64) -> Option<f64> {
+pub(crate) fn percentile(sorted: &[i64], share: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
     let rank = last as f64 * share;
     let below = rank.floor() as usize;

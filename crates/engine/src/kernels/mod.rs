@@ -11,6 +11,7 @@ mod count;
 mod finish;
 mod funnel;
 mod journey;
+pub(crate) mod journeys;
 mod names;
 mod partial;
 mod purchases;

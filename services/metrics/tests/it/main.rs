@@ -10,6 +10,7 @@ mod definitions;
 mod evidence;
 mod insights;
 mod isolation;
+mod journeys;
 mod reports;
 mod restart;
 mod restatements;
