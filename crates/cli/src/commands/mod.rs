@@ -13,6 +13,7 @@ pub mod migrate;
 pub mod quarantine;
 pub mod query;
 pub mod scorecard;
+pub mod serve;
 pub mod source;
 pub mod sources;
 pub mod subject;
