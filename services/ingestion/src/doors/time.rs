@@ -97,7 +97,7 @@ mod tests {
     fn what_is_no_time_says_which_field() {
         for bad in [json!("yesterday"), json!("2026-13-01"), json!(true), json!([]), json!(1e300)] {
             let misfit = time("sentAt", Some(&bad)).unwrap_err();
-            assert_eq!((misfit.reason, &*misfit.field), ("invalid_time", "sentAt"), "{bad}");
+            assert_eq!((&*misfit.reason, &*misfit.field), ("invalid_time", "sentAt"), "{bad}");
         }
     }
 }

@@ -365,7 +365,7 @@ mod tests {
             let message = json!({"type": "track", "event": "a", "userId": "u", "context": context});
             read(&message.to_string(), None, &Envelope::default())
                 .event
-                .map(|mapped| mapped.event.consent.map(|c| (c.granted_purposes, c.denied_purposes)))
+                .map(|event| event.consent.map(|c| (c.granted_purposes, c.denied_purposes)))
                 .map_err(|misfit| (misfit.reason, misfit.field))
         };
         let both = Ok(Some((vec!["analytics".to_owned()], vec!["ads".to_owned()])));
@@ -388,7 +388,7 @@ mod tests {
                 "context.consentManagement.deniedConsentIds",
             ),
         ] {
-            assert_eq!(said(context), Err(("invalid_consent", field.to_owned())));
+            assert_eq!(said(context), Err(("invalid_consent".into(), field.to_owned())));
         }
     }
 

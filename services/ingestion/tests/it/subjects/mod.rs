@@ -121,3 +121,40 @@ async fn audited(suite: &Suite) -> Vec<(String, String, String)> {
         .await
         .unwrap()
 }
+
+/// Every row of every table that a service may hold data in, as text.
+async fn everything_held(suite: &Suite) -> String {
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
+         WHERE schemaname IN ('ingestion', 'metrics', 'access', 'audit') ORDER BY 1",
+    )
+    .fetch_all(suite.superuser())
+    .await
+    .unwrap();
+    let mut held = String::new();
+    for table in tables {
+        let rows: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
+            "SELECT row_to_json(t)::text FROM {table} t"
+        )))
+        .fetch_all(suite.superuser())
+        .await
+        .unwrap();
+        for row in rows {
+            held.push_str(&row);
+            held.push('\n');
+        }
+    }
+    // The log as it reads, beside its bytes.
+    for event in logged(suite).await {
+        held.push_str(&format!("{event:?}\n"));
+    }
+    held
+}
+
+/// The events of the log.
+async fn logged(suite: &Suite) -> Vec<northstar_store::ingestion::log::LoggedEvent> {
+    let mut connection = suite.superuser().acquire().await.unwrap();
+    let project = northstar_domain::ProjectId(1);
+    let read = northstar_store::ingestion::log::read_after(&mut connection, project, 0, 1_000);
+    read.await.unwrap()
+}
