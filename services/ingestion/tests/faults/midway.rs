@@ -24,11 +24,12 @@ const WAITING: u64 = 300;
 /// Name of events that wait in quarantine until they are patched.
 const HELD: &str = "Held";
 
-fn rounds() -> (u64, StdRng) {
+/// How many rounds, the randomness of all of them, and how to have the same again.
+fn rounds() -> (u64, StdRng, String) {
     let seed = setting("NORTHSTAR_FAULT_SEED").unwrap_or_else(rand::random);
     let rounds = setting("NORTHSTAR_FAULT_ROUNDS").unwrap_or(ROUNDS);
-    println!("NORTHSTAR_FAULT_SEED={seed} NORTHSTAR_FAULT_ROUNDS={rounds}");
-    (rounds, StdRng::seed_from_u64(seed))
+    let repeat = format!("NORTHSTAR_FAULT_SEED={seed} NORTHSTAR_FAULT_ROUNDS={rounds}");
+    (rounds, StdRng::seed_from_u64(seed), repeat)
 }
 
 /// The events after a position, up to the end of the log.
@@ -58,7 +59,8 @@ async fn patiently<T>(stage: &Stage, what: &str, done: impl Future<Output = T>) 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_erasure_that_is_killed_midway_is_finished_and_takes_nothing_else() {
-    let (rounds, mut random) = rounds();
+    let (rounds, mut random, repeat) = rounds();
+    println!("{repeat}");
     let mut stage = Stage::start().await;
     let mut end = 0;
     for round in 0..rounds {
@@ -129,7 +131,8 @@ async fn state(clients: &Clients, id: &str) -> pb::Erasure {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_replay_that_is_killed_midway_is_finished_by_the_next_and_adds_every_event_once() {
-    let (rounds, mut random) = rounds();
+    let (rounds, mut random, repeat) = rounds();
+    println!("{repeat}");
     let mut stage = Stage::start().await;
     hold(&stage.clients()).await;
     let mut end = 0;
