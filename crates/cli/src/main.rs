@@ -26,7 +26,7 @@ use clap::{CommandFactory as _, Parser};
 use commands::{
     audit, automation, behind, bench, cohort, contract, decision, definitions, experiment, explain,
     insights, journeys, key, log, migrate, quarantine, query, report, restatements, scorecard,
-    source, sources, subject, subscription, threshold, up,
+    serve, source, sources, subject, subscription, threshold, up,
 };
 use connection::Connection;
 
@@ -50,7 +50,15 @@ struct Northstar {
     #[command(flatten)]
     connection: Connection,
     #[command(subcommand)]
-    command: Command,
+    program: Program,
+}
+
+#[derive(clap::Subcommand)]
+enum Program {
+    #[command(flatten)]
+    Command(Command),
+    // Brings a runtime, telemetry and exit codes of its own.
+    Serve(serve::Serve),
 }
 
 #[derive(clap::Subcommand)]
@@ -118,12 +126,16 @@ Example:
 }
 
 fn main() -> ExitCode {
-    let northstar = Northstar::parse();
+    let Northstar { connection, program } = Northstar::parse();
+    let command = match program {
+        Program::Command(command) => command,
+        Program::Serve(command) => return serve::run(command),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failure::report(&error.into()),
     };
-    let result = runtime.block_on(run(northstar));
+    let result = runtime.block_on(run(command, &connection));
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -131,9 +143,8 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(northstar: Northstar) -> anyhow::Result<()> {
-    let connection = &northstar.connection;
-    match northstar.command {
+async fn run(command: Command, connection: &Connection) -> anyhow::Result<()> {
+    match command {
         Command::Demo(command) => Box::pin(demo::run(command)).await,
         Command::Up(command) => Box::pin(up::run(command)).await,
         Command::Migrate(command) => migrate::run(command).await,

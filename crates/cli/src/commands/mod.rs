@@ -21,6 +21,7 @@ pub mod query;
 pub mod report;
 pub mod restatements;
 pub mod scorecard;
+pub mod serve;
 pub mod source;
 pub mod sources;
 pub mod subject;
