@@ -319,7 +319,7 @@ fn row_to_json(row: &pb::FunnelRow) -> Value {
 }
 
 fn print(command: &Funnel, rows: &[pb::FunnelRow]) -> anyhow::Result<()> {
-    let of_kind = |kind| rows.iter().filter(move |row| row.kind() == kind);
+    let of_kind = |kind: pb::FunnelRowKind| rows.iter().filter(move |row| row.kind() == kind);
     for row in of_kind(pb::FunnelRowKind::Total) {
         let first = row.steps.first().map_or(0, |step| step.count);
         let steps = row.steps.iter().enumerate().map(|(index, step)| {

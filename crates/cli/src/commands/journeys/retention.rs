@@ -247,7 +247,7 @@ fn cohort_to_json(row: &pb::RetentionCohort) -> Value {
 }
 
 fn column_to_json(column: &pb::RetentionColumn) -> Value {
-    let bracket = column.bracket.clone().unwrap_or_default();
+    let bracket = column.bracket.unwrap_or_default();
     json!({
         "first": bracket.first,
         "last": bracket.last,
