@@ -23,10 +23,10 @@ use crate::service::Metrics as Service;
 use crate::{Error, Result};
 
 /// A question for the engine, and what can be asked about its answer.
-pub(super) trait Question: Clone + Serialize + Send + 'static {
-    type Answer: Serialize + Send + 'static;
+pub(super) trait Question: Clone + Serialize + Send + Sync + 'static {
+    type Answer: Serialize + Send + Sync + 'static;
     /// One number of the answer.
-    type Cell: Serialize + Send + 'static;
+    type Cell: Serialize + Send + Sync + 'static;
 
     fn scope(&mut self) -> &mut Scope;
     fn answer(&self, snapshot: &Snapshot) -> engine::Result<Self::Answer>;
