@@ -106,7 +106,9 @@ impl<Q: Question> Asked<Q> {
         self.hold(&mut view)?;
         let mut ranges = vec![(pb::JourneyPeriod::Current, window)];
         if let Some(start) = self.compare {
-            let end = start + (window.end - window.start);
+            let end = start.checked_add_signed(window.end - window.start).ok_or_else(|| {
+                Error::field("compare_start_time", "the range from there goes beyond all calendars")
+            })?;
             ranges.push((pb::JourneyPeriod::Compared, Window { start, end }));
         }
         let mut replies = Vec::new();
@@ -171,6 +173,9 @@ impl<Q: Question> Asked<Q> {
 /// What the engine refuses is a field of the question.
 pub(super) fn refused(error: engine::Error) -> Error {
     match error {
+        engine::Error::InvalidQuery { field: "from_micros..to_micros", problem } => {
+            Error::field("question.scope", problem)
+        }
         engine::Error::InvalidQuery { field, problem } => {
             Error::field(format!("question.{field}"), problem)
         }
