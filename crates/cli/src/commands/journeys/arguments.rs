@@ -24,7 +24,7 @@ pub struct Range {
     filter: String,
     /// Only subjects in every one of these cohorts.
     #[arg(long = "in", value_name = "COHORT", value_delimiter = ',')]
-    cohorts: Vec<String>,
+    within: Vec<String>,
     /// IANA zone of civil days.
     #[arg(long, default_value = "UTC")]
     pub zone: Tz,
@@ -55,7 +55,7 @@ impl Range {
             breakdowns: breakdowns.to_vec(),
             as_of_time: as_of.map(time::timestamp),
             log_position: self.at_position,
-            cohorts: self.cohorts.clone(),
+            cohorts: self.within.clone(),
         })
     }
 
