@@ -125,6 +125,12 @@ const CASES: &[(&str, Role)] = &[
     ("metrics.v1.MetricsService/ListKpis", Role::Viewer),
     ("metrics.v1.MetricsService/ListMetrics", Role::Viewer),
     ("metrics.v1.MetricsService/ListPillars", Role::Viewer),
+    ("metrics.v1.MetricsService/ApplyActivity", Role::Analyst),
+    ("metrics.v1.MetricsService/GetActivity", Role::Viewer),
+    ("metrics.v1.MetricsService/ListActivities", Role::Viewer),
+    ("metrics.v1.MetricsService/QueryMetrics", Role::Viewer),
+    ("metrics.v1.MetricsService/GetKpiTree", Role::Viewer),
+    ("metrics.v1.MetricsService/GetLineage", Role::Viewer),
     ("metrics.v1.MetricsService/QueryMetric", Role::Viewer),
     ("metrics.v1.MetricsService/QueryVariantStatistics", Role::Viewer),
 ];

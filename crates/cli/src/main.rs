@@ -24,8 +24,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser};
 
 use commands::{
-    audit, automation, bench, contract, decision, definitions, experiment, key, log, migrate,
-    quarantine, query, scorecard, source, sources, subject, subscription, up,
+    audit, automation, bench, contract, decision, definitions, experiment, key, kpi, lineage, log,
+    migrate, pack, quarantine, query, scorecard, source, sources, subject, subscription, up,
 };
 use connection::Connection;
 
@@ -64,6 +64,11 @@ enum Command {
     Export(definitions::Export),
     Import(import::Import),
     Query(query::Query),
+    #[command(subcommand)]
+    Kpi(kpi::Kpi),
+    Lineage(lineage::Lineage),
+    #[command(subcommand)]
+    Pack(pack::Pack),
     Scorecard(scorecard::Scorecard),
     Sources(sources::Sources),
     Quarantine(quarantine::Quarantine),
@@ -126,6 +131,9 @@ async fn run(northstar: Northstar) -> anyhow::Result<()> {
         Command::Export(command) => definitions::export(command, connection).await,
         Command::Import(command) => Box::pin(import::run(command, connection)).await,
         Command::Query(command) => query::run(command, connection).await,
+        Command::Kpi(command) => kpi::run(command, connection).await,
+        Command::Lineage(command) => lineage::run(command, connection).await,
+        Command::Pack(command) => pack::run(command, connection).await,
         Command::Scorecard(command) => scorecard::run(command, connection).await,
         Command::Sources(command) => sources::run(command, connection).await,
         Command::Events(command) => Box::pin(log::run(command, connection)).await,

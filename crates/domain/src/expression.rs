@@ -98,6 +98,8 @@ pub(crate) enum Vocabulary {
     Attributes,
     /// `body`, `item` and `headers` of a webhook.
     Payload,
+    /// `value`, `values`, `previous` and `dimensions` of a row of an answer.
+    Row,
 }
 
 impl Vocabulary {
@@ -106,6 +108,7 @@ impl Vocabulary {
             Self::Event => &["event", "properties"],
             Self::Attributes => &["attributes"],
             Self::Payload => &["body", "item", "headers"],
+            Self::Row => &["value", "values", "previous", "dimensions"],
         }
     }
 
@@ -114,6 +117,7 @@ impl Vocabulary {
             Self::Event => "use `event` or `properties`",
             Self::Attributes => "use `attributes`",
             Self::Payload => "use `item`, `body` or `headers`",
+            Self::Row => "use `value`, `values`, `previous` or `dimensions`",
         }
     }
 }

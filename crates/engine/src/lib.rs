@@ -19,6 +19,7 @@ mod dataset;
 mod error;
 mod event;
 pub mod filter;
+mod formula;
 mod identity;
 mod kernels;
 mod query;
@@ -28,17 +29,20 @@ mod snapshot;
 mod tail;
 mod variants;
 
-pub use calendar::Grain;
+pub use calendar::{Grain, Span, SpanUnit};
 pub use columns::{Coded, EventColumns, Properties, Property};
 pub use dataset::{Appended, Compacted, CompactionJob, Dataset, FinishedCompaction, SegmentInfo};
 pub use error::{Error, Result, SegmentFault};
 pub use event::{Actor, EventRecord};
 pub use filter::{Filter, FilterError};
-pub use kernels::Partial;
+pub use formula::{Formula, FormulaError};
+pub use kernels::{AcrossGroups, Partial};
 pub use query::{
-    Anchor, Answer, Detail, Dimension, DistinctOf, DurationDetail, Entry, EventSelector,
-    FunnelSpec, FunnelStepDetail, Maturity, MetricSpec, Period, Query, RetentionCell,
-    RetentionSpec, Return, Row, Statistic, Ties, TimeToEventSpec,
+    Aggregate, Anchor, Answer, ConversionMeasure, ConversionSpec, CumulativeEnd, CumulativeSpec,
+    CumulativeWindow, DerivedInput, Detail, Dimension, DistinctOf, DurationDetail, Entry,
+    EventSelector, FunnelSpec, FunnelStepDetail, Lifecycle, LifecycleDetail, LifecycleSpec,
+    Maturity, MetricSpec, Offset, PerSubjectSpec, Period, Query, RetentionCell, RetentionSpec,
+    Return, Row, Statistic, StickinessMeasure, StickinessSpec, Ties, TimeToEventSpec,
 };
 pub use snapshot::Snapshot;
 pub use variants::{Moments, Outcome, VariantAnswer, VariantQuery, VariantStats};

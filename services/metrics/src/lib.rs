@@ -5,9 +5,12 @@ mod config;
 pub mod convert;
 mod dataset;
 mod error;
+mod lineage;
+pub mod packs;
 mod plan;
 mod provenance;
 mod query;
+mod query_metrics;
 mod scorecard;
 mod service;
 mod variants;
@@ -24,7 +27,7 @@ use crate::service::Metrics;
 
 pub use config::Config;
 pub use error::{Error, Result};
-pub use plan::compile_filter;
+pub use plan::{COMPILERS, compile_filter, compile_formula};
 
 /// Wires the service up: its pool, its read models and the loop that follows
 /// the log.

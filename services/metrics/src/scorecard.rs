@@ -1,8 +1,11 @@
 //! GetScorecard: every KPI against baseline and target, from one view of the
 //! log.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
-use northstar_domain::ProjectId;
+use northstar_domain::activity::Activity;
+use northstar_domain::{ProjectId, ResourceName};
 use northstar_domain::kpi::{
     self, Charter, Direction, Guardrail, GuardrailStanding, Kpi, Window, evaluation_window,
 };
@@ -40,7 +43,7 @@ pub(crate) async fn get_scorecard(
             Error::field("evaluation_time", "is not a time: seconds or nanos are out of range")
         })?,
     };
-    let (kpis, metrics) = load(service, project).await?;
+    let (kpis, known) = load(service, project).await?;
     let mut judged = kpis
         .into_iter()
         .map(|stored| judge(stored, evaluation_time))
@@ -58,21 +61,26 @@ pub(crate) async fn get_scorecard(
     // All questions are asked of the same view, on one thread beside the async
     // ones; the engine spreads each over the cores.
     let kpis = spawn_blocking(move || {
-        let values = judged.iter().map(|judged| value(&view, &metrics, &sources, judged));
+        let values = judged.iter().map(|judged| value(&view, &known, &sources, judged));
         values.collect::<Result<Vec<_>>>()
     })
     .await??;
     Ok(pb::GetScorecardResponse { kpis, evaluation_time: Some(to_timestamp(evaluation_time)) })
 }
 
-/// Metrics with their versions.
-type Versions = std::collections::BTreeMap<northstar_domain::ResourceName, Stored<Metric>>;
+/// What KPIs are computed from.
+struct Known {
+    metrics: BTreeMap<ResourceName, Stored<Metric>>,
+    activities: Vec<Stored<Activity>>,
+}
 
-async fn load(service: &Service, project: ProjectId) -> Result<(Vec<Stored<Kpi>>, Versions)> {
+async fn load(service: &Service, project: ProjectId) -> Result<(Vec<Stored<Kpi>>, Known)> {
     let mut connection = service.pool.acquire().await.map_err(StoreError::from)?;
     let kpis = definition::all::<Kpi>(&mut connection, project).await?;
     let metrics = definition::all::<Metric>(&mut connection, project).await?;
-    Ok((kpis, metrics.into_iter().map(|stored| (stored.name.clone(), stored)).collect()))
+    let metrics = metrics.into_iter().map(|stored| (stored.name.clone(), stored)).collect();
+    let activities = definition::all::<Activity>(&mut connection, project).await?;
+    Ok((kpis, Known { metrics, activities }))
 }
 
 fn judge(stored: Stored<Kpi>, evaluation_time: DateTime<Utc>) -> Result<Judged> {
@@ -89,19 +97,19 @@ fn judge(stored: Stored<Kpi>, evaluation_time: DateTime<Utc>) -> Result<Judged> 
 
 fn value(
     view: &View,
-    versions: &Versions,
+    known: &Known,
     sources: &Sources,
     judged: &Judged,
 ) -> Result<pb::KpiValue> {
     let Judged { stored, charter, window } = judged;
     let kpi = &stored.document;
-    let (metrics, version) = needed(versions, &kpi.metric)?;
+    let (metrics, version) = needed(known, &kpi.metric)?;
     let (query, answer) = ask(view, &metrics, &kpi.metric, *window, charter)?;
     let value = total(&answer);
     let guardrails = kpi
         .guardrails
         .iter()
-        .map(|guardrail| guardrail_value(view, versions, guardrail, judged))
+        .map(|guardrail| guardrail_value(view, known, guardrail, judged))
         .collect::<Result<Vec<_>>>()?;
     let standings: Vec<_> = guardrails
         .iter()
@@ -138,12 +146,12 @@ fn value(
 /// grow with the length of a window, so their baseline is scaled to the KPI's.
 fn guardrail_value(
     view: &View,
-    versions: &Versions,
+    known: &Known,
     guardrail: &Guardrail,
     judged: &Judged,
 ) -> Result<pb::GuardrailValue> {
     let Judged { charter, window, .. } = judged;
-    let (metrics, _) = needed(versions, &guardrail.metric)?;
+    let (metrics, _) = needed(known, &guardrail.metric)?;
     let (_, now) = ask(view, &metrics, &guardrail.metric, *window, charter)?;
     let baseline_window = charter.baseline_window;
     let (_, before) = ask(view, &metrics, &guardrail.metric, baseline_window, charter)?;
@@ -165,17 +173,22 @@ fn guardrail_value(
 }
 
 /// The definitions that a metric needs, and its version.
-fn needed(versions: &Versions, name: &str) -> Result<(Metrics, i64)> {
+fn needed(known: &Known, name: &str) -> Result<(Metrics, i64)> {
     let find = |name: &str| {
-        versions.get(name).ok_or_else(|| Error::NotFound { kind: "Metric", name: name.to_owned() })
+        let found = known.metrics.get(name);
+        found.ok_or_else(|| Error::NotFound { kind: "Metric", name: name.to_owned() })
     };
-    let metric = find(name)?;
-    let parts = metric.document.parts().into_iter().map(|(_, part)| find(part));
-    let all = std::iter::once(Ok(metric)).chain(parts);
-    let metrics = all
-        .map(|stored| stored.map(|stored| (stored.name.clone(), stored.document.clone())))
-        .collect::<Result<Metrics>>()?;
-    Ok((metrics, metric.version))
+    let mut metrics = Metrics::new();
+    let mut wanted = vec![name];
+    while let Some(name) = wanted.pop() {
+        let stored = find(name)?;
+        let parts = stored.document.parts().into_iter().map(|(_, part)| part.metric.as_str());
+        wanted.extend(parts.filter(|part| !metrics.contains_key(*part)));
+        metrics.insert(stored.name.clone(), stored.document.clone());
+    }
+    let activities = known.activities.iter();
+    metrics.take_activities(activities.map(|stored| (&stored.name, stored.version, &stored.document)));
+    Ok((metrics, find(name)?.version))
 }
 
 /// Computes a metric over a window as it stood at the end of the window, so that

@@ -25,6 +25,8 @@ pub enum Spec {
     IdentityPolicy(northstar_domain::identity::IdentityPolicy),
     /// See [`Kind::ConsentPolicy`].
     ConsentPolicy(northstar_domain::consent_policy::ConsentPolicy),
+    /// See [`Kind::Activity`].
+    Activity(northstar_domain::activity::Activity),
     /// See [`Kind::Pillar`].
     Pillar(northstar_domain::pillar::Pillar),
     /// See [`Kind::Metric`].
@@ -68,6 +70,7 @@ impl Spec {
             Kind::Contract => Self::Contract(body(text)?),
             Kind::IdentityPolicy => Self::IdentityPolicy(body(text)?),
             Kind::ConsentPolicy => Self::ConsentPolicy(body(text)?),
+            Kind::Activity => Self::Activity(body(text)?),
             Kind::Pillar => Self::Pillar(body(text)?),
             Kind::Metric => Self::Metric(body(text)?),
             Kind::Kpi => Self::Kpi(body(text)?),
@@ -88,6 +91,7 @@ impl Spec {
             Self::Contract(spec) => return spec.violations(name),
             Self::IdentityPolicy(spec) => spec.violations().into_iter().collect(),
             Self::ConsentPolicy(spec) => spec.violations().into_iter().collect(),
+            Self::Activity(spec) => spec.violations().into_iter().collect(),
             Self::Pillar(spec) => spec.violations().into_iter().collect(),
             Self::Metric(spec) => spec.violations().into_iter().collect(),
             Self::Kpi(spec) => spec.violations().into_iter().collect::<Vec<_>>(),
@@ -117,6 +121,7 @@ impl Spec {
             Self::Contract(spec) => serde_json::to_value(spec),
             Self::IdentityPolicy(spec) => serde_json::to_value(spec),
             Self::ConsentPolicy(spec) => serde_json::to_value(spec),
+            Self::Activity(spec) => serde_json::to_value(spec),
             Self::Pillar(spec) => serde_json::to_value(spec),
             Self::Metric(spec) => serde_json::to_value(spec),
             Self::Kpi(spec) => serde_json::to_value(spec),
@@ -138,6 +143,7 @@ impl Spec {
             Self::Contract(spec) => spec.owner.clone(),
             Self::IdentityPolicy(spec) => spec.owner.clone(),
             Self::ConsentPolicy(spec) => spec.owner.clone(),
+            Self::Activity(spec) => spec.owner.clone(),
             Self::Pillar(spec) => spec.owner.clone(),
             Self::Metric(spec) => spec.owner.clone(),
             Self::Kpi(spec) => spec.owner.clone(),
@@ -168,6 +174,7 @@ impl Spec {
             Self::ConsentPolicy(spec) => {
                 consent_policy::apply(clients, name, etag, spec, mode).await
             }
+            Self::Activity(spec) => activity::apply(clients, name, etag, spec, mode).await,
             Self::Pillar(spec) => pillar::apply(clients, name, etag, spec, mode).await,
             Self::Metric(spec) => metric::apply(clients, name, etag, spec, mode).await,
             Self::Kpi(spec) => kpi::apply(clients, name, etag, spec, mode).await,
@@ -189,6 +196,7 @@ pub async fn get(clients: &Clients, kind: Kind, name: &str) -> anyhow::Result<Do
         Kind::Contract => contract::get(clients, name).await,
         Kind::IdentityPolicy => identity_policy::get(clients, name).await,
         Kind::ConsentPolicy => consent_policy::get(clients, name).await,
+        Kind::Activity => activity::get(clients, name).await,
         Kind::Pillar => pillar::get(clients, name).await,
         Kind::Metric => metric::get(clients, name).await,
         Kind::Kpi => kpi::get(clients, name).await,
@@ -207,6 +215,7 @@ pub async fn list(clients: &Clients, kind: Kind) -> anyhow::Result<Vec<Document>
         Kind::Contract => contract::list(clients).await,
         Kind::IdentityPolicy => identity_policy::list(clients).await,
         Kind::ConsentPolicy => consent_policy::list(clients).await,
+        Kind::Activity => activity::list(clients).await,
         Kind::Pillar => pillar::list(clients).await,
         Kind::Metric => metric::list(clients).await,
         Kind::Kpi => kpi::list(clients).await,
@@ -327,6 +336,17 @@ calls! {
         read.map_err(|found| unreadable(found.as_slice().to_vec()))
     },
     state |_| String::new(),
+}
+calls! {
+    activity: Activity(northstar_domain::activity::Activity) at metrics,
+    apply_activity ApplyActivityRequest, get_activity GetActivityRequest,
+    list_activities ListActivitiesRequest activities,
+    to |name, spec| Ok(northstar_metrics::convert::activity::to_proto(name, 0, "", spec)),
+    from |message| Ok(northstar_metrics::convert::activity::from_proto(message).document),
+    state |message| {
+        let version = format!("version {}", message.version);
+        if message.default { format!("{version}, default") } else { version }
+    },
 }
 calls! {
     pillar: Pillar(northstar_domain::pillar::Pillar) at metrics,

@@ -2,6 +2,7 @@
 //! Kubernetes shapes its resources, with the domain's words in the spec.
 
 mod kinds;
+mod order;
 mod read;
 mod retention;
 mod source;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use tonic::Code;
 
 pub use kinds::Spec;
+pub use order::in_order;
 
 /// What a document defines, in the order in which kinds depend on each other.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -28,6 +30,8 @@ pub enum Kind {
     IdentityPolicy,
     /// Purposes and regions.
     ConsentPolicy,
+    /// What "active" means.
+    Activity,
     /// A vision pillar.
     Pillar,
     /// How a number is computed.
@@ -48,11 +52,12 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in order of dependence.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Source,
         Self::Contract,
         Self::IdentityPolicy,
         Self::ConsentPolicy,
+        Self::Activity,
         Self::Pillar,
         Self::Metric,
         Self::Kpi,
@@ -70,6 +75,7 @@ impl Kind {
             Self::Contract => "Contract",
             Self::IdentityPolicy => "IdentityPolicy",
             Self::ConsentPolicy => "ConsentPolicy",
+            Self::Activity => "Activity",
             Self::Pillar => "Pillar",
             Self::Metric => "Metric",
             Self::Kpi => "Kpi",

@@ -6,8 +6,11 @@
 mod acknowledged;
 mod answers;
 mod definitions;
+mod lineage;
+mod query_metrics;
 mod restart;
 mod scorecard;
 mod subjects;
 mod suite;
 mod variants;
+mod worked;

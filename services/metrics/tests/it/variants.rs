@@ -108,7 +108,11 @@ async fn means_and_ratios_carry_their_denominator() {
 #[tokio::test]
 async fn what_is_no_number_per_subject_is_refused() {
     let suite = experiment().await;
-    let accounts = pb::UniqueMetric { event: Some(selector("Paid")), of: "account".to_owned() };
+    let accounts = pb::UniqueMetric {
+        event: Some(selector("Paid")),
+        of: "account".to_owned(),
+        ..Default::default()
+    };
     suite.metric("accounts", Definition::Unique(accounts)).await;
     let mut metrics = suite.analyst.metrics();
     let refused = metrics.query_variant_statistics(question("accounts")).await.unwrap_err();
@@ -155,7 +159,7 @@ async fn a_time_to_an_event_is_a_mean_over_those_who_got_there() {
     let time = pb::TimeToEventMetric {
         from: Some(selector("Exposed")),
         to: Some(selector("Paid")),
-        window: None,
+        ..Default::default()
     };
     suite.metric("time-to-pay", Definition::TimeToEvent(time)).await;
     let answer = ask(&suite, question("time-to-pay")).await;
