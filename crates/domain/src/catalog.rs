@@ -47,12 +47,7 @@ pub struct Catalog {
 impl Catalog {
     /// Everything wrong with a metric that is to stand in this catalog under
     /// this name, whether it is new or replaces one.
-    pub fn check_metric(
-        &self,
-        name: &str,
-        metric: &Metric,
-        compile: Compilers<'_>,
-    ) -> Problems {
+    pub fn check_metric(&self, name: &str, metric: &Metric, compile: Compilers<'_>) -> Problems {
         let mut problems = Problems { fields: metric.violations(), ..Problems::default() };
         check_filters(&mut problems, metric.filters(), compile.filter);
         if let Some(Definition::Derived { expression, inputs }) = &metric.definition
@@ -128,11 +123,13 @@ impl Catalog {
             }
             _ => match self.depth(part, name, 1) {
                 None => {
-                    let problem = format!("{part} is computed from {name}, so this would be a circle");
+                    let problem =
+                        format!("{part} is computed from {name}, so this would be a circle");
                     problems.fields.push(field, problem);
                 }
                 Some(depth) if depth > MAX_DEPTH => {
-                    let problem = format!("metrics would stand on metrics {depth} deep; at most {MAX_DEPTH}");
+                    let problem =
+                        format!("metrics would stand on metrics {depth} deep; at most {MAX_DEPTH}");
                     problems.fields.push(field, problem);
                 }
                 Some(_) => {}
@@ -176,7 +173,8 @@ impl Catalog {
     ) -> Problems {
         let mut problems = Problems { fields: activity.violations(), ..Problems::default() };
         let filters = activity.events.iter().enumerate();
-        let filters = filters.map(|(index, event)| (format!("events[{index}].filter"), &event.filter));
+        let filters =
+            filters.map(|(index, event)| (format!("events[{index}].filter"), &event.filter));
         let filters = filters.filter(|(_, filter)| !filter.trim().is_empty());
         check_filters(
             &mut problems,
@@ -271,10 +269,7 @@ impl Catalog {
 
     /// Everything wrong with the whole catalog: kind, name and problems of each
     /// document at fault.
-    pub fn check(
-        &self,
-        compile: Compilers<'_>,
-    ) -> Vec<(&'static str, &ResourceName, Problems)> {
+    pub fn check(&self, compile: Compilers<'_>) -> Vec<(&'static str, &ResourceName, Problems)> {
         let activities = self.activities.iter().map(|(name, activity)| {
             ("Activity", name, self.check_activity(name.as_str(), activity, compile.filter))
         });
@@ -285,8 +280,14 @@ impl Catalog {
         let metrics = self.metrics.iter().map(|(name, metric)| {
             ("Metric", name, self.check_metric(name.as_str(), metric, compile))
         });
-        let kpis = self.kpis.iter().map(|(name, kpi)| ("Kpi", name, self.check_kpi(name.as_str(), kpi)));
-        activities.chain(pillars).chain(metrics).chain(kpis).filter(|(_, _, problems)| !problems.is_empty()).collect()
+        let kpis =
+            self.kpis.iter().map(|(name, kpi)| ("Kpi", name, self.check_kpi(name.as_str(), kpi)));
+        activities
+            .chain(pillars)
+            .chain(metrics)
+            .chain(kpis)
+            .filter(|(_, _, problems)| !problems.is_empty())
+            .collect()
     }
 }
 
@@ -397,7 +398,11 @@ mod tests {
         let part = MetricInput { metric: "nobody".to_owned(), filter: "bad".to_owned() };
         let derived = metric(Definition::Derived {
             expression: "b".to_owned(),
-            inputs: vec![DerivedInput { metric: part, alias: "a".to_owned(), ..Default::default() }],
+            inputs: vec![DerivedInput {
+                metric: part,
+                alias: "a".to_owned(),
+                ..Default::default()
+            }],
         });
         let problems = catalog().check_metric("new", &derived, COMPILE);
         assert_eq!(problems.missing[0].name, "nobody");
@@ -419,7 +424,10 @@ mod tests {
         let activities = [(name("active"), active.clone())].into();
         let catalog = Catalog { activities, ..Catalog::default() };
         let again = catalog.check_activity("active", &active, &filter);
-        assert_eq!((fields(&again).len(), again.expressions[0].field.as_str()), (0, "events[0].filter"));
+        assert_eq!(
+            (fields(&again).len(), again.expressions[0].field.as_str()),
+            (0, "events[0].filter")
+        );
         assert_eq!(fields(&catalog.check_activity("other", &active, &filter)), ["default"]);
     }
 

@@ -105,12 +105,25 @@ mod tests {
 
     #[test]
     fn spans_read_as_people_write_them() {
-        for (text, written) in
-            [("28 days", "28 days"), ("1month", "1 month"), ("1 years", "1 year"), ("4 quarter", "4 quarters")]
-        {
+        for (text, written) in [
+            ("28 days", "28 days"),
+            ("1month", "1 month"),
+            ("1 years", "1 year"),
+            ("4 quarter", "4 quarters"),
+        ] {
             assert_eq!(text.parse::<Span>().unwrap().to_string(), written);
         }
-        for text in ["", "days", "0 days", "-1 day", "1.5 days", "10001 days", "2 decades", "7d", "1 month 2 days"] {
+        for text in [
+            "",
+            "days",
+            "0 days",
+            "-1 day",
+            "1.5 days",
+            "10001 days",
+            "2 decades",
+            "7d",
+            "1 month 2 days",
+        ] {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }
     }

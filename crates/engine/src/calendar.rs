@@ -332,7 +332,10 @@ impl Span {
                 && let Ok(buckets) = Buckets::covering(from_micros, to_micros, zone, grain)
             {
                 let last = buckets.len() - 1;
-                return Self { count: i64::from(buckets.number(last) - buckets.number(0)) + 1, unit };
+                return Self {
+                    count: i64::from(buckets.number(last) - buckets.number(0)) + 1,
+                    unit,
+                };
             }
         }
         Self { count: to_micros.saturating_sub(from_micros), unit: SpanUnit::Microsecond }
@@ -516,7 +519,12 @@ mod tests {
         for (from, to, count, unit) in [
             ("2026-01-01T00:00:00+01:00", "2026-04-01T00:00:00+02:00", 3, SpanUnit::Month),
             ("2026-03-23T00:00:00+01:00", "2026-03-30T00:00:00+02:00", 7, SpanUnit::Day),
-            ("2026-03-23T00:00:00+01:00", "2026-03-23T00:00:01+01:00", 1_000_000, SpanUnit::Microsecond),
+            (
+                "2026-03-23T00:00:00+01:00",
+                "2026-03-23T00:00:01+01:00",
+                1_000_000,
+                SpanUnit::Microsecond,
+            ),
         ] {
             assert_eq!(Span::between(at(from), at(to), berlin), Span { count, unit }, "{from}");
         }

@@ -111,7 +111,11 @@ fn reads(
     let active = |event: &Option<pb::EventSelector>, activity: &str, or_default: bool| {
         let any = some(event) == pb::EventSelector::default();
         let named = activities.iter().find(|known| {
-            if activity.is_empty() { any && or_default && known.default } else { known.name == activity }
+            if activity.is_empty() {
+                any && or_default && known.default
+            } else {
+                known.name == activity
+            }
         });
         named.map_or_else(|| vec![some(event)], |activity| activity.events.clone())
     };

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono_tz::Tz;
-use northstar_domain::kpi::{Window, not_a_zone, read_zone};
 use northstar_domain::activity::Activity;
+use northstar_domain::kpi::{Window, not_a_zone, read_zone};
 use northstar_domain::metric::{Definition, Metric};
 use northstar_domain::{InvalidExpression, Problems, ProjectId};
 use northstar_engine::{Answer, Detail, Dimension, Filter, Grain, Query, Row};
@@ -150,10 +150,7 @@ pub(crate) fn read_filter(problems: &mut Problems, field: &str, text: &str) -> O
     })
 }
 
-pub(crate) fn read_breakdowns(
-    problems: &mut Problems,
-    breakdowns: &[String],
-) -> Vec<Dimension> {
+pub(crate) fn read_breakdowns(problems: &mut Problems, breakdowns: &[String]) -> Vec<Dimension> {
     if breakdowns.len() > MAX_BREAKDOWNS {
         let problem = format!("at most {MAX_BREAKDOWNS} are allowed, not {}", breakdowns.len());
         problems.fields.push("breakdowns", problem);
@@ -181,7 +178,8 @@ pub(crate) async fn find(pool: &PgPool, project: ProjectId, name: &str) -> Resul
     let version = find_into(&mut metrics, &mut connection, project, name).await?;
     let activities = definition::all::<Activity>(&mut connection, project).await?;
     let activities = activities.iter();
-    metrics.take_activities(activities.map(|stored| (&stored.name, stored.version, &stored.document)));
+    metrics
+        .take_activities(activities.map(|stored| (&stored.name, stored.version, &stored.document)));
     Ok((metrics, version))
 }
 
@@ -223,7 +221,11 @@ fn rows(answer: &Answer, breakdowns: &[String], definition: &Definition) -> Vec<
     answer.rows.iter().map(|row| row_to_proto(row, breakdowns, definition)).collect()
 }
 
-pub(crate) fn row_to_proto(row: &Row, breakdowns: &[String], definition: &Definition) -> pb::MetricRow {
+pub(crate) fn row_to_proto(
+    row: &Row,
+    breakdowns: &[String],
+    definition: &Definition,
+) -> pb::MetricRow {
     let dimensions: BTreeMap<String, String> = breakdowns
         .iter()
         .zip(&row.dimensions)

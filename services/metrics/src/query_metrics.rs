@@ -79,7 +79,10 @@ pub(crate) async fn query_metrics(
              shorter range, a filter or a limit",
             table.rows.len()
         );
-        return Err(Error::field(if request.breakdowns.is_empty() { "grain" } else { "breakdowns" }, problem));
+        return Err(Error::field(
+            if request.breakdowns.is_empty() { "grain" } else { "breakdowns" },
+            problem,
+        ));
     }
     let mut provenances = Vec::with_capacity(asked.len());
     for (asked, found) in asked.iter().zip(&found) {
@@ -191,7 +194,10 @@ fn row_of(row: &table::TableRow, breakdowns: &[String], asked: &[Asked]) -> Resu
         Ok(cell.to_proto(details.unwrap_or_default()))
     });
     Ok(pb::MetricsRow {
-        bucket_time: row.bucket_start.and_then(DateTime::<Utc>::from_timestamp_micros).map(to_timestamp),
+        bucket_time: row
+            .bucket_start
+            .and_then(DateTime::<Utc>::from_timestamp_micros)
+            .map(to_timestamp),
         dimensions: table::dimensions(breakdowns, &row.dimensions),
         cells: cells.collect::<Result<_>>()?,
     })

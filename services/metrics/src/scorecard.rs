@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use northstar_domain::activity::Activity;
-use northstar_domain::{ProjectId, ResourceName};
 use northstar_domain::kpi::{
     self, Charter, Direction, Guardrail, GuardrailStanding, Kpi, Window, evaluation_window,
 };
 use northstar_domain::metric::Metric;
+use northstar_domain::{ProjectId, ResourceName};
 use northstar_engine::{Answer, Grain, Query};
 use northstar_proto::metrics::v1 as pb;
 use northstar_store::Error as StoreError;
@@ -95,12 +95,7 @@ fn judge(stored: Stored<Kpi>, evaluation_time: DateTime<Utc>) -> Result<Judged> 
     Ok(Judged { stored, charter, window })
 }
 
-fn value(
-    view: &View,
-    known: &Known,
-    sources: &Sources,
-    judged: &Judged,
-) -> Result<pb::KpiValue> {
+fn value(view: &View, known: &Known, sources: &Sources, judged: &Judged) -> Result<pb::KpiValue> {
     let Judged { stored, charter, window } = judged;
     let kpi = &stored.document;
     let (metrics, version) = needed(known, &kpi.metric)?;
@@ -187,7 +182,8 @@ fn needed(known: &Known, name: &str) -> Result<(Metrics, i64)> {
         metrics.insert(stored.name.clone(), stored.document.clone());
     }
     let activities = known.activities.iter();
-    metrics.take_activities(activities.map(|stored| (&stored.name, stored.version, &stored.document)));
+    metrics
+        .take_activities(activities.map(|stored| (&stored.name, stored.version, &stored.document)));
     Ok((metrics, find(name)?.version))
 }
 

@@ -125,9 +125,7 @@ fn per_subject(metrics: &Metrics, name: &str) -> Result<PerSubject> {
     let amount = |outcome| PerSubject { outcome, denominator: None, proportion: false };
     Ok(match plan::definition(metrics, name)? {
         Definition::Count { .. } | Definition::Sum { .. } => amount(part(scope, name)?),
-        Definition::Unique { .. } => {
-            PerSubject { proportion: true, ..amount(part(scope, name)?) }
-        }
+        Definition::Unique { .. } => PerSubject { proportion: true, ..amount(part(scope, name)?) },
         Definition::Mean { event, property } => PerSubject {
             outcome: Outcome::Sum {
                 event: plan::selector(event)?,

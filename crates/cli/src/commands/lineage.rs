@@ -69,16 +69,16 @@ pub async fn run(command: Lineage, connection: &Connection) -> anyhow::Result<()
         .or(command.metric.map(Subject::Metric))
         .or(command.activity.map(Subject::Activity))
         .or(command.event.map(Subject::Event));
-    let request =
-        pb::GetLineageRequest { subject, property: command.property.unwrap_or_default() };
+    let request = pb::GetLineageRequest { subject, property: command.property.unwrap_or_default() };
     let response = connection.clients()?.metrics().get_lineage(request).await?.into_inner();
     let answer = answer(response);
     if command.json {
         return output::json(&answer);
     }
-    let rows = answer.links.into_iter().map(|link| {
-        [link.kind, link.name, link.role, link.from_kind, link.from_name]
-    });
+    let rows = answer
+        .links
+        .into_iter()
+        .map(|link| [link.kind, link.name, link.role, link.from_kind, link.from_name]);
     output::line(output::table(&["kind", "name", "by", "from", "name"], rows))?;
     for (event, version) in &answer.contract_versions {
         output::line(format!("{event} keeps contract version {version}"))?;

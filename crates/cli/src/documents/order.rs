@@ -17,7 +17,10 @@ pub fn in_order(mut documents: Vec<Document>) -> Vec<Document> {
         .iter()
         .map(|document| {
             let names = refers_to(&document.spec);
-            names.into_iter().filter_map(|name| places.get(&(document.kind, name)).copied()).collect()
+            names
+                .into_iter()
+                .filter_map(|name| places.get(&(document.kind, name)).copied())
+                .collect()
         })
         .collect();
     let mut order = Vec::with_capacity(documents.len());

@@ -113,28 +113,42 @@ fn a_metric_without_definition_is_refused() {
 #[test]
 fn every_kind_of_definition_refuses_what_makes_no_sense() {
     for (text, expected) in [
-        ("{type: percentile, event: A, property: '', percentile: 100}", "percentile.property percentile.percentile"),
+        (
+            "{type: percentile, event: A, property: '', percentile: 100}",
+            "percentile.property percentile.percentile",
+        ),
         ("{type: unique, event: A, activity: active}", "unique.activity"),
         ("{type: stickiness, event: A, measure: share}", "stickiness.intervals"),
         ("{type: stickiness, event: A, intervals: 3}", "stickiness.intervals"),
         ("{type: lifecycle, event: A, activity: active, state: new}", "lifecycle.activity"),
-        ("{type: cumulative, metric: '', window: 7 days, grain_to_date: day}",
-         "cumulative.metric cumulative.grain_to_date cumulative.grain_to_date"),
-        ("{type: conversion, base: A, conversion: B, window: 0s,
+        (
+            "{type: cumulative, metric: '', window: 7 days, grain_to_date: day}",
+            "cumulative.metric cumulative.grain_to_date cumulative.grain_to_date",
+        ),
+        (
+            "{type: conversion, base: A, conversion: B, window: 0s,
            constant_properties: [{base_property: '', conversion_property: x}]}",
-         "conversion.window conversion.constant_properties[0].base_property"),
+            "conversion.window conversion.constant_properties[0].base_property",
+        ),
         ("{type: derived, expression: '', inputs: []}", "derived.expression derived.inputs"),
-        ("{type: derived, expression: a, inputs: [{metric: a}, {metric: b, alias: a}, {metric: a-b}]}",
-         "derived.inputs[1].alias derived.inputs[2].alias"),
-        ("{type: derived, expression: a, inputs: [{metric: a, offset_window: 1 day, offset_to_grain: week}]}",
-         "derived.inputs[0].offset_to_grain"),
+        (
+            "{type: derived, expression: a, inputs: [{metric: a}, {metric: b, alias: a}, {metric: a-b}]}",
+            "derived.inputs[1].alias derived.inputs[2].alias",
+        ),
+        (
+            "{type: derived, expression: a, inputs: [{metric: a, offset_window: 1 day, offset_to_grain: week}]}",
+            "derived.inputs[0].offset_to_grain",
+        ),
         ("{type: per_subject, event: A, aggregate: count, property: x}", "per_subject.property"),
         ("{type: per_subject, event: A, aggregate: max}", "per_subject.property"),
         ("{type: nps, event: A, property: ''}", "nps.property"),
         ("{type: ratio, numerator: '', denominator: b}", "ratio.numerator"),
     ] {
-        let fields: Vec<_> =
-            read(&format!("definition: {text}")).violations().into_iter().map(|v| v.field).collect();
+        let fields: Vec<_> = read(&format!("definition: {text}"))
+            .violations()
+            .into_iter()
+            .map(|v| v.field)
+            .collect();
         assert_eq!(fields.join(" "), expected, "{text}");
     }
 }

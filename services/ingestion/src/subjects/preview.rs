@@ -216,7 +216,9 @@ fn events_by_subject<'a>(
         Definition::Stickiness(metric) => names(&[metric.event.as_ref()]),
         Definition::Lifecycle(metric) => names(&[metric.event.as_ref()]),
         Definition::PerSubject(metric) => names(&[metric.event.as_ref()]),
-        Definition::Conversion(metric) => names(&[metric.base.as_ref(), metric.conversion.as_ref()]),
+        Definition::Conversion(metric) => {
+            names(&[metric.base.as_ref(), metric.conversion.as_ref()])
+        }
         Definition::Funnel(metric) => {
             metric.steps.iter().map(|selector| selector.event.as_str()).collect()
         }

@@ -89,7 +89,9 @@ impl Graph {
             });
             match activity {
                 Some(activity) => graph.link(&node, Node::Activity(activity), "activity"),
-                None => metric.selectors().iter().for_each(|(_, event)| graph.selector(&node, event)),
+                None => {
+                    metric.selectors().iter().for_each(|(_, event)| graph.selector(&node, event))
+                }
             }
             graph.properties(&node, metric);
             for (path, part) in metric.parts() {
@@ -173,7 +175,9 @@ impl Graph {
     /// Properties of this path, of whichever event.
     pub(super) fn properties_named(&self, wanted: &str) -> Vec<Node> {
         let from = self.links.iter().map(|link| &link.from);
-        from.filter(|node| matches!(node, Node::Property(_, path) if path == wanted)).cloned().collect()
+        from.filter(|node| matches!(node, Node::Property(_, path) if path == wanted))
+            .cloned()
+            .collect()
     }
 
     fn reach(&self, start: &[Node], ends: fn(&Link) -> (&Node, &Node)) -> BTreeSet<Link> {

@@ -136,7 +136,9 @@ impl<'a> Scope<'a> {
         let own = Some(events.filter.as_str()).filter(|filter| !filter.trim().is_empty());
         let filter = match own.into_iter().chain(self.filters.iter().copied()).collect::<Vec<_>>() {
             filters if filters.len() < 2 => filters.concat(),
-            filters => filters.iter().map(|filter| format!("({filter})")).collect::<Vec<_>>().join(" && "),
+            filters => {
+                filters.iter().map(|filter| format!("({filter})")).collect::<Vec<_>>().join(" && ")
+            }
         };
         EventSelector { name: events.name.clone(), filter }
     }

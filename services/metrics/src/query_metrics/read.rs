@@ -95,7 +95,9 @@ pub(super) fn read(request: &pb::QueryMetricsRequest) -> Result<Question> {
         problems.fields.push("compare", "is not a known comparison");
     }
     match (window, zone, grain, having, compare) {
-        (Some(window), Some(zone), Some(grain), Some(having), Ok(compare)) if problems.is_empty() => {
+        (Some(window), Some(zone), Some(grain), Some(having), Ok(compare))
+            if problems.is_empty() =>
+        {
             Ok(Question {
                 compare: span(compare, window, zone),
                 window,

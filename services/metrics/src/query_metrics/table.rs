@@ -49,7 +49,9 @@ impl Cell {
             _ => None,
         };
         let relative = |change: f64| {
-            self.previous.filter(|previous| *previous != 0.0).map(|previous| change / previous.abs())
+            self.previous
+                .filter(|previous| *previous != 0.0)
+                .map(|previous| change / previous.abs())
         };
         let row = self.row.as_ref();
         pb::MetricCell {
@@ -84,7 +86,8 @@ impl Cell {
 
 /// Values of the breakdowns by the names they were asked under.
 pub(super) fn dimensions(names: &[String], values: &Group) -> BTreeMap<String, String> {
-    let known = names.iter().zip(values).filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+    let known =
+        names.iter().zip(values).filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
     known.collect()
 }
 
@@ -130,7 +133,8 @@ fn join(asked: &[Asked], found: &[Found]) -> Vec<TableRow> {
         }
     }
     let rows = cells.into_iter();
-    rows.map(|((bucket_start, dimensions), cells)| TableRow { bucket_start, dimensions, cells }).collect()
+    rows.map(|((bucket_start, dimensions), cells)| TableRow { bucket_start, dimensions, cells })
+        .collect()
 }
 
 /// A cell in which nothing happened.
@@ -146,7 +150,8 @@ fn fill(question: &Question, asked: &[Asked], rows: &mut Vec<TableRow>) {
         return;
     }
     let query = &asked[0].query;
-    let Ok(buckets) = Buckets::covering(query.from_micros, query.to_micros, query.zone, query.grain)
+    let Ok(buckets) =
+        Buckets::covering(query.from_micros, query.to_micros, query.zone, query.grain)
     else {
         // The engine would have refused the question.
         return;
@@ -167,7 +172,11 @@ fn fill(question: &Question, asked: &[Asked], rows: &mut Vec<TableRow>) {
 
 fn is_shown(question: &Question, asked: &[Asked], row: &TableRow) -> bool {
     let of = |value: fn(&Cell) -> Option<f64>| -> Vec<(&str, Option<f64>)> {
-        asked.iter().zip(&row.cells).map(|(asked, cell)| (asked.name.as_str(), value(cell))).collect()
+        asked
+            .iter()
+            .zip(&row.cells)
+            .map(|(asked, cell)| (asked.name.as_str(), value(cell)))
+            .collect()
     };
     question.having.holds(&RowFacts {
         values: &of(|cell| cell.value),
@@ -188,10 +197,8 @@ fn limit_groups(
     let total_of: HashMap<&Group, Option<f64>> =
         totals.iter().map(|row| (&row.dimensions, row.value)).collect();
     let shown: BTreeSet<&Group> = rows.iter().map(|row| &row.dimensions).collect();
-    let mut ranked: Vec<(Option<f64>, &Group)> = shown
-        .into_iter()
-        .map(|group| (total_of.get(group).copied().flatten(), group))
-        .collect();
+    let mut ranked: Vec<(Option<f64>, &Group)> =
+        shown.into_iter().map(|group| (total_of.get(group).copied().flatten(), group)).collect();
     // A stable sort: equal totals stay in the order of the values.
     ranked.sort_by(|left, right| by_value(left.0, right.0, order));
     let kept: HashSet<Group> =
@@ -210,7 +217,11 @@ fn limit_groups(
     for (bucket_start, others) in by_bucket {
         let dimensions = question.breakdowns.iter().map(|_| Some(OTHER.to_owned())).collect();
         let cells = asked.iter().enumerate().map(|(metric, asked)| {
-            other(&asked.query.metric, asked.previous.is_some(), others.iter().map(|row| &row.cells[metric]))
+            other(
+                &asked.query.metric,
+                asked.previous.is_some(),
+                others.iter().map(|row| &row.cells[metric]),
+            )
         });
         rows.push(TableRow { bucket_start, dimensions, cells: cells.collect() });
     }
@@ -261,7 +272,8 @@ fn order(question: &Question, rows: &mut [TableRow]) {
     rows.sort_by(|left, right| {
         let asked = keys.iter().map(|(key, order)| compare(left, right, *key, *order));
         // What the keys leave open is decided by time and values.
-        let rest = (0..left.dimensions.len()).map(|at| compare(left, right, OrderKey::Dimension(at), Order::Rising));
+        let rest = (0..left.dimensions.len())
+            .map(|at| compare(left, right, OrderKey::Dimension(at), Order::Rising));
         asked
             .chain([compare(left, right, OrderKey::Time, Order::Rising)])
             .chain(rest)

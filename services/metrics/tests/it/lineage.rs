@@ -137,7 +137,8 @@ async fn activity_is_defined_once_and_meant_by_every_metric() {
 #[tokio::test]
 async fn the_tree_shows_drivers_below_what_they_drive() {
     let suite = company().await;
-    let tree = suite.analyst.metrics().get_kpi_tree(pb::GetKpiTreeRequest::default()).await.unwrap();
+    let tree =
+        suite.analyst.metrics().get_kpi_tree(pb::GetKpiTreeRequest::default()).await.unwrap();
     let [pillar] = tree.into_inner().pillars.try_into().unwrap();
     let names: Vec<_> = pillar
         .kpis
@@ -150,7 +151,8 @@ async fn the_tree_shows_drivers_below_what_they_drive() {
     let circle = kpi("arpu", pb::Layer::Outcome, "revenue-per-active", &["reach"]);
     let refused = apply_kpi(&suite, circle).await.unwrap_err();
     assert_eq!(blamed_fields(&refused), ["kpi.drives[0]"]);
-    let unknown = pb::Kpi { lever: "luck".to_owned(), ..kpi("x", pb::Layer::Driver, "actives", &[]) };
+    let unknown =
+        pb::Kpi { lever: "luck".to_owned(), ..kpi("x", pb::Layer::Driver, "actives", &[]) };
     let refused = apply_kpi(&suite, unknown).await.unwrap_err();
     assert_eq!(blamed_fields(&refused), ["kpi.lever"]);
     let request = pb::GetKpiTreeRequest { pillar: "nowhere".to_owned() };
@@ -188,14 +190,14 @@ async fn lineage_goes_down_to_events_and_up_to_kpis() {
     let above = lineage(&suite, Some(Subject::Event("Edited".to_owned())), "").await.unwrap();
     assert!(above.metrics.contains(&"anything".to_owned()));
 
-    for (subject, property, field) in [
-        (None, "", "subject"),
-        (Some(Subject::Kpi("arpu".to_owned())), "amount", "property"),
-    ] {
+    for (subject, property, field) in
+        [(None, "", "subject"), (Some(Subject::Kpi("arpu".to_owned())), "amount", "property")]
+    {
         let refused = lineage(&suite, subject, property).await.unwrap_err();
         assert_eq!(blamed_fields(&refused), [field]);
     }
-    let missing = lineage(&suite, Some(Subject::Metric("nobody".to_owned())), "").await.unwrap_err();
+    let missing =
+        lineage(&suite, Some(Subject::Metric("nobody".to_owned())), "").await.unwrap_err();
     assert_eq!(missing.code(), Code::NotFound);
 }
 
@@ -208,8 +210,15 @@ async fn a_metric_on_metrics_is_refused_in_a_circle_and_keeps_what_stands_on_it_
     let cumulative = pb::CumulativeMetric { metric: "a".to_owned(), ..Default::default() };
     suite.metric("total", Definition::Cumulative(cumulative)).await;
     let derived = |expression: &str, metric: &str| {
-        let input = pb::DerivedInput { metric: metric.to_owned(), alias: "x".to_owned(), ..Default::default() };
-        Definition::Derived(pb::DerivedMetric { expression: expression.to_owned(), inputs: vec![input] })
+        let input = pb::DerivedInput {
+            metric: metric.to_owned(),
+            alias: "x".to_owned(),
+            ..Default::default()
+        };
+        Definition::Derived(pb::DerivedMetric {
+            expression: expression.to_owned(),
+            inputs: vec![input],
+        })
     };
     suite.metric("twice", derived("2 * x", "rate")).await;
     for (name, definition, field) in [
@@ -218,7 +227,10 @@ async fn a_metric_on_metrics_is_refused_in_a_circle_and_keeps_what_stands_on_it_
         ("new", derived("y", "rate"), "metric.derived.expression"),
         (
             "new",
-            Definition::Cumulative(pb::CumulativeMetric { metric: "rate".to_owned(), ..Default::default() }),
+            Definition::Cumulative(pb::CumulativeMetric {
+                metric: "rate".to_owned(),
+                ..Default::default()
+            }),
             "metric.cumulative.metric",
         ),
         (

@@ -46,7 +46,10 @@ fn question(metrics: &[&str], from: &str, to: &str) -> pb::QueryMetricsRequest {
     }
 }
 
-async fn ask(suite: &Suite, request: pb::QueryMetricsRequest) -> Result<pb::QueryMetricsResponse, Status> {
+async fn ask(
+    suite: &Suite,
+    request: pb::QueryMetricsRequest,
+) -> Result<pb::QueryMetricsResponse, Status> {
     let mut parts = suite.analyst.metrics().query_metrics(request).await?.into_inner();
     let mut whole = pb::QueryMetricsResponse::default();
     while let Some(part) = parts.message().await? {
@@ -59,7 +62,8 @@ async fn ask(suite: &Suite, request: pb::QueryMetricsRequest) -> Result<pb::Quer
 
 /// Plan and values of each row.
 fn by_plan(answer: &pb::QueryMetricsResponse) -> Vec<(&str, Vec<Option<f64>>)> {
-    let plan = |row: &pb::MetricsRow| row.dimensions.get("plan").map_or("", String::as_str).to_owned();
+    let plan =
+        |row: &pb::MetricsRow| row.dimensions.get("plan").map_or("", String::as_str).to_owned();
     let rows = answer.rows.iter().map(|row| {
         let plan: &str = Box::leak(plan(row).into_boxed_str());
         (plan, row.cells.iter().map(|cell| cell.value).collect())
@@ -209,7 +213,9 @@ async fn a_range_is_compared_with_another_time() {
         .rows
         .iter()
         .map(|row| (row.dimensions["plan"].as_str(), &row.cells[0]))
-        .map(|(plan, cell)| (plan, (cell.value, cell.previous_value, cell.change, cell.relative_change)))
+        .map(|(plan, cell)| {
+            (plan, (cell.value, cell.previous_value, cell.change, cell.relative_change))
+        })
         .collect();
     let gained = (Some(40.0), Some(10.0), Some(30.0), Some(3.0));
     assert_eq!(cells["pro"], gained);
@@ -284,7 +290,11 @@ async fn another_project_sees_nothing_of_it() {
     let request = question(&["revenue"], "2026-03-01", "2026-04-01");
     let refused = other.metrics().query_metrics(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::NotFound);
-    let definition = pb::Metric { name: "revenue".to_owned(), definition: Some(sum("Paid", "amount")), ..Default::default() };
+    let definition = pb::Metric {
+        name: "revenue".to_owned(),
+        definition: Some(sum("Paid", "amount")),
+        ..Default::default()
+    };
     let apply = pb::ApplyMetricRequest { metric: Some(definition), ..Default::default() };
     other.metrics().apply_metric(apply).await.unwrap();
     let request = question(&["revenue"], "2026-03-01", "2026-04-01");

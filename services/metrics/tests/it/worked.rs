@@ -136,7 +136,10 @@ async fn ask(suite: &Suite, over: Option<&Over>, expected: &Expected) -> Vec<Opt
         filter: expected.filter.clone(),
         ..question(&expected.metric, &from, &to)
     };
-    let answer = suite.query(request).await.unwrap_or_else(|status| panic!("{}: {status:?}", expected.metric));
+    let answer = suite
+        .query(request)
+        .await
+        .unwrap_or_else(|status| panic!("{}: {status:?}", expected.metric));
     answer.rows.iter().map(|row| row.value).collect()
 }
 
@@ -213,7 +216,7 @@ async fn the_clv_pack_equals_the_hand_made_table() {
 fn every_pack_has_a_hand_made_table() {
     let packs: BTreeSet<_> =
         packs::all().unwrap().iter().map(|pack| pack.about().name.clone()).collect();
-    let worked =
-        ["clv", "pipeline", "product", "saas-revenue", "service-level", "support"].map(String::from);
+    let worked = ["clv", "pipeline", "product", "saas-revenue", "service-level", "support"]
+        .map(String::from);
     assert_eq!(packs, worked.into());
 }

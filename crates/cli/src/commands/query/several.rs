@@ -174,7 +174,13 @@ fn json(query: &Query, answer: pb::QueryMetricsResponse) -> anyhow::Result<()> {
             })
         });
         let metric = query.metrics[0].clone();
-        return output::json(&One { metric, rows: rows.collect(), other_groups, provenance, previous });
+        return output::json(&One {
+            metric,
+            rows: rows.collect(),
+            other_groups,
+            provenance,
+            previous,
+        });
     }
     let rows = answer.rows.into_iter().map(|row| SeveralRow {
         time: time::text(row.bucket_time.as_ref()),
@@ -196,7 +202,8 @@ fn print(query: &Query, answer: &pb::QueryMetricsResponse) -> anyhow::Result<()>
     }
     let rows = answer.rows.iter().map(|row| {
         let time = row.bucket_time.as_ref();
-        let time = time.map_or_else(|| "total".to_owned(), |start| time::local_text(start, query.zone));
+        let time =
+            time.map_or_else(|| "total".to_owned(), |start| time::local_text(start, query.zone));
         let dimensions = query
             .by
             .iter()
