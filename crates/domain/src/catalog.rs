@@ -31,6 +31,9 @@ pub struct Compilers<'a> {
 /// How deeply metrics may stand on metrics.
 const MAX_DEPTH: usize = 8;
 
+/// Most metrics that one may stand on, each counted as often as it is used.
+pub const MAX_PARTS: usize = 256;
+
 /// The definitions of a project, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
@@ -137,19 +140,31 @@ impl Catalog {
         }
     }
 
-    /// How many metrics stand on each other below one; `None` when `top` is among
-    /// them. Stored metrics stand in no circle without it.
-    fn depth(&self, metric: &str, top: &str, depth: usize) -> Option<usize> {
+    /// What a metric stands on, itself included; `None` when `top` is among it.
+    /// Stored metrics stand in no circle without it.
+    fn stack<'a>(
+        &'a self,
+        metric: &'a str,
+        top: &str,
+        known: &mut BTreeMap<&'a str, Stack>,
+    ) -> Option<Stack> {
         if metric == top {
             return None;
         }
-        if depth > MAX_DEPTH {
-            return Some(depth);
+        if let Some(stack) = known.get(metric) {
+            return Some(*stack);
         }
         let parts = self.metrics.get(metric).map(Metric::parts).unwrap_or_default();
-        parts.into_iter().try_fold(depth, |deepest, (_, part)| {
-            Some(deepest.max(self.depth(&part.metric, top, depth + 1)?))
-        })
+        let own = Stack { height: 1, parts: 1 };
+        let stack = parts.into_iter().try_fold(own, |stack, (_, part)| {
+            let below = self.stack(&part.metric, top, known)?;
+            Some(Stack {
+                height: stack.height.max(below.height + 1),
+                parts: stack.parts.saturating_add(below.parts),
+            })
+        })?;
+        known.insert(metric, stack);
+        Some(stack)
     }
 
     /// A cumulative metric that is computed from one.
@@ -289,6 +304,14 @@ impl Catalog {
             .filter(|(_, _, problems)| !problems.is_empty())
             .collect()
     }
+}
+
+/// Metrics on metrics.
+#[derive(Clone, Copy)]
+struct Stack {
+    height: usize,
+    /// Each counted as often as it is used.
+    parts: usize,
 }
 
 fn check_filters(

@@ -121,11 +121,7 @@ impl Pack {
         let mut documents = serde_norway::Deserializer::from_str(text);
         let header = documents.next().map(Header::deserialize).transpose();
         let Some(Header { metadata, spec, .. }) = header.map_err(PackError::Unreadable)? else {
-            let empty = serde_norway::from_str::<Header>("").map(|_| ());
-            return Err(PackError::Unreadable(match empty {
-                Err(error) => error,
-                Ok(()) => serde::de::Error::custom("the file is empty"),
-            }));
+            return Err(PackError::Unreadable(serde::de::Error::custom("the file is empty")));
         };
         let about = About {
             name: metadata.name,

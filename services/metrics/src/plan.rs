@@ -228,7 +228,7 @@ fn spec_of(scope: &Scope<'_>, name: &str) -> Result<MetricSpec> {
 
 /// A metric that another is computed from. Stored metrics stand in no circle; the
 /// depth is checked all the same, so that this ends.
-fn part(scope: &Scope<'_>, input: &MetricInput) -> Result<MetricSpec> {
+fn part<'a>(scope: &Scope<'a>, input: &'a MetricInput) -> Result<MetricSpec> {
     spec_of(&scope.of(input)?, &input.metric)
 }
 

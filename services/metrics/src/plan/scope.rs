@@ -1,19 +1,19 @@
 //! The definitions that a question needs, and which events a part of it is about.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
 
 use northstar_domain::ResourceName;
 use northstar_domain::activity::Activity;
+use northstar_domain::catalog::MAX_PARTS;
 use northstar_domain::metric::{Definition, EventSelector, Metric, MetricInput};
 use northstar_engine as engine;
 use serde::Serialize;
 
 use super::{exact_selector, selector};
 use crate::{Error, Result};
-
-/// How deeply metrics may stand on metrics, as the catalog allows it.
-const MAX_DEPTH: usize = 16;
 
 /// The metrics that a question needs, by name: the one asked for and those that it
 /// is computed from. Beside them the activities that they refer to.
@@ -107,24 +107,27 @@ impl FromIterator<(ResourceName, Metric)> for Metrics {
 pub(crate) struct Scope<'a> {
     pub(crate) metrics: &'a Metrics,
     filters: Vec<&'a str>,
-    depth: usize,
+    /// How many parts may still be, of the whole metric.
+    left: Rc<Cell<usize>>,
 }
 
 impl<'a> Scope<'a> {
     /// Every event.
     pub(crate) fn new(metrics: &'a Metrics) -> Self {
-        Self { metrics, filters: Vec::new(), depth: 0 }
+        Self { metrics, filters: Vec::new(), left: Rc::new(Cell::new(MAX_PARTS)) }
     }
 
-    /// Those of a part.
+    /// Those of a part. The catalog sees to it that metrics stand in no circle, but
+    /// a metric may have grown under another.
     pub(crate) fn of(&self, input: &'a MetricInput) -> Result<Self> {
-        if self.depth == MAX_DEPTH {
-            let problem = format!("{} stands on too many metrics", input.metric);
+        let Some(left) = self.left.get().checked_sub(1) else {
+            let problem = format!("stands on more than {MAX_PARTS} metrics");
             return Err(Error::field("metric", problem));
-        }
+        };
+        self.left.set(left);
         let filter = Some(input.filter.as_str()).filter(|filter| !filter.trim().is_empty());
         let filters = self.filters.iter().copied().chain(filter).collect();
-        Ok(Self { metrics: self.metrics, filters, depth: self.depth + 1 })
+        Ok(Self { metrics: self.metrics, filters, left: Rc::clone(&self.left) })
     }
 
     /// An event selector for the engine, narrowed to the scope.

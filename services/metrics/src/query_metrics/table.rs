@@ -85,7 +85,7 @@ impl Cell {
 }
 
 /// Values of the breakdowns by the names they were asked under.
-pub(super) fn dimensions(names: &[String], values: &Group) -> BTreeMap<String, String> {
+pub(super) fn dimensions(names: &[String], values: &[Option<String>]) -> BTreeMap<String, String> {
     let known =
         names.iter().zip(values).filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
     known.collect()

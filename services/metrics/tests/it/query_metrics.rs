@@ -286,6 +286,10 @@ async fn a_question_is_refused_with_everything_that_is_wrong_with_it() {
 #[tokio::test]
 async fn another_project_sees_nothing_of_it() {
     let suite = shop().await;
+    sqlx::query("INSERT INTO access.projects (name) VALUES ('other')")
+        .execute(suite.superuser())
+        .await
+        .unwrap();
     let other = suite.operator().for_project(2);
     let request = question(&["revenue"], "2026-03-01", "2026-04-01");
     let refused = other.metrics().query_metrics(request).await.unwrap_err();
