@@ -24,8 +24,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser};
 
 use commands::{
-    audit, automation, bench, contract, decision, definitions, experiment, key, kpi, lineage, log,
-    migrate, pack, quarantine, query, scorecard, source, sources, subject, subscription, up,
+    audit, automation, behind, bench, cohort, contract, decision, definitions, experiment, explain,
+    insights, key, kpi, lineage, log, migrate, pack, quarantine, query, report, restatements,
+    scorecard, source, sources, subject, subscription, threshold, up,
 };
 use connection::Connection;
 
@@ -69,7 +70,18 @@ enum Command {
     Lineage(lineage::Lineage),
     #[command(subcommand)]
     Pack(pack::Pack),
+    Behind(behind::Behind),
+    Explain(explain::Explain),
+    Restatements(restatements::Restatements),
+    #[command(subcommand)]
+    Cohort(cohort::Cohort),
+    Impact(insights::impact::Impact),
+    Anomalies(insights::anomalies::Anomalies),
+    Attribute(insights::attribute::Attribute),
+    Clv(insights::clv::Clv),
     Scorecard(scorecard::Scorecard),
+    #[command(subcommand)]
+    Report(report::Report),
     Sources(sources::Sources),
     Quarantine(quarantine::Quarantine),
     #[command(subcommand)]
@@ -88,6 +100,8 @@ enum Command {
     Automation(automation::Automation),
     #[command(subcommand)]
     Experiment(experiment::Experiment),
+    #[command(subcommand)]
+    Threshold(threshold::Threshold),
     #[command(subcommand)]
     Decision(decision::Decision),
     #[command(subcommand)]
@@ -134,7 +148,16 @@ async fn run(northstar: Northstar) -> anyhow::Result<()> {
         Command::Kpi(command) => kpi::run(command, connection).await,
         Command::Lineage(command) => lineage::run(command, connection).await,
         Command::Pack(command) => pack::run(command, connection).await,
+        Command::Behind(command) => behind::run(command, connection).await,
+        Command::Explain(command) => explain::run(command, connection).await,
+        Command::Restatements(command) => restatements::run(command, connection).await,
+        Command::Cohort(command) => cohort::run(command, connection).await,
+        Command::Impact(command) => insights::impact::run(command, connection).await,
+        Command::Anomalies(command) => insights::anomalies::run(command, connection).await,
+        Command::Attribute(command) => insights::attribute::run(command, connection).await,
+        Command::Clv(command) => insights::clv::run(command, connection).await,
         Command::Scorecard(command) => scorecard::run(command, connection).await,
+        Command::Report(command) => report::run(command, connection).await,
         Command::Sources(command) => sources::run(command, connection).await,
         Command::Events(command) => Box::pin(log::run(command, connection)).await,
         Command::Subscription(command) => subscription::run(command, connection).await,
@@ -145,6 +168,7 @@ async fn run(northstar: Northstar) -> anyhow::Result<()> {
         Command::Subject(command) => subject::run(command, connection).await,
         Command::Automation(command) => automation::run(command, connection).await,
         Command::Experiment(command) => experiment::run(command, connection).await,
+        Command::Threshold(command) => threshold::run(command, connection).await,
         Command::Decision(command) => decision::run(command, connection).await,
         Command::Audit(command) => audit::run(command, connection).await,
         Command::Key(command) => key::run(command, connection).await,

@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ResourceName;
 use crate::activity::Activity;
+use crate::cohort::Cohort;
 use crate::kpi::Kpi;
 use crate::metric::{Definition, Metric, MetricInput};
 use crate::pillar::Pillar;
+use crate::threshold::Threshold;
 use crate::violation::{InvalidExpression, MissingReference, Problems};
 
 /// Compiles a CEL filter, or says what is wrong with it. The engine does that;
@@ -282,6 +284,35 @@ impl Catalog {
         false
     }
 
+    /// Everything wrong with a threshold that is to stand in this catalog.
+    pub fn check_threshold(&self, threshold: &Threshold) -> Problems {
+        let mut problems = Problems { fields: threshold.violations(), ..Problems::default() };
+        let mut miss = |field: &str, kind: &'static str, name: &str, known: bool| {
+            if !name.is_empty() && !known {
+                let (field, name) = (field.to_owned(), name.to_owned());
+                problems.missing.push(MissingReference { field, kind, name });
+            }
+        };
+        let Threshold { kpi, metric, .. } = threshold;
+        miss("kpi", "Kpi", kpi, self.kpis.contains_key(kpi.as_str()));
+        miss("metric", "Metric", metric, self.metrics.contains_key(metric.as_str()));
+        problems
+    }
+
+    /// Everything wrong with a cohort.
+    pub fn check_cohort(&self, cohort: &Cohort, compile: CompileFilter<'_>) -> Problems {
+        let mut problems = Problems { fields: cohort.violations(), ..Problems::default() };
+        for (field, filter) in cohort.filters() {
+            if !filter.trim().is_empty()
+                && let Err(problem) = compile(filter)
+            {
+                let expression = filter.to_owned();
+                problems.expressions.push(InvalidExpression { field, expression, problem });
+            }
+        }
+        problems
+    }
+
     /// Everything wrong with the whole catalog: kind, name and problems of each
     /// document at fault.
     pub fn check(&self, compile: Compilers<'_>) -> Vec<(&'static str, &ResourceName, Problems)> {
@@ -500,6 +531,16 @@ mod tests {
             fields(&problems).contains(&"lever")
         };
         assert!(pulls("luck") && !pulls("speed") && !pulls(""));
+    }
+
+    #[test]
+    fn a_threshold_watches_what_exists() {
+        let on = |kpi: &str, metric: &str| {
+            let (kpi, metric) = (kpi.to_owned(), metric.to_owned());
+            catalog().check_threshold(&Threshold { kpi, metric, ..Threshold::default() }).missing
+        };
+        assert_eq!(on("", "paid"), []);
+        assert_eq!((on("nobody", "")[0].kind, on("", "nobody")[0].kind), ("Kpi", "Metric"));
     }
 
     #[test]

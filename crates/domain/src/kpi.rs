@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Violations, timestamp};
 
 pub use status::{Freshness, GuardrailStanding, Status, breached, next_step, status};
+pub(crate) use window::resolve;
 pub use window::{Window, WindowOutOfRange, evaluation_window};
 
 /// Longest window of a KPI, in days.
@@ -357,7 +358,7 @@ pub fn not_a_zone(text: &str) -> String {
     format!("{text:?} is not an IANA time zone: use a name like \"Europe/Berlin\" or \"UTC\"")
 }
 
-fn required<T>(found: &mut Violations, field: &str, value: Option<T>) -> Option<T> {
+pub(crate) fn required<T>(found: &mut Violations, field: &str, value: Option<T>) -> Option<T> {
     if value.is_none() {
         found.push(field, "is required");
     }

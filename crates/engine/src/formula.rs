@@ -87,6 +87,11 @@ impl Formula {
         &self.written.source
     }
 
+    /// The names it may read, in their order.
+    pub fn names(&self) -> &[String] {
+        &self.written.names
+    }
+
     /// Its value for the values of the names, in their order.
     pub fn value(&self, inputs: &[Option<f64>]) -> Option<f64> {
         self.root.value(inputs).filter(|value| value.is_finite())

@@ -76,6 +76,16 @@ pub enum Dimension {
     AccountId,
     /// A property by its dotted path.
     Property(String),
+    /// Whether the subject is in a cohort of the view, see [`Snapshot::with_cohorts`](crate::Snapshot::with_cohorts):
+    /// [`Dimension::IN`] or [`Dimension::OUT`].
+    Cohort(String),
+}
+
+impl Dimension {
+    /// The value of a cohort's dimension for its members.
+    pub const IN: &str = "in";
+    /// The value of a cohort's dimension for everybody else, and for events of nobody.
+    pub const OUT: &str = "out";
 }
 
 /// How a number is computed from events.
@@ -518,8 +528,8 @@ pub struct Row {
     pub value: Option<f64>,
     /// Events or subjects that the number rests on: events for count, sum, mean, min and max; distinct things for
     /// unique; entered subjects for funnel and time-to-event; eligible subjects for retention; the denominator's
-    /// `n` for ratio; subjects for stickiness, lifecycle and per-subject numbers; base events for conversion; the
-    /// smallest of its inputs for derived.
+    /// `n` for ratio; subjects for stickiness and per-subject numbers, those of the state for lifecycle; base events for
+    /// conversion; the smallest of its inputs for derived.
     pub n: u64,
     /// For rates: what is above the line.
     pub numerator: Option<f64>,

@@ -6,12 +6,16 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 use northstar_domain::activity::Activity;
 use northstar_domain::catalog::Catalog;
+use northstar_domain::cohort::Cohort;
 use northstar_domain::kpi::Kpi;
 use northstar_domain::metric::Metric;
 use northstar_domain::pillar::Pillar;
+use northstar_domain::threshold::Threshold;
 use northstar_domain::{Problems, ResourceName, Violations};
 use northstar_server::Caller;
+use northstar_store::metrics::cohort;
 use northstar_store::metrics::definition::{self, Document, Stored};
+use northstar_store::metrics::threshold;
 use northstar_store::{PgConnection, PgPool, audit, idempotency};
 use prost::Message;
 use serde_json::json;
@@ -41,6 +45,7 @@ pub(crate) trait Applied: Document + Clone + PartialEq {
     async fn keep_version(
         _connection: &mut PgConnection,
         _caller: &Caller,
+        _before: Option<&Stored<Self>>,
         _stored: &Stored<Self>,
         _now: DateTime<Utc>,
     ) -> Result<()> {
@@ -73,6 +78,7 @@ impl Applied for Metric {
     async fn keep_version(
         connection: &mut PgConnection,
         caller: &Caller,
+        _before: Option<&Stored<Self>>,
         stored: &Stored<Self>,
         now: DateTime<Utc>,
     ) -> Result<()> {
@@ -102,6 +108,59 @@ impl Applied for Kpi {
 
     fn check(&self, name: &str, catalog: &Catalog) -> Problems {
         catalog.check_kpi(name, self)
+    }
+}
+
+impl Applied for Threshold {
+    const FIELD: &'static str = "threshold";
+
+    fn check(&self, _name: &str, catalog: &Catalog) -> Problems {
+        catalog.check_threshold(self)
+    }
+
+    /// Other rules begin anew; what was remembered follows from the old ones.
+    async fn keep_version(
+        connection: &mut PgConnection,
+        caller: &Caller,
+        before: Option<&Stored<Self>>,
+        stored: &Stored<Self>,
+        now: DateTime<Utc>,
+    ) -> Result<()> {
+        let Stored { name, version, document, .. } = stored;
+        let same_rules = before.is_some_and(|before| before.document.rules() == document.rules());
+        if same_rules {
+            threshold::keep(connection, caller.project, name, *version).await?;
+        } else {
+            threshold::begin(connection, caller.project, name, *version, now).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Applied for Cohort {
+    const FIELD: &'static str = "cohort";
+
+    fn check(&self, _name: &str, catalog: &Catalog) -> Problems {
+        catalog.check_cohort(self, &compile_filter)
+    }
+
+    /// Title, description and owner may change without changing a member.
+    fn is_new_version(&self, before: &Self) -> bool {
+        (&self.rule, &self.list) != (&before.rule, &before.list)
+    }
+
+    /// A rule has no list.
+    async fn keep_version(
+        connection: &mut PgConnection,
+        caller: &Caller,
+        _before: Option<&Stored<Self>>,
+        stored: &Stored<Self>,
+        _now: DateTime<Utc>,
+    ) -> Result<()> {
+        if stored.document.rule.is_some() {
+            cohort::clear(connection, caller.project, stored.name.as_str()).await?;
+        }
+        Ok(())
     }
 }
 
@@ -155,7 +214,7 @@ pub(crate) async fn apply<D: Applied, R: Message + Default>(
     if current.as_ref().is_none_or(|current| current.etag != next.etag) {
         definition::save(connection, project, &next, &caller.principal, now).await?;
         if current.as_ref().is_none_or(|current| current.version != next.version) {
-            D::keep_version(connection, caller, &next, now).await?;
+            D::keep_version(connection, caller, current.as_ref(), &next, now).await?;
         }
         record(connection, caller, current.as_ref(), &next, now).await?;
     }
@@ -167,7 +226,7 @@ pub(crate) async fn apply<D: Applied, R: Message + Default>(
 }
 
 /// Reads a request id; empty is none.
-fn read_request_id(text: &str) -> Result<Option<Uuid>> {
+pub(crate) fn read_request_id(text: &str) -> Result<Option<Uuid>> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -176,7 +235,8 @@ fn read_request_id(text: &str) -> Result<Option<Uuid>> {
         .map_err(|_| Error::field("request_id", format!("{text:?} is not a UUID")))
 }
 
-fn decode<R: Message + Default>(response: &[u8]) -> Result<R> {
+/// Reads an answer that was given before.
+pub(crate) fn decode<R: Message + Default>(response: &[u8]) -> Result<R> {
     R::decode(response).map_err(|error| {
         Error::Store(northstar_store::Error::Corrupt {
             table: "access.idempotency_keys",
@@ -188,7 +248,10 @@ fn decode<R: Message + Default>(response: &[u8]) -> Result<R> {
 }
 
 /// What a new document is checked against.
-async fn load_catalog(connection: &mut PgConnection, caller: &Caller) -> Result<Catalog> {
+pub(crate) async fn load_catalog(
+    connection: &mut PgConnection,
+    caller: &Caller,
+) -> Result<Catalog> {
     let pillars = definition::all::<Pillar>(connection, caller.project).await?;
     let metrics = definition::all::<Metric>(connection, caller.project).await?;
     let kpis = definition::all::<Kpi>(connection, caller.project).await?;
@@ -202,7 +265,7 @@ async fn load_catalog(connection: &mut PgConnection, caller: &Caller) -> Result<
 }
 
 /// Refuses the document with everything that is wrong with it.
-fn check<D: Applied>(received: &Received<D>, catalog: &Catalog) -> Result<ResourceName> {
+pub(crate) fn check<D: Applied>(received: &Received<D>, catalog: &Catalog) -> Result<ResourceName> {
     let name = received.name.parse::<ResourceName>();
     let mut found = Violations::new();
     if let Err(error) = &name {
@@ -223,7 +286,7 @@ fn first_by_field(violations: Violations) -> Violations {
 }
 
 /// An empty etag replaces whatever is there.
-fn check_etag<D: Document>(
+pub(crate) fn check_etag<D: Document>(
     etag: &str,
     name: &ResourceName,
     current: Option<&Stored<D>>,

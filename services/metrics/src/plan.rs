@@ -339,14 +339,20 @@ fn distinct_of(of: &DistinctOf) -> engine::DistinctOf {
     }
 }
 
+/// What the name of a cohort's dimension begins with.
+pub(crate) const COHORT: &str = "cohort.";
+
 /// A dimension as requests name it: `event.name`, `event.source`,
-/// `event.account_id`, `properties.x` or just `x`.
+/// `event.account_id`, `cohort.x`, `properties.x` or just `x`.
 pub(crate) fn dimension(text: &str) -> Dimension {
     match text {
         "event" | "event.name" => Dimension::Event,
         "event.source" => Dimension::Source,
         "event.account_id" => Dimension::AccountId,
-        _ => Dimension::Property(property_path(text).to_owned()),
+        _ => match text.strip_prefix(COHORT) {
+            Some(cohort) => Dimension::Cohort(cohort.to_owned()),
+            None => Dimension::Property(property_path(text).to_owned()),
+        },
     }
 }
 

@@ -173,6 +173,23 @@ pub(crate) fn provenance(sources: &Sources, answered: Answered<'_>) -> pb::Prove
     }
 }
 
+/// A provenance as JSON.
+pub(crate) fn to_json(provenance: &pb::Provenance) -> serde_json::Value {
+    let state = provenance.freshness().as_str_name().trim_start_matches("FRESHNESS_");
+    serde_json::json!({
+        "metric_version": provenance.metric_version,
+        "identity_map_version": provenance.identity_map_version,
+        "contract_versions": provenance.contract_versions,
+        "time_zone": provenance.time_zone,
+        "log_position": provenance.log_position,
+        "freshness": state.to_ascii_lowercase(),
+        "breached_sources": provenance.breached_sources,
+        "excluded_quarantined_events": provenance.excluded_quarantined_events,
+        "excluded_no_consent_events": provenance.excluded_no_consent_events,
+        "digest": provenance.digest,
+    })
+}
+
 /// SHA-256, in hex, over what was asked, what it was asked of and what the
 /// answer was. Times of receipt, files and threads have no part in it.
 pub(crate) fn digest(

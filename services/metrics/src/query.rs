@@ -13,9 +13,12 @@ use northstar_store::metrics::definition;
 use northstar_store::{Error as StoreError, PgConnection, PgPool};
 use tokio::task::spawn_blocking;
 
+use crate::cohorts::{self, MAX_COHORTS, Scope, Used};
 use crate::convert::{from_timestamp, to_timestamp};
+use crate::dataset::View;
+use crate::evidence::keep;
 use crate::plan::{self, Metrics};
-use crate::provenance::{Answered, Sources, digest, provenance};
+use crate::provenance::{Answered, Sources, provenance};
 use crate::service::Metrics as Service;
 use crate::{Error, Result};
 
@@ -33,6 +36,18 @@ struct Question {
     grain: Grain,
     breakdowns: Vec<Dimension>,
     filter: Option<Filter>,
+    scope: Scope,
+}
+
+/// An answer with everything that it rests on.
+pub(crate) struct Computed {
+    pub(crate) metrics: Metrics,
+    pub(crate) version: i64,
+    pub(crate) query: Query,
+    pub(crate) view: View,
+    pub(crate) cohorts: Vec<Used>,
+    pub(crate) answer: Answer,
+    window: Window,
 }
 
 /// Answers a question.
@@ -41,7 +56,28 @@ pub(crate) async fn query_metric(
     project: ProjectId,
     request: pb::QueryMetricRequest,
 ) -> Result<pb::QueryMetricResponse> {
-    let question = read(&request)?;
+    let computed = compute(service, project, &request, None).await?;
+    let sources =
+        Sources::read(&service.pool, project, computed.view.head, service.clock.now()).await?;
+    check_size(&computed.answer)?;
+    if request.keep_for_restatements {
+        keep::question(service, project, &request, &computed).await?;
+    }
+    Ok(pb::QueryMetricResponse {
+        provenance: Some(computed.provenance(&sources, &request)?),
+        rows: computed.rows(&request)?,
+        metric: request.metric,
+    })
+}
+
+/// Computes an answer; with `as_of_micros`, as if later events were not known.
+pub(crate) async fn compute(
+    service: &Service,
+    project: ProjectId,
+    request: &pb::QueryMetricRequest,
+    as_of_micros: Option<i64>,
+) -> Result<Computed> {
+    let question = read(request)?;
     let (metrics, version) = find(&service.pool, project, &request.metric).await?;
     let query = Query {
         metric: plan::spec(&metrics, &request.metric)?,
@@ -51,29 +87,42 @@ pub(crate) async fn query_metric(
         grain: question.grain,
         breakdowns: question.breakdowns,
         filter: question.filter,
-        as_of_micros: None,
+        as_of_micros,
     };
-    let view = service.datasets.view(project).await?;
-    let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
-    let (snapshot, asked) = (view.snapshot, query.clone());
+    let window = question.window;
+    let (view, cohorts) = cohorts::view(service, project, &question.scope, window.end).await?;
+    let (snapshot, asked) = (view.snapshot.clone(), query.clone());
     let answer = spawn_blocking(move || snapshot.query(&asked)).await??;
-    check_size(&answer)?;
-    let answered = Answered {
-        metrics: &metrics,
-        metric_version: version,
-        window: question.window,
-        time_zone: question.zone.name(),
-        filter: &request.filter,
-        head: view.head,
-        excluded_events: view.excluded_events,
-        scanned_events: answer.events_scanned,
-        digest: digest(&metrics, version, &query, view.head, &answer.rows)?,
-    };
-    Ok(pb::QueryMetricResponse {
-        provenance: Some(provenance(&sources, answered)),
-        rows: rows(&answer, &request.breakdowns, plan::definition(&metrics, &request.metric)?),
-        metric: request.metric,
-    })
+    Ok(Computed { metrics, version, query, view, cohorts, answer, window })
+}
+
+impl Computed {
+    /// Where the answer comes from.
+    pub(crate) fn provenance(
+        &self,
+        sources: &Sources,
+        request: &pb::QueryMetricRequest,
+    ) -> Result<pb::Provenance> {
+        let Self { metrics, version, query, view, cohorts, answer, window } = self;
+        let answered = Answered {
+            metrics,
+            metric_version: *version,
+            window: *window,
+            time_zone: query.zone.name(),
+            filter: &request.filter,
+            head: view.head,
+            excluded_events: view.excluded_events,
+            scanned_events: answer.events_scanned,
+            digest: cohorts::digest(metrics, *version, query, cohorts, view.head, &answer.rows)?,
+        };
+        Ok(provenance(sources, answered))
+    }
+
+    /// The rows for the wire.
+    pub(crate) fn rows(&self, request: &pb::QueryMetricRequest) -> Result<Vec<pb::MetricRow>> {
+        let definition = plan::definition(&self.metrics, &request.metric)?;
+        Ok(rows(&self.answer, &request.breakdowns, definition))
+    }
 }
 
 /// Reads a request, or says everything that is wrong with it.
@@ -87,9 +136,14 @@ fn read(request: &pb::QueryMetricRequest) -> Result<Question> {
     let grain = read_grain(&mut problems, request.grain);
     let breakdowns = read_breakdowns(&mut problems, &request.breakdowns);
     let filter = read_filter(&mut problems, "filter", &request.filter);
+    if request.cohorts.len() > MAX_COHORTS {
+        let problem = format!("at most {MAX_COHORTS} are allowed, not {}", request.cohorts.len());
+        problems.fields.push("cohorts", problem);
+    }
     match (window, zone, grain) {
         (Some(window), Some(zone), Some(grain)) if problems.is_empty() => {
-            Ok(Question { window, zone, grain, breakdowns, filter })
+            let scope = Scope::of(&request.cohorts, &breakdowns);
+            Ok(Question { window, zone, grain, breakdowns, filter, scope })
         }
         _ => Err(Error::Refused(problems)),
     }
@@ -157,9 +211,9 @@ pub(crate) fn read_breakdowns(problems: &mut Problems, breakdowns: &[String]) ->
     }
     let mut names = BTreeSet::new();
     for (index, name) in breakdowns.iter().enumerate() {
-        let problem = if name.is_empty() || name == "properties." {
-            "names no dimension: use \"properties.x\", \"event.name\", \"event.source\" or \
-             \"event.account_id\""
+        let problem = if name.is_empty() || name == "properties." || name == plan::COHORT {
+            "names no dimension: use \"properties.x\", \"event.name\", \"event.source\", \
+             \"event.account_id\" or \"cohort.x\""
         } else if !names.insert(name) {
             "is asked for twice"
         } else {
@@ -204,7 +258,7 @@ async fn find_into(
     Ok(version.unwrap_or_default())
 }
 
-fn check_size(answer: &Answer) -> Result<()> {
+pub(crate) fn check_size(answer: &Answer) -> Result<()> {
     if answer.rows.len() <= MAX_ROWS {
         return Ok(());
     }

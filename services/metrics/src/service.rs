@@ -29,7 +29,8 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    async fn get<D: Document>(&self, caller: &Caller, name: &str) -> Result<Stored<D>> {
+    /// A document by its name.
+    pub(crate) async fn get<D: Document>(&self, caller: &Caller, name: &str) -> Result<Stored<D>> {
         let mut connection = self.pool.acquire().await.map_err(StoreError::from)?;
         definition::find(&mut connection, caller.project, name)
             .await?
@@ -38,7 +39,7 @@ impl Metrics {
 
     /// A page by name and the token of the next one, which is the last name of
     /// this one.
-    async fn list<D: Document>(
+    pub(crate) async fn list<D: Document>(
         &self,
         caller: &Caller,
         page_size: i32,

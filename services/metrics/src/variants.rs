@@ -24,12 +24,12 @@ use crate::{Error, Result};
 const MAX_COVARIATE_DAYS: i32 = 366;
 
 /// A metric, per subject.
-struct PerSubject {
-    outcome: Outcome,
+pub(crate) struct PerSubject {
+    pub(crate) outcome: Outcome,
     /// Below the line of a ratio or a mean.
-    denominator: Option<Outcome>,
+    pub(crate) denominator: Option<Outcome>,
     /// Whether the outcome is 0 or 1.
-    proportion: bool,
+    pub(crate) proportion: bool,
 }
 
 /// Answers a question.
@@ -120,7 +120,7 @@ fn check_exposure(problems: &mut Problems, exposure: &EventSelector) {
 /// whether the subject completed it, among everybody who was exposed: who enters
 /// it may depend on the variant. Retention is a share of those who are old
 /// enough, and time-to-event a mean over those who got there, again ratios.
-fn per_subject(metrics: &Metrics, name: &str) -> Result<PerSubject> {
+pub(crate) fn per_subject(metrics: &Metrics, name: &str) -> Result<PerSubject> {
     let scope = &Scope::new(metrics);
     let amount = |outcome| PerSubject { outcome, denominator: None, proportion: false };
     Ok(match plan::definition(metrics, name)? {

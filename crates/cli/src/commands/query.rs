@@ -21,6 +21,8 @@ Examples:
       --where \"properties.channel == 'paid'\" --zone Europe/Berlin --json
   northstar query sign-ups,activation-rate --from 2026-03-01 --to 2026-04-01 --by plan \\
       --having \"values['sign-ups'] >= 30\" --order -sign-ups --limit 5 --compare previous-period
+  northstar query revenue --from 2026-01-01 --to 2026-04-01 --by cohort.power-users
+  northstar query revenue --from 2026-01-01 --to 2026-04-01 --cohort power-users --keep
 
 --having sees value (of the first metric), values['name'], previous['name'] and
 dimensions['plan']. --limit keeps the largest groups and adds up the others as $other
@@ -62,13 +64,20 @@ pub struct Query {
     /// IANA zone of the buckets.
     #[arg(long, default_value = "UTC")]
     zone: Tz,
+    /// Only subjects in this cohort; give it again for more, all of which must hold.
+    #[arg(long = "cohort", value_name = "COHORT")]
+    cohorts: Vec<String>,
+    /// Keep the values, so that `northstar restatements` tells when one changes.
+    #[arg(long)]
+    keep: bool,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
 }
 
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Grain {
+/// Length of a bucket.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub enum Grain {
     Hour,
     Day,
     Week,
@@ -210,6 +219,8 @@ pub async fn run(query: Query, connection: &Connection) -> anyhow::Result<()> {
         breakdowns: query.by.clone(),
         filter: query.filter.clone(),
         time_zone: query.zone.to_string(),
+        cohorts: query.cohorts.clone(),
+        keep_for_restatements: query.keep,
     };
     let response = connection.clients()?.metrics().query_metric(request).await?.into_inner();
     if query.json { output::json(&answer(response)) } else { print(&query, &response) }

@@ -6,12 +6,13 @@ use chrono::Utc;
 use northstar_client::Clients;
 use northstar_domain::Violation;
 use northstar_proto::{approvals, automations, experiments, ingestion, metrics};
-// Their messages lie in ingestion's package.
+// Their messages lie in the packages of others.
 use northstar_proto::ingestion as subjects;
+use northstar_proto::metrics as cohorts;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Document, Kind, Mode, Summary, retention, source, webhook_source};
+use super::{Document, Kind, Mode, Summary, retention, source, threshold, webhook_source};
 
 /// What a document says, in the domain's words.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub enum Spec {
     IdentityPolicy(northstar_domain::identity::IdentityPolicy),
     /// See [`Kind::ConsentPolicy`].
     ConsentPolicy(northstar_domain::consent_policy::ConsentPolicy),
+    /// See [`Kind::Cohort`].
+    Cohort(northstar_domain::cohort::Cohort),
     /// See [`Kind::Activity`].
     Activity(northstar_domain::activity::Activity),
     /// See [`Kind::Pillar`].
@@ -39,6 +42,8 @@ pub enum Spec {
     RetentionPolicy(northstar_domain::retention::RetentionSpec),
     /// See [`Kind::Automation`].
     Automation(northstar_domain::automation::Spec),
+    /// See [`Kind::Threshold`].
+    Threshold(northstar_domain::threshold::Threshold),
     /// See [`Kind::Experiment`].
     Experiment(northstar_domain::experiment::ExperimentSpec),
     /// See [`Kind::WebhookSource`].
@@ -70,6 +75,7 @@ impl Spec {
             Kind::Contract => Self::Contract(body(text)?),
             Kind::IdentityPolicy => Self::IdentityPolicy(body(text)?),
             Kind::ConsentPolicy => Self::ConsentPolicy(body(text)?),
+            Kind::Cohort => Self::Cohort(body(text)?),
             Kind::Activity => Self::Activity(body(text)?),
             Kind::Pillar => Self::Pillar(body(text)?),
             Kind::Metric => Self::Metric(body(text)?),
@@ -77,6 +83,7 @@ impl Spec {
             Kind::Policy => Self::Policy(body(text)?),
             Kind::RetentionPolicy => Self::RetentionPolicy(body(text)?),
             Kind::Automation => Self::Automation(body(text)?),
+            Kind::Threshold => Self::Threshold(body(text)?),
             Kind::Experiment => Self::Experiment(body(text)?),
             Kind::WebhookSource => Self::WebhookSource(body(text)?),
         })
@@ -91,6 +98,7 @@ impl Spec {
             Self::Contract(spec) => return spec.violations(name),
             Self::IdentityPolicy(spec) => spec.violations().into_iter().collect(),
             Self::ConsentPolicy(spec) => spec.violations().into_iter().collect(),
+            Self::Cohort(spec) => spec.violations().into_iter().collect(),
             Self::Activity(spec) => spec.violations().into_iter().collect(),
             Self::Pillar(spec) => spec.violations().into_iter().collect(),
             Self::Metric(spec) => spec.violations().into_iter().collect(),
@@ -101,6 +109,7 @@ impl Spec {
                     northstar_domain::automation::Definition::check(name, spec.clone(), Utc::now());
                 return checked.err().unwrap_or_default().into_iter().collect();
             }
+            Self::Threshold(spec) => spec.violations().into_iter().collect(),
             Self::Experiment(spec) => spec.violations().into_iter().collect(),
             Self::WebhookSource(spec) => spec.violations(),
         };
@@ -121,6 +130,7 @@ impl Spec {
             Self::Contract(spec) => serde_json::to_value(spec),
             Self::IdentityPolicy(spec) => serde_json::to_value(spec),
             Self::ConsentPolicy(spec) => serde_json::to_value(spec),
+            Self::Cohort(spec) => serde_json::to_value(spec),
             Self::Activity(spec) => serde_json::to_value(spec),
             Self::Pillar(spec) => serde_json::to_value(spec),
             Self::Metric(spec) => serde_json::to_value(spec),
@@ -128,6 +138,7 @@ impl Spec {
             Self::Policy(spec) => serde_json::to_value(spec),
             Self::RetentionPolicy(spec) => serde_json::to_value(spec),
             Self::Automation(spec) => serde_json::to_value(spec),
+            Self::Threshold(spec) => serde_json::to_value(spec),
             Self::Experiment(spec) => serde_json::to_value(spec),
             Self::WebhookSource(spec) => serde_json::to_value(spec),
         }?;
@@ -143,6 +154,7 @@ impl Spec {
             Self::Contract(spec) => spec.owner.clone(),
             Self::IdentityPolicy(spec) => spec.owner.clone(),
             Self::ConsentPolicy(spec) => spec.owner.clone(),
+            Self::Cohort(spec) => spec.owner.clone(),
             Self::Activity(spec) => spec.owner.clone(),
             Self::Pillar(spec) => spec.owner.clone(),
             Self::Metric(spec) => spec.owner.clone(),
@@ -150,6 +162,7 @@ impl Spec {
             Self::Policy(spec) => spec.owner.clone(),
             Self::RetentionPolicy(spec) => spec.owner.clone(),
             Self::Automation(spec) => spec.owner.clone(),
+            Self::Threshold(spec) => spec.owner.clone(),
             Self::Experiment(spec) => spec.owner.clone(),
             Self::WebhookSource(spec) => spec.owner.clone(),
         }
@@ -174,6 +187,7 @@ impl Spec {
             Self::ConsentPolicy(spec) => {
                 consent_policy::apply(clients, name, etag, spec, mode).await
             }
+            Self::Cohort(spec) => cohort::apply(clients, name, etag, spec, mode).await,
             Self::Activity(spec) => activity::apply(clients, name, etag, spec, mode).await,
             Self::Pillar(spec) => pillar::apply(clients, name, etag, spec, mode).await,
             Self::Metric(spec) => metric::apply(clients, name, etag, spec, mode).await,
@@ -181,6 +195,7 @@ impl Spec {
             Self::RetentionPolicy(spec) => retention::apply(clients, name, etag, spec, mode).await,
             Self::Policy(spec) => policy::apply(clients, name, etag, spec, mode).await,
             Self::Automation(spec) => automation::apply(clients, name, etag, spec, mode).await,
+            Self::Threshold(spec) => threshold::apply(clients, name, etag, spec, mode).await,
             Self::Experiment(spec) => experiment::apply(clients, name, etag, spec, mode).await,
             Self::WebhookSource(spec) => {
                 webhook_source::apply(clients, name, etag, spec, mode).await
@@ -196,6 +211,7 @@ pub async fn get(clients: &Clients, kind: Kind, name: &str) -> anyhow::Result<Do
         Kind::Contract => contract::get(clients, name).await,
         Kind::IdentityPolicy => identity_policy::get(clients, name).await,
         Kind::ConsentPolicy => consent_policy::get(clients, name).await,
+        Kind::Cohort => cohort::get(clients, name).await,
         Kind::Activity => activity::get(clients, name).await,
         Kind::Pillar => pillar::get(clients, name).await,
         Kind::Metric => metric::get(clients, name).await,
@@ -203,6 +219,7 @@ pub async fn get(clients: &Clients, kind: Kind, name: &str) -> anyhow::Result<Do
         Kind::RetentionPolicy => retention::get(clients, name).await,
         Kind::Policy => policy::get(clients, name).await,
         Kind::Automation => automation::get(clients, name).await,
+        Kind::Threshold => threshold::get(clients, name).await,
         Kind::Experiment => experiment::get(clients, name).await,
         Kind::WebhookSource => webhook_source::get(clients, name).await,
     }
@@ -215,6 +232,7 @@ pub async fn list(clients: &Clients, kind: Kind) -> anyhow::Result<Vec<Document>
         Kind::Contract => contract::list(clients).await,
         Kind::IdentityPolicy => identity_policy::list(clients).await,
         Kind::ConsentPolicy => consent_policy::list(clients).await,
+        Kind::Cohort => cohort::list(clients).await,
         Kind::Activity => activity::list(clients).await,
         Kind::Pillar => pillar::list(clients).await,
         Kind::Metric => metric::list(clients).await,
@@ -222,6 +240,7 @@ pub async fn list(clients: &Clients, kind: Kind) -> anyhow::Result<Vec<Document>
         Kind::RetentionPolicy => retention::list(clients).await,
         Kind::Policy => policy::list(clients).await,
         Kind::Automation => automation::list(clients).await,
+        Kind::Threshold => threshold::list(clients).await,
         Kind::Experiment => experiment::list(clients).await,
         Kind::WebhookSource => webhook_source::list(clients).await,
     }
@@ -336,6 +355,21 @@ calls! {
         read.map_err(|found| unreadable(found.as_slice().to_vec()))
     },
     state |_| String::new(),
+}
+calls! {
+    cohort: Cohort(northstar_domain::cohort::Cohort) at cohorts,
+    apply_cohort ApplyCohortRequest, get_cohort GetCohortRequest,
+    list_cohorts ListCohortsRequest cohorts,
+    to |name, spec| Ok(northstar_metrics::convert::cohort::to_proto(name, 0, "", spec)),
+    from |message| {
+        let received = northstar_metrics::convert::cohort::from_proto(message);
+        if received.violations.is_empty() {
+            Ok(received.document)
+        } else {
+            Err(unreadable(received.violations))
+        }
+    },
+    state |message| format!("version {}", message.version),
 }
 calls! {
     activity: Activity(northstar_domain::activity::Activity) at metrics,

@@ -6,6 +6,7 @@ mod order;
 mod read;
 mod retention;
 mod source;
+mod threshold;
 mod webhook_source;
 
 use std::fmt;
@@ -30,6 +31,8 @@ pub enum Kind {
     IdentityPolicy,
     /// Purposes and regions.
     ConsentPolicy,
+    /// A set of subjects.
+    Cohort,
     /// What "active" means.
     Activity,
     /// A vision pillar.
@@ -44,6 +47,8 @@ pub enum Kind {
     RetentionPolicy,
     /// Trigger, condition, actions.
     Automation,
+    /// When a number asks for a decision.
+    Threshold,
     /// A question and how it will be answered.
     Experiment,
     /// What another system sends and how it becomes events.
@@ -52,11 +57,12 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in order of dependence.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Source,
         Self::Contract,
         Self::IdentityPolicy,
         Self::ConsentPolicy,
+        Self::Cohort,
         Self::Activity,
         Self::Pillar,
         Self::Metric,
@@ -64,6 +70,7 @@ impl Kind {
         Self::Policy,
         Self::RetentionPolicy,
         Self::Automation,
+        Self::Threshold,
         Self::Experiment,
         Self::WebhookSource,
     ];
@@ -75,6 +82,7 @@ impl Kind {
             Self::Contract => "Contract",
             Self::IdentityPolicy => "IdentityPolicy",
             Self::ConsentPolicy => "ConsentPolicy",
+            Self::Cohort => "Cohort",
             Self::Activity => "Activity",
             Self::Pillar => "Pillar",
             Self::Metric => "Metric",
@@ -82,6 +90,7 @@ impl Kind {
             Self::Policy => "Policy",
             Self::RetentionPolicy => "RetentionPolicy",
             Self::Automation => "Automation",
+            Self::Threshold => "Threshold",
             Self::Experiment => "Experiment",
             Self::WebhookSource => "WebhookSource",
         }

@@ -3,8 +3,10 @@
 mod analyze;
 mod contracts;
 mod datasets;
+mod evidence;
 mod export;
 mod generated;
 mod import;
 mod readme;
 mod suite;
+mod thresholds;

@@ -68,7 +68,7 @@ pub(super) fn run(context: &Context<'_>, spec: &CumulativeSpec) -> Result<Leaf> 
 }
 
 /// The window of each bucket; starts and ends never fall.
-fn windows(context: &Context<'_>, spec: &CumulativeSpec) -> Result<Vec<Range<i64>>> {
+pub(super) fn windows(context: &Context<'_>, spec: &CumulativeSpec) -> Result<Vec<Range<i64>>> {
     let (query, buckets) = (context.query, &context.buckets);
     let earliest = context.snapshot.effective_range().map_or(i64::MAX, |(earliest, _)| earliest);
     (0..buckets.len())

@@ -352,8 +352,7 @@ fn lifecycle(row: &mut Row, state: Lifecycle, found: LifecycleState) {
         Lifecycle::Resurrecting => found.resurrecting,
         Lifecycle::Dormant => found.dormant,
     };
-    row.n = found.new + found.returning + found.resurrecting + found.dormant;
-    row.value = Some(value as f64);
+    count(row, value);
     row.detail = Detail::Lifecycle(found);
 }
 

@@ -119,7 +119,7 @@ impl Periods {
 
 /// Where the period before the first bucket begins: one step of the calendar earlier, and for the whole range as one
 /// bucket a stretch of the same length.
-fn previous_start(query: &Query, first: i64) -> Result<i64> {
+pub(super) fn previous_start(query: &Query, first: i64) -> Result<i64> {
     match query.grain {
         Grain::Total => {
             Span::between(query.from_micros, query.to_micros, query.zone).before(first, query.zone)

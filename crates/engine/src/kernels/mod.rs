@@ -4,6 +4,9 @@
 //! per row ([`scan`]), dimensions become tables from dictionary codes to value numbers ([`space`]). After that no
 //! kernel hashes, compares strings or interprets anything per event.
 
+mod adoption;
+mod behind;
+mod cohort;
 mod conversion;
 mod count;
 mod cumulative;
@@ -11,10 +14,12 @@ mod finish;
 mod funnel;
 mod journey;
 mod lifecycle;
+mod names;
 mod numbers;
 mod offset;
 mod partial;
 mod per_subject;
+mod purchases;
 mod retention;
 mod scan;
 mod space;
@@ -24,14 +29,19 @@ mod tasks;
 mod unique;
 mod variants;
 
+pub(crate) use adoption::adoption;
+pub(crate) use behind::{behind, contributions};
+pub(crate) use cohort::cohort;
 pub use partial::Partial;
+pub(crate) use purchases::purchases;
+pub(crate) use tasks::WORTH_A_THREAD;
 pub(crate) use variants::variants;
 
 use crate::{
     calendar::{Buckets, Grain},
     error::{Error, Result},
     query::{
-        Anchor, ConversionMeasure, EventSelector, FunnelSpec, MetricSpec, Period, Query,
+        Anchor, ConversionMeasure, Dimension, EventSelector, FunnelSpec, MetricSpec, Period, Query,
         StickinessMeasure, Ties, TimeToEventSpec,
     },
     snapshot::Snapshot,
@@ -70,21 +80,36 @@ pub(crate) struct Context<'a> {
 /// Runs a question over a snapshot.
 pub(crate) fn run(snapshot: &Snapshot, query: &Query, threads: usize) -> Result<Partial> {
     check(&query.metric, 0)?;
+    let context = context(snapshot, query, threads)?;
+    let mut leaves = Vec::new();
+    metric(&context, &query.metric, &mut leaves)?;
+    Ok(Partial {
+        leaves,
+        as_of_micros: context.as_of,
+        events_scanned: snapshot.events(),
+        subjects: snapshot.subjects(),
+        watermark: snapshot.watermark(),
+    })
+}
+
+/// What the kernels share about a question.
+fn context<'a>(snapshot: &'a Snapshot, query: &'a Query, threads: usize) -> Result<Context<'a>> {
+    for dimension in &query.breakdowns {
+        if let Dimension::Cohort(name) = dimension
+            && snapshot.cohort_members(name).is_none()
+        {
+            return Err(Error::InvalidQuery {
+                field: "breakdowns",
+                problem: format!("the cohort {name} is not known to the view"),
+            });
+        }
+    }
     let buckets = Buckets::covering(query.from_micros, query.to_micros, query.zone, query.grain)?;
     let latest = snapshot.effective_range().map(|(_, latest)| latest.saturating_add(1));
     let as_of = query.as_of_micros.or(latest).unwrap_or(query.from_micros);
     let until = query.to_micros.min(as_of);
     let threads = if snapshot.events() < tasks::WORTH_A_THREAD { 1 } else { threads.max(1) };
-    let context = Context { snapshot, query, buckets, until, as_of, threads };
-    let mut leaves = Vec::new();
-    metric(&context, &query.metric, &mut leaves)?;
-    Ok(Partial {
-        leaves,
-        as_of_micros: as_of,
-        events_scanned: snapshot.events(),
-        subjects: snapshot.subjects(),
-        watermark: snapshot.watermark(),
-    })
+    Ok(Context { snapshot, query, buckets, until, as_of, threads })
 }
 
 /// Runs one metric; a ratio is two leaves, a derived metric one for each input.

@@ -82,7 +82,7 @@ struct Piece {
 }
 
 /// How an outcome is computed from events.
-struct Measure<'a> {
+pub(super) struct Measure<'a> {
     outcome: &'a Outcome,
     /// Bit of its first selector.
     first: usize,
@@ -91,7 +91,7 @@ struct Measure<'a> {
 }
 
 impl<'a> Measure<'a> {
-    fn new(snapshot: &'a Snapshot, outcome: &'a Outcome, first: usize) -> Self {
+    pub(super) fn new(snapshot: &'a Snapshot, outcome: &'a Outcome, first: usize) -> Self {
         let property = match outcome {
             Outcome::Sum { property, .. }
             | Outcome::Mean { property, .. }
@@ -117,7 +117,7 @@ impl<'a> Measure<'a> {
     }
 
     /// The outcome over the events in `[start, end)`, and its own denominator, if it has one.
-    fn value(&self, events: &[Event], start: i64, end: i64) -> (f64, f64) {
+    pub(super) fn value(&self, events: &[Event], start: i64, end: i64) -> (f64, f64) {
         // Only sorted events have a first and a last.
         let within = || {
             let from = events.partition_point(|event| event.time < start);

@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-fn near(left: Option<f64>, right: Option<f64>) -> bool {
+pub fn near(left: Option<f64>, right: Option<f64>) -> bool {
     match (left, right) {
         (Some(left), Some(right)) => {
             (left - right).abs() <= 1e-9 * (1.0 + left.abs().max(right.abs()))
@@ -61,7 +61,7 @@ fn rows_of(answer: &Answer, query: &Query) -> BTreeMap<Key, Expected> {
 }
 
 /// The engine gives every expected row, and beyond them only empty buckets.
-fn assert_same(answer: &Answer, query: &Query, expected: &BTreeMap<Key, Expected>) {
+pub fn assert_same(answer: &Answer, query: &Query, expected: &BTreeMap<Key, Expected>) {
     let found = rows_of(answer, query);
     assert_eq!(found.len(), answer.rows.len(), "two rows for one cell");
     for (key, expected) in expected {
@@ -90,7 +90,7 @@ fn assert_same(answer: &Answer, query: &Query, expected: &BTreeMap<Key, Expected
     }
 }
 
-fn outcome() -> impl Strategy<Value = Outcome> {
+pub fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         selector().prop_map(|event| Outcome::Did { event }),
         selector().prop_map(|event| Outcome::Count { event }),

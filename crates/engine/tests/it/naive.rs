@@ -76,7 +76,7 @@ fn passes(event: &Event, filter: Option<&Filter>) -> bool {
     })
 }
 
-fn selected(event: &Event, selector: &EventSelector) -> bool {
+pub fn selected(event: &Event, selector: &EventSelector) -> bool {
     (selector.names.is_empty() || selector.names.iter().any(|name| name == event.name))
         && passes(event, selector.filter.as_ref())
 }
@@ -96,19 +96,20 @@ fn label(value: &Value) -> Option<String> {
     }
 }
 
-fn number(event: &Event, path: &str) -> Option<f64> {
+pub fn number(event: &Event, path: &str) -> Option<f64> {
     match value(event, path)? {
         Value::Bool(value) => Some(f64::from(u8::from(*value))),
         value => value.as_f64(),
     }
 }
 
-fn dimension(event: &Event, dimension: &Dimension) -> Option<String> {
+pub fn dimension(event: &Event, dimension: &Dimension) -> Option<String> {
     match dimension {
         Dimension::Event => Some(event.name.to_owned()),
         Dimension::Source => Some(event.source.to_owned()),
         Dimension::AccountId => event.account.clone(),
         Dimension::Property(path) => value(event, path).and_then(label),
+        Dimension::Cohort(_) => unreachable!("cohorts have tests of their own"),
     }
 }
 
@@ -522,7 +523,7 @@ impl World<'_> {
 }
 
 /// An outcome and its own denominator over the events of a subject before `end`, in order.
-fn plain_outcome(outcome: &Outcome, events: &[&Event], end: i64) -> (f64, f64) {
+pub fn plain_outcome(outcome: &Outcome, events: &[&Event], end: i64) -> (f64, f64) {
     let of = |event: &EventSelector| events.iter().filter(|e| selected(e, event)).count() as f64;
     let numbers = |event: &EventSelector, property: &str| -> Vec<f64> {
         let chosen = events.iter().filter(|e| selected(e, event));

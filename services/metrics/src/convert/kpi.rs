@@ -140,6 +140,23 @@ pub(crate) fn status_to_proto(status: Status) -> pb::KpiStatus {
     }
 }
 
+/// How a KPI on the wire stands; `None` when that is not said.
+pub(crate) fn status_of(value: &pb::KpiValue) -> Option<Status> {
+    match value.status() {
+        pb::KpiStatus::Unspecified => None,
+        pb::KpiStatus::NoData => Some(Status::NoData),
+        pb::KpiStatus::Achieved => Some(Status::Achieved),
+        pb::KpiStatus::OnTrack => Some(Status::OnTrack),
+        pb::KpiStatus::AtRisk => Some(Status::AtRisk),
+        pb::KpiStatus::OffTrack => Some(Status::OffTrack),
+    }
+}
+
+/// Which way is better for a KPI on the wire.
+pub(crate) fn direction_of(value: &pb::KpiValue) -> Option<Direction> {
+    value.kpi.as_ref().and_then(|kpi| direction_from_proto(kpi.direction))
+}
+
 /// The state of the sources, for the wire.
 pub(crate) fn freshness_to_proto(freshness: Freshness) -> pb::Freshness {
     match freshness {

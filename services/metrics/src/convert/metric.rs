@@ -97,6 +97,7 @@ fn selector(selector: &EventSelector) -> Option<pb::EventSelector> {
     Some(selector_to_proto(selector))
 }
 
+/// An event selector for the wire.
 pub(crate) fn selector_to_proto(selector: &EventSelector) -> pb::EventSelector {
     pb::EventSelector { event: selector.name.clone(), filter: selector.filter.clone() }
 }

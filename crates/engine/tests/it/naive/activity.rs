@@ -205,7 +205,7 @@ impl World<'_> {
                     Lifecycle::Resurrecting => 2,
                     Lifecycle::Dormant => 3,
                 };
-                let (value, n) = (Some(counts[state] as f64), counts.iter().sum());
+                let (value, n) = (Some(counts[state] as f64), counts[state]);
                 (key, Expected { value, n, counts: counts.to_vec(), ..Expected::default() })
             })
             .collect()
