@@ -25,8 +25,8 @@ use clap::{CommandFactory as _, Parser};
 
 use commands::{
     audit, automation, behind, bench, cohort, contract, decision, definitions, experiment, explain,
-    insights, key, kpi, lineage, log, migrate, pack, quarantine, query, report, restatements,
-    scorecard, source, sources, subject, subscription, threshold, up,
+    insights, journeys, key, kpi, lineage, log, migrate, pack, quarantine, query, report,
+    restatements, scorecard, serve, source, sources, subject, subscription, threshold, up,
 };
 use connection::Connection;
 
@@ -50,7 +50,15 @@ struct Northstar {
     #[command(flatten)]
     connection: Connection,
     #[command(subcommand)]
-    command: Command,
+    program: Program,
+}
+
+#[derive(clap::Subcommand)]
+enum Program {
+    #[command(flatten)]
+    Command(Command),
+    // Brings a runtime, telemetry and exit codes of its own.
+    Serve(serve::Serve),
 }
 
 #[derive(clap::Subcommand)]
@@ -79,6 +87,10 @@ enum Command {
     Anomalies(insights::anomalies::Anomalies),
     Attribute(insights::attribute::Attribute),
     Clv(insights::clv::Clv),
+    Funnel(journeys::funnel::Funnel),
+    Retention(journeys::retention::Retention),
+    Lifecycle(journeys::lifecycle::Lifecycle),
+    Paths(journeys::paths::Paths),
     Scorecard(scorecard::Scorecard),
     #[command(subcommand)]
     Report(report::Report),
@@ -119,12 +131,16 @@ Example:
 }
 
 fn main() -> ExitCode {
-    let northstar = Northstar::parse();
+    let Northstar { connection, program } = Northstar::parse();
+    let command = match program {
+        Program::Command(command) => command,
+        Program::Serve(command) => return serve::run(command),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failure::report(&error.into()),
     };
-    let result = runtime.block_on(run(northstar));
+    let result = runtime.block_on(run(command, &connection));
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -132,9 +148,8 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(northstar: Northstar) -> anyhow::Result<()> {
-    let connection = &northstar.connection;
-    match northstar.command {
+async fn run(command: Command, connection: &Connection) -> anyhow::Result<()> {
+    match command {
         Command::Demo(command) => Box::pin(demo::run(command)).await,
         Command::Up(command) => Box::pin(up::run(command)).await,
         Command::Migrate(command) => migrate::run(command).await,
@@ -156,6 +171,14 @@ async fn run(northstar: Northstar) -> anyhow::Result<()> {
         Command::Anomalies(command) => insights::anomalies::run(command, connection).await,
         Command::Attribute(command) => insights::attribute::run(command, connection).await,
         Command::Clv(command) => insights::clv::run(command, connection).await,
+        Command::Funnel(command) => Box::pin(journeys::funnel::run(command, connection)).await,
+        Command::Retention(command) => {
+            Box::pin(journeys::retention::run(command, connection)).await
+        }
+        Command::Lifecycle(command) => {
+            Box::pin(journeys::lifecycle::run(command, connection)).await
+        }
+        Command::Paths(command) => Box::pin(journeys::paths::run(command, connection)).await,
         Command::Scorecard(command) => scorecard::run(command, connection).await,
         Command::Report(command) => report::run(command, connection).await,
         Command::Sources(command) => sources::run(command, connection).await,

@@ -17,6 +17,7 @@ use northstar_proto::ingestion::v1::webhook_sources_service_client::WebhookSourc
 use northstar_proto::metrics::v1::cohorts_service_client::CohortsServiceClient;
 use northstar_proto::metrics::v1::evidence_service_client::EvidenceServiceClient;
 use northstar_proto::metrics::v1::insights_service_client::InsightsServiceClient;
+use northstar_proto::metrics::v1::journeys_service_client::JourneysServiceClient;
 use northstar_proto::metrics::v1::metrics_service_client::MetricsServiceClient;
 use northstar_proto::metrics::v1::reports_service_client::ReportsServiceClient;
 use northstar_proto::metrics::v1::thresholds_service_client::ThresholdsServiceClient;
@@ -128,6 +129,8 @@ clients! {
     evidence: EvidenceServiceClient over metrics,
     /// What a change did, what is out of the ordinary, why a number moved, what customers will be worth.
     insights: InsightsServiceClient over metrics,
+    /// Funnels, retention, lifecycle and paths.
+    journeys: JourneysServiceClient over metrics,
     /// Experiments.
     experiments: ExperimentsServiceClient over experiments,
     /// Policies, decision requests and the audit log.

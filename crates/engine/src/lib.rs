@@ -24,6 +24,7 @@ mod evidence;
 pub mod filter;
 mod formula;
 mod identity;
+pub mod journeys;
 mod kernels;
 mod purchases;
 mod query;
@@ -44,6 +45,7 @@ pub use event::{Actor, EventRecord};
 pub use evidence::{Cell, Contribution, Contributions, FoundEvent};
 pub use filter::{Filter, FilterError};
 pub use formula::{Formula, FormulaError};
+pub use kernels::journeys::{FunnelPartial, LifecyclePartial, PathsPartial, RetentionTablePartial};
 pub use kernels::{AcrossGroups, Partial};
 pub use purchases::{PurchaseAnswer, PurchaseQuery, Purchases};
 pub use query::{

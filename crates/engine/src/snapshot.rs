@@ -7,7 +7,15 @@ use crate::{
     cohort::{Cohort, CohortRule},
     error::Result,
     identity::{Identity, NOBODY},
-    kernels::{self, Partial},
+    journeys::{
+        FunnelAnswer, FunnelCell, FunnelQuery, LifecycleAnswer, LifecycleCell, LifecycleQuery,
+        MemberPage, Members, PathsAnswer, PathsCell, PathsQuery, RetentionAnswer, RetentionCellKey,
+        RetentionQuery,
+    },
+    kernels::{
+        self, Partial,
+        journeys::{FunnelPartial, LifecyclePartial, PathsPartial, RetentionTablePartial},
+    },
     purchases::{PurchaseAnswer, PurchaseQuery},
     query::{Answer, Query},
     runs::Run,
@@ -366,6 +374,130 @@ impl Snapshot {
         kernels::purchases(self, query, cores())
     }
 
+    /// Answers a funnel question in any of its modes, on all cores of the machine.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) when the question contradicts itself.
+    pub fn funnel(&self, query: &FunnelQuery) -> Result<FunnelAnswer> {
+        self.funnel_partial(query, cores())?.finish(query)
+    }
+
+    /// The part of a funnel that this data set contributes, see [`Snapshot::partial`].
+    ///
+    /// # Errors
+    /// As [`Snapshot::funnel`].
+    pub fn funnel_partial(&self, query: &FunnelQuery, threads: usize) -> Result<FunnelPartial> {
+        kernels::journeys::funnel_partial(self, query, threads)
+    }
+
+    /// The subjects behind one number of a funnel: as many as the number says, where subjects are counted.
+    ///
+    /// # Errors
+    /// As [`Snapshot::funnel`], and when there is no such number.
+    pub fn funnel_members(
+        &self,
+        query: &FunnelQuery,
+        cell: &FunnelCell,
+        page: &MemberPage,
+    ) -> Result<Members> {
+        kernels::journeys::funnel_members(self, query, cell, page, cores())
+    }
+
+    /// Answers a retention table, on all cores of the machine.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) when the question contradicts itself.
+    pub fn retention(&self, query: &RetentionQuery) -> Result<RetentionAnswer> {
+        Ok(self.retention_partial(query, cores())?.finish(query))
+    }
+
+    /// The part of it that this data set contributes, see [`Snapshot::partial`].
+    ///
+    /// # Errors
+    /// As [`Snapshot::retention`].
+    pub fn retention_partial(
+        &self,
+        query: &RetentionQuery,
+        threads: usize,
+    ) -> Result<RetentionTablePartial> {
+        kernels::journeys::retention_partial(self, query, threads)
+    }
+
+    /// The subjects behind one of its numbers.
+    ///
+    /// # Errors
+    /// As [`Snapshot::retention`], and when there is no such number.
+    pub fn retention_members(
+        &self,
+        query: &RetentionQuery,
+        cell: &RetentionCellKey,
+        page: &MemberPage,
+    ) -> Result<Members> {
+        kernels::journeys::retention_members(self, query, cell, page, cores())
+    }
+
+    /// Answers a lifecycle, on all cores of the machine.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) when the question contradicts itself.
+    pub fn lifecycle(&self, query: &LifecycleQuery) -> Result<LifecycleAnswer> {
+        self.lifecycle_partial(query, cores())?.finish(query)
+    }
+
+    /// The part of it that this data set contributes, see [`Snapshot::partial`].
+    ///
+    /// # Errors
+    /// As [`Snapshot::lifecycle`].
+    pub fn lifecycle_partial(
+        &self,
+        query: &LifecycleQuery,
+        threads: usize,
+    ) -> Result<LifecyclePartial> {
+        kernels::journeys::lifecycle_partial(self, query, threads)
+    }
+
+    /// The subjects behind one of its numbers.
+    ///
+    /// # Errors
+    /// As [`Snapshot::lifecycle`], and when there is no such number.
+    pub fn lifecycle_members(
+        &self,
+        query: &LifecycleQuery,
+        cell: &LifecycleCell,
+        page: &MemberPage,
+    ) -> Result<Members> {
+        kernels::journeys::lifecycle_members(self, query, cell, page, cores())
+    }
+
+    /// Answers paths, on all cores of the machine.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) when the question contradicts itself.
+    pub fn paths(&self, query: &PathsQuery) -> Result<PathsAnswer> {
+        Ok(self.paths_partial(query, cores())?.finish(query))
+    }
+
+    /// The part of it that this data set contributes, see [`Snapshot::partial`].
+    ///
+    /// # Errors
+    /// As [`Snapshot::paths`].
+    pub fn paths_partial(&self, query: &PathsQuery, threads: usize) -> Result<PathsPartial> {
+        kernels::journeys::paths_partial(self, query, threads)
+    }
+
+    /// The subjects behind one of its numbers.
+    ///
+    /// # Errors
+    /// As [`Snapshot::paths`], and when there is no such number.
+    pub fn paths_members(
+        &self,
+        query: &PathsQuery,
+        cell: &PathsCell,
+        page: &MemberPage,
+    ) -> Result<Members> {
+        kernels::journeys::paths_members(self, query, cell, page, cores())
+    }
+
     /// Highest log position that the view covers; `i64::MIN` when empty.
     pub fn watermark(&self) -> i64 {
         self.view.watermark
@@ -441,6 +573,6 @@ impl Snapshot {
     }
 }
 
-fn cores() -> usize {
+pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

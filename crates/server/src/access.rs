@@ -136,6 +136,15 @@ pub const TABLE: &[(&str, Role)] = &[
     ("/northstar.metrics.v1.InsightsService/AttributeChange", Role::Viewer),
     // It names customers and what they spent.
     ("/northstar.metrics.v1.InsightsService/QueryCustomerValue", Role::Analyst),
+    ("/northstar.metrics.v1.JourneysService/QueryFunnel", Role::Viewer),
+    ("/northstar.metrics.v1.JourneysService/QueryRetention", Role::Viewer),
+    ("/northstar.metrics.v1.JourneysService/QueryLifecycle", Role::Viewer),
+    ("/northstar.metrics.v1.JourneysService/QueryPaths", Role::Viewer),
+    // Lists name people; numbers do not.
+    ("/northstar.metrics.v1.JourneysService/ListFunnelSubjects", Role::Analyst),
+    ("/northstar.metrics.v1.JourneysService/ListRetentionSubjects", Role::Analyst),
+    ("/northstar.metrics.v1.JourneysService/ListLifecycleSubjects", Role::Analyst),
+    ("/northstar.metrics.v1.JourneysService/ListPathSubjects", Role::Analyst),
     ("/northstar.experiments.v1.ExperimentsService/ApplyExperiment", Role::Analyst),
     ("/northstar.experiments.v1.ExperimentsService/GetExperiment", Role::Viewer),
     ("/northstar.experiments.v1.ExperimentsService/ListExperiments", Role::Viewer),

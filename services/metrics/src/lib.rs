@@ -8,6 +8,7 @@ mod dataset;
 mod error;
 mod evidence;
 mod insights;
+mod journeys;
 mod lineage;
 pub mod packs;
 mod plan;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use northstar_proto::metrics::v1::cohorts_service_server::CohortsServiceServer;
 use northstar_proto::metrics::v1::evidence_service_server::EvidenceServiceServer;
 use northstar_proto::metrics::v1::insights_service_server::InsightsServiceServer;
+use northstar_proto::metrics::v1::journeys_service_server::JourneysServiceServer;
 use northstar_proto::metrics::v1::metrics_service_server::MetricsServiceServer;
 use northstar_proto::metrics::v1::reports_service_server::ReportsServiceServer;
 use northstar_proto::metrics::v1::thresholds_service_server::ThresholdsServiceServer;
@@ -90,6 +92,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         .grpc(MetricsServiceServer::new(metrics.clone()).max_decoding_message_size(limit))
         .grpc(CohortsServiceServer::new(metrics.clone()).max_decoding_message_size(limit))
         .grpc(InsightsServiceServer::new(metrics.clone()).max_decoding_message_size(limit))
+        .grpc(JourneysServiceServer::new(metrics.clone()).max_decoding_message_size(limit))
         .grpc(EvidenceServiceServer::new(metrics).max_decoding_message_size(limit))
         .grpc(ThresholdsServiceServer::new(thresholds).max_decoding_message_size(limit))
         .grpc(ReportsServiceServer::new(reports).max_decoding_message_size(limit))

@@ -27,7 +27,7 @@ const MAX_BREAKDOWNS: usize = 4;
 
 /// Most rows of an answer: what fits into a message with room to spare, and more
 /// than people read.
-const MAX_ROWS: usize = 50_000;
+pub(crate) const MAX_ROWS: usize = 50_000;
 
 /// A question that makes sense.
 struct Question {

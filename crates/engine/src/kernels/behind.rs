@@ -290,7 +290,9 @@ impl<'a> Place<'a> {
             }
         };
         let locator = Locator::new(context);
-        let Some(place) = locator.space.find(bucket, &cell.dimensions) else { return Ok(None) };
+        let Some(place) = locator.space.find_cell(bucket, &cell.dimensions) else {
+            return Ok(None);
+        };
         let range = match &context.query.metric {
             // Who was active in the period before is dormant in this one.
             MetricSpec::Lifecycle(_) => {

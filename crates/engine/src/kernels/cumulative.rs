@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Context,
-    partial::{Leaf, State},
+    partial::{Leaf, Merge, State},
     scan::{self, Event, Visitor},
     selectors,
     space::{BucketCursor, Locator},

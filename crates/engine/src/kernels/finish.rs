@@ -261,7 +261,7 @@ fn durations(row: &mut Row, spec: &TimeToEventSpec, over: i64, as_of: i64, mut s
 }
 
 /// Seconds at a share of sorted times.
-fn percentile(sorted: &[i64], share: f64) -> Option<f64> {
+pub(crate) fn percentile(sorted: &[i64], share: f64) -> Option<f64> {
     let (low, high, between) = around(sorted, share)?;
     Some((low as f64 + (high - low) as f64 * between) / MICROS_PER_SECOND)
 }

@@ -13,6 +13,7 @@ mod cumulative;
 mod finish;
 mod funnel;
 mod journey;
+pub(crate) mod journeys;
 mod lifecycle;
 mod names;
 mod numbers;

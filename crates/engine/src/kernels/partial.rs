@@ -35,30 +35,33 @@ impl Partial {
 
 /// The contribution to one metric that is no ratio.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Leaf {
+pub(crate) struct Leaf<S = State> {
     pub space: Space,
-    pub cells: BTreeMap<u64, State>,
+    pub cells: BTreeMap<u64, S>,
 }
 
-impl Leaf {
+/// What adds up over disjoint subjects.
+pub(crate) trait Merge {
+    /// Takes the contribution of other subjects in.
+    fn merge(&mut self, other: Self);
+}
+
+impl<S: Merge> Leaf<S> {
     /// Merges the states of pieces, in their order.
-    pub(crate) fn collect(
-        space: Space,
-        pieces: impl IntoIterator<Item = Vec<(u64, State)>>,
-    ) -> Self {
+    pub(crate) fn collect(space: Space, pieces: impl IntoIterator<Item = Vec<(u64, S)>>) -> Self {
         let mut leaf = Self { space, cells: BTreeMap::new() };
         pieces.into_iter().flatten().for_each(|(cell, state)| leaf.add(cell, state));
         leaf
     }
 
-    fn add(&mut self, cell: u64, state: State) {
+    pub(crate) fn add(&mut self, cell: u64, state: S) {
         match self.cells.entry(cell) {
             std::collections::btree_map::Entry::Vacant(slot) => _ = slot.insert(state),
             std::collections::btree_map::Entry::Occupied(mut slot) => slot.get_mut().merge(state),
         }
     }
 
-    fn merge(&mut self, other: Self) {
+    pub(crate) fn merge(&mut self, other: Self) {
         if self.space.dimensions == other.space.dimensions {
             other.cells.into_iter().for_each(|(cell, state)| self.add(cell, state));
             return;
@@ -96,8 +99,8 @@ pub(crate) enum State {
     Conversion(ConversionState),
 }
 
-impl State {
-    pub(super) fn merge(&mut self, other: Self) {
+impl Merge for State {
+    fn merge(&mut self, other: Self) {
         match (self, other) {
             (Self::Count(mine), Self::Count(theirs)) => *mine += theirs,
             (Self::Distinct(mine), Self::Distinct(theirs)) => mine.extend(theirs),

@@ -4,11 +4,11 @@ use std::ops::{ControlFlow, Range};
 
 use super::{Context, tasks};
 use crate::{
-    filter::{BLOCK, Predicate},
+    filter::{BLOCK, Filter, Predicate},
     query::EventSelector,
     runs::Run,
     segment::{Codes, Field},
-    snapshot::Part,
+    snapshot::{Part, Snapshot},
 };
 
 /// Rows that one thread matches at a time; a multiple of [`BLOCK`].
@@ -91,6 +91,22 @@ impl<B: Bits> Matches<B> {
         }
         Self::Rows(rows)
     }
+
+    /// The same, of which events beyond a position match nothing.
+    fn up_to(self, run: &Run, position: i64) -> Self {
+        let mut rows = match self {
+            Self::Nothing => return Self::Nothing,
+            Self::Same(bits) => vec![B::from_bits(bits); run.events()],
+            Self::Rows(rows) => rows,
+        };
+        let positions = run.segment.position();
+        for (row, bits) in rows.iter_mut().enumerate() {
+            if positions.get(row) > position {
+                *bits = B::default();
+            }
+        }
+        Self::Rows(rows)
+    }
 }
 
 /// One run of events under one question.
@@ -106,18 +122,30 @@ pub(crate) fn scan<'a, B: Bits>(
     selectors: &[&EventSelector],
 ) -> Vec<RunScan<'a, B>> {
     let filter = context.query.filter.as_ref();
-    context
-        .snapshot
-        .runs()
-        .iter()
-        .enumerate()
-        .map(|(number, run)| {
-            let whole = filter.map(|filter| Predicate::new(filter.condition(), &run.segment));
-            let matches = matches(run, selectors, whole, context.threads)
-                .without(context.snapshot.excluded_rows(number), run.events());
-            RunScan { run, effective: run.segment.effective(), matches }
-        })
-        .collect()
+    scan_up_to(context.snapshot, selectors, filter, None, context.threads)
+}
+
+/// Matches every event against selectors, all of which `filter` narrows; with a position, those beyond it match
+/// nothing.
+pub(crate) fn scan_up_to<'a, B: Bits>(
+    snapshot: &'a Snapshot,
+    selectors: &[&EventSelector],
+    filter: Option<&Filter>,
+    position: Option<i64>,
+    threads: usize,
+) -> Vec<RunScan<'a, B>> {
+    let runs = snapshot.runs().iter().enumerate();
+    runs.map(|(number, run)| {
+        let whole = filter.map(|filter| Predicate::new(filter.condition(), &run.segment));
+        let matches = matches(run, selectors, whole, threads)
+            .without(snapshot.excluded_rows(number), run.events());
+        let matches = match position {
+            Some(position) if run.segment.positions().1 > position => matches.up_to(run, position),
+            _ => matches,
+        };
+        RunScan { run, effective: run.segment.effective(), matches }
+    })
+    .collect()
 }
 
 /// Matches every event of a run against selectors, all of which `whole` narrows.

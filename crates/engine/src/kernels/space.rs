@@ -44,17 +44,29 @@ impl Space {
         ((cell / combinations) as usize, values)
     }
 
-    /// The cell of a bucket and dimension values; `None` when no event has them.
-    pub(crate) fn find(&self, bucket: usize, values: &[Option<String>]) -> Option<u64> {
-        let mut cell = bucket as u64;
-        if values.len() != self.dimensions.len() {
+    /// The number of a combination, from the numbers of its values.
+    pub(crate) fn number(&self, values: impl IntoIterator<Item = u32>) -> u64 {
+        let sizes = self.dimensions.iter().map(|values| values.len() as u64);
+        sizes.zip(values).fold(0, |number, (size, value)| number * size + u64::from(value))
+    }
+
+    /// The number of a combination of values; `None` when one of them never occurs.
+    pub(crate) fn find(&self, wanted: &[Option<String>]) -> Option<u64> {
+        if wanted.len() != self.dimensions.len() {
             return None;
         }
-        for (value, known) in values.iter().zip(&self.dimensions) {
-            let number = known.iter().position(|known| known == value)?;
-            cell = cell * known.len() as u64 + number as u64;
-        }
-        Some(cell)
+        let known = self.dimensions.iter().zip(wanted);
+        let numbers: Option<Vec<u32>> = known
+            .map(|(values, wanted)| {
+                values.iter().position(|value| value == wanted).map(|number| number as u32)
+            })
+            .collect();
+        numbers.map(|numbers| self.number(numbers))
+    }
+
+    /// The cell of a bucket and dimension values; `None` when no event has them.
+    pub(crate) fn find_cell(&self, bucket: usize, values: &[Option<String>]) -> Option<u64> {
+        Some(bucket as u64 * self.combinations() + self.find(values)?)
     }
 
     /// Takes the dimension values of another space in, and returns how its cells are numbered here.
@@ -202,23 +214,26 @@ pub(crate) struct Locator<'a> {
 
 impl<'a> Locator<'a> {
     pub(crate) fn new(context: &Context<'a>) -> Self {
-        let dimensions = &context.query.breakdowns;
+        Self::over(context.snapshot, &context.query.breakdowns, context.buckets.clone())
+    }
+
+    /// Finds cells of these buckets by these dimensions.
+    pub(crate) fn over(snapshot: &'a Snapshot, dimensions: &[Dimension], buckets: Buckets) -> Self {
         let mut values: Vec<Values> = dimensions.iter().map(|_| Values::new()).collect();
-        let runs = context.snapshot.runs();
+        let runs = snapshot.runs();
         let mut columns: Vec<Vec<ValueColumn<'a>>> = runs.iter().map(|_| Vec::new()).collect();
         for (dimension, values) in dimensions.iter().zip(&mut values) {
             let of_runs = match dimension {
                 Dimension::Cohort(name) => {
-                    let members =
-                        context.snapshot.cohort_members(name).cloned().unwrap_or_default();
-                    ValueColumn::of_cohort(context.snapshot, &members, values)
+                    let members = snapshot.cohort_members(name).cloned().unwrap_or_default();
+                    ValueColumn::of_cohort(snapshot, &members, values)
                 }
                 _ => runs.iter().map(|run| ValueColumn::new(dimension, run, values)).collect(),
             };
             columns.iter_mut().zip(of_runs).for_each(|(columns, column)| columns.push(column));
         }
         let dimensions: Vec<_> = values.into_iter().map(Values::into_values).collect();
-        let space = Space { buckets: context.buckets.clone(), dimensions };
+        let space = Space { buckets, dimensions };
         let sizes = space.dimensions.iter().map(|values| values.len() as u64).collect();
         Self { combinations: space.combinations(), sizes, space, columns }
     }
@@ -234,6 +249,12 @@ impl<'a> Locator<'a> {
             .iter()
             .zip(columns)
             .fold(0, |number, (size, column)| number * size + u64::from(column.get(row)))
+    }
+
+    /// Number of the value that an event has for one dimension; 0 for none.
+    #[inline(always)]
+    pub(crate) fn value(&self, dimension: usize, run: u32, row: usize) -> u32 {
+        self.columns[run as usize][dimension].get(row)
     }
 
     #[inline(always)]

@@ -6,6 +6,7 @@ mod differential;
 mod evidence;
 mod files;
 mod history;
+mod journeys;
 mod lifecycle;
 mod naive;
 mod per_subject;

@@ -66,7 +66,7 @@ fn period(time: i64, zone: Tz, period: Period) -> i64 {
     }
 }
 
-fn passes(event: &Event, filter: Option<&Filter>) -> bool {
+pub fn passes(event: &Event, filter: Option<&Filter>) -> bool {
     filter.is_none_or(|filter| {
         let (_, meaning) = filters()
             .into_iter()
@@ -81,11 +81,11 @@ pub fn selected(event: &Event, selector: &EventSelector) -> bool {
         && passes(event, selector.filter.as_ref())
 }
 
-fn value<'a>(event: &'a Event, path: &str) -> Option<&'a Value> {
+pub fn value<'a>(event: &'a Event, path: &str) -> Option<&'a Value> {
     path.split('.').try_fold(&event.properties, |value, key| value.get(key))
 }
 
-fn label(value: &Value) -> Option<String> {
+pub fn label(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
         Value::String(text) => Some(text.clone()),
@@ -132,7 +132,7 @@ fn zero_of_nothing(metric: &MetricSpec) -> Option<f64> {
     }
 }
 
-fn median(mut seconds: Vec<f64>, share: f64) -> Option<f64> {
+pub fn median(mut seconds: Vec<f64>, share: f64) -> Option<f64> {
     seconds.sort_by(f64::total_cmp);
     let rank = (seconds.len() as f64 - 1.0) * share;
     let low = seconds.get(rank as usize)?;

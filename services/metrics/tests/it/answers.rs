@@ -242,6 +242,7 @@ async fn a_question_is_refused_with_everything_that_is_wrong_with_it() {
         time_zone: "Berlin".to_owned(),
         breakdowns: vec!["plan".to_owned(), "plan".to_owned(), String::new()],
         filter: "properties.plan = 'pro'".to_owned(),
+        ..Default::default()
     };
     let refused = suite.query(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);

@@ -194,9 +194,9 @@ async fn every_question_sees_its_own_project_only() {
     };
     let kept = theirs[0].cohorts().snapshot_cohort(request).await.unwrap().into_inner();
     assert_eq!(kept.members, 5);
-    let gone =
-        ours[0].cohorts().get_cohort(pb::GetCohortRequest { name: "payers-then".to_owned() });
-    assert_eq!(gone.await.unwrap_err().code(), Code::NotFound);
+    let request = pb::GetCohortRequest { name: "payers-then".to_owned() };
+    let gone = ours[0].cohorts().get_cohort(request).await.unwrap_err();
+    assert_eq!(gone.code(), Code::NotFound);
     assert_eq!(members(&ours[0], of("friends")).await.1.len(), 3);
 
     // Nor does a late event there restate a number here.

@@ -10,6 +10,7 @@ mod definitions;
 mod evidence;
 mod insights;
 mod isolation;
+mod journeys;
 mod lineage;
 mod query_metrics;
 mod reports;
