@@ -14,9 +14,10 @@ use northstar_proto::metrics::v1 as pb;
 use tokio::task::spawn_blocking;
 use tonic::Status;
 
+use crate::cohorts;
 use crate::convert::to_timestamp;
 use crate::plan::{self, Metrics};
-use crate::provenance::{Answered, Sources, digest, provenance};
+use crate::provenance::{Answered, Sources, provenance};
 use crate::query::{find, row_to_proto};
 use crate::service::Metrics as Service;
 use crate::{Error, Result};
@@ -62,7 +63,8 @@ pub(crate) async fn query_metrics(
         let (metrics, version) = find(&service.pool, project, name).await?;
         asked.push(ask(&question, name, metrics, version)?);
     }
-    let view = service.datasets.view(project).await?;
+    let (view, cohorts) =
+        cohorts::view(service, project, &question.scope, question.window.end).await?;
     let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
     let snapshot = view.snapshot.clone();
     let (question, asked, found, table) = spawn_blocking(move || {
@@ -96,10 +98,11 @@ pub(crate) async fn query_metrics(
             head: view.head,
             excluded_events: view.excluded_events,
             scanned_events: found.answer.events_scanned,
-            digest: digest(
+            digest: cohorts::digest(
                 &asked.metrics,
                 asked.version,
                 &(&asked.query, &asked.previous),
+                &cohorts,
                 view.head,
                 &rows,
             )?,

@@ -9,6 +9,7 @@ use northstar_domain::{InvalidExpression, Problems};
 use northstar_engine::{Dimension, Filter, Grain, Span, SpanUnit};
 use northstar_proto::metrics::v1 as pb;
 
+use crate::cohorts::{MAX_COHORTS, Scope};
 use crate::query::{read_breakdowns, read_filter, read_grain, read_window};
 use crate::{Error, Result, plan};
 
@@ -33,6 +34,8 @@ pub(super) struct Question {
     /// How far back the other time lies.
     pub(super) compare: Option<Span>,
     pub(super) zero_fill: bool,
+    /// Which cohorts it is about.
+    pub(super) scope: Scope,
 }
 
 /// What rows are ordered by.
@@ -86,6 +89,10 @@ pub(super) fn read(request: &pb::QueryMetricsRequest) -> Result<Question> {
         })
         .ok();
     let order = read_order(&mut problems, request);
+    if request.cohorts.len() > MAX_COHORTS {
+        let problem = format!("at most {MAX_COHORTS} are allowed, not {}", request.cohorts.len());
+        problems.fields.push("cohorts", problem);
+    }
     if !(0..=MAX_LIMIT).contains(&request.limit) {
         let problem = format!("must lie between 0, for unlimited, and {MAX_LIMIT}");
         problems.fields.push("limit", problem);
@@ -100,6 +107,7 @@ pub(super) fn read(request: &pb::QueryMetricsRequest) -> Result<Question> {
         {
             Ok(Question {
                 compare: span(compare, window, zone),
+                scope: Scope::of(&request.cohorts, &breakdowns),
                 window,
                 zone,
                 grain,

@@ -257,6 +257,7 @@ async fn a_question_is_refused_with_everything_that_is_wrong_with_it() {
         time_zone: "Berlin".to_owned(),
         compare: 99,
         zero_fill: false,
+        cohorts: Vec::new(),
     };
     let refused = ask(&suite, request).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
@@ -286,11 +287,7 @@ async fn a_question_is_refused_with_everything_that_is_wrong_with_it() {
 #[tokio::test]
 async fn another_project_sees_nothing_of_it() {
     let suite = shop().await;
-    sqlx::query("INSERT INTO access.projects (name) VALUES ('other')")
-        .execute(suite.superuser())
-        .await
-        .unwrap();
-    let other = suite.operator().for_project(2);
+    let [other, _] = suite.stranger().await;
     let request = question(&["revenue"], "2026-03-01", "2026-04-01");
     let refused = other.metrics().query_metrics(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::NotFound);
@@ -305,4 +302,38 @@ async fn another_project_sees_nothing_of_it() {
     let mut parts = other.metrics().query_metrics(request).await.unwrap().into_inner();
     let answer = parts.message().await.unwrap().unwrap();
     assert_eq!(answer.rows[0].cells[0].value, Some(0.0));
+
+    // And ours is what it was.
+    let request = question(&["revenue"], "2026-03-01", "2026-04-01");
+    assert_eq!(ask(&suite, request).await.unwrap().rows[0].cells[0].value, Some(97.0));
+}
+
+#[tokio::test]
+async fn cohorts_narrow_and_break_down_several_metrics_at_once() {
+    let suite = shop().await;
+    let pro = pb::CohortPropertyRule {
+        name: "plan".to_owned(),
+        condition: "properties.plan == 'pro'".to_owned(),
+        ..Default::default()
+    };
+    let cohort = crate::cohorts::by_rule("pros", pb::cohort_rule::Rule::Property(pro));
+    crate::cohorts::apply(&suite.analyst, cohort).await.unwrap();
+    let request = pb::QueryMetricsRequest {
+        cohorts: vec!["pros".to_owned()],
+        ..question(&["revenue", "payers"], "2026-03-01", "2026-04-01")
+    };
+    let answer = ask(&suite, request).await.unwrap();
+    let values: Vec<_> = answer.rows[0].cells.iter().map(|cell| cell.value).collect();
+    assert_eq!(values, [Some(40.0), Some(1.0)]);
+    let request = pb::QueryMetricsRequest {
+        breakdowns: vec!["cohort.pros".to_owned()],
+        ..question(&["revenue", "payers"], "2026-03-01", "2026-04-01")
+    };
+    let answer = ask(&suite, request).await.unwrap();
+    let rows: BTreeMap<_, _> = answer
+        .rows
+        .iter()
+        .map(|row| (row.dimensions["cohort.pros"].as_str(), row.cells[0].value.unwrap()))
+        .collect();
+    assert_eq!(rows, BTreeMap::from([("in", 40.0), ("out", 57.0)]));
 }

@@ -119,6 +119,11 @@ impl From<pb::MetricCell> for Cell {
 
 /// Asks and prints.
 pub(super) async fn run(query: &Query, connection: &Connection) -> anyhow::Result<()> {
+    if query.keep {
+        anyhow::bail!(
+            "--keep goes with one metric, without --having, --order, --limit, --compare and --fill"
+        );
+    }
     let request = pb::QueryMetricsRequest {
         metrics: query.metrics.clone(),
         start_time: Some(time::timestamp(time::parse(&query.from, query.zone)?)),
@@ -139,6 +144,7 @@ pub(super) async fn run(query: &Query, connection: &Connection) -> anyhow::Resul
         }
         .into(),
         zero_fill: query.fill,
+        cohorts: query.cohorts.clone(),
     };
     let mut stream = connection.clients()?.metrics().query_metrics(request).await?.into_inner();
     let mut answer = pb::QueryMetricsResponse::default();
