@@ -72,7 +72,7 @@ impl World<'_> {
     }
 
     /// The rows of an input under the buckets of the question.
-    fn input(&self, query: &Query, input: &DerivedInput) -> BTreeMap<Key, Expected> {
+    pub fn input(&self, query: &Query, input: &DerivedInput) -> BTreeMap<Key, Expected> {
         let known = Query { as_of_micros: query.as_of_micros, ..query.clone() };
         let Some(offset) = input.offset else { return self.answer(&known, &input.metric) };
         let back = |time: i64| match offset {
