@@ -8,6 +8,7 @@ mod export;
 mod generated;
 mod import;
 mod journeys;
+mod packs;
 mod readme;
 mod suite;
 mod thresholds;

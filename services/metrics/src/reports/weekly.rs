@@ -316,7 +316,8 @@ pub(super) fn movement(
     let then = scorecard::judge(kpi.clone(), start)?;
     let now = scorecard::judge(kpi.clone(), end)?;
     let before = scorecard::number(view, versions, &then)?;
-    let value = scorecard::value(view, versions, sources, &now)?;
+    // A report is read once; what is told again when it changes is the scorecard's value.
+    let value = scorecard::value(view, versions, sources, &now, &mut Vec::new())?;
     let document = &kpi.document;
     let sentence = report::movement(
         title(kpi),
