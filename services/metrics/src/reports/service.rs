@@ -363,5 +363,11 @@ fn read_executive(
         let problem = format!("at most {MOST_DIMENSIONS} are allowed");
         return Err(Error::field("dimensions", problem));
     }
+    for (index, name) in request.dimensions.iter().enumerate() {
+        if name.is_empty() || matches!(plan::dimension(name), Dimension::Cohort(_)) {
+            let problem = "must be a property, event.name, event.source or event.account_id";
+            return Err(Error::field(format!("dimensions[{index}]"), problem));
+        }
+    }
     Ok(Asked { end, days, zone: zone(&request.time_zone)?, unit })
 }
