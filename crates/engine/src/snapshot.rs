@@ -159,12 +159,6 @@ impl Index {
         if (subject as usize) + 1 < self.offsets.len() { self.parts(subject) } else { &[] }
     }
 
-    /// The subjects that have events.
-    pub(crate) fn populated(&self) -> impl Iterator<Item = u32> {
-        let known = self.offsets.len().saturating_sub(1) as u32;
-        (0..known).filter(|subject| !self.parts(*subject).is_empty())
-    }
-
     /// The parts of a subject, by the time of their first events.
     #[inline(always)]
     pub(crate) fn parts(&self, subject: u32) -> &[Part] {
