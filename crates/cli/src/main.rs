@@ -25,8 +25,8 @@ use clap::{CommandFactory as _, Parser};
 
 use commands::{
     audit, automation, behind, bench, cohort, contract, decision, definitions, experiment, explain,
-    insights, journeys, key, log, migrate, quarantine, query, report, restatements, scorecard,
-    serve, source, sources, subject, subscription, threshold, up,
+    insights, journeys, key, kpi, lineage, log, migrate, pack, quarantine, query, report,
+    restatements, scorecard, serve, source, sources, subject, subscription, threshold, up,
 };
 use connection::Connection;
 
@@ -73,6 +73,11 @@ enum Command {
     Export(definitions::Export),
     Import(import::Import),
     Query(query::Query),
+    #[command(subcommand)]
+    Kpi(kpi::Kpi),
+    Lineage(lineage::Lineage),
+    #[command(subcommand)]
+    Pack(pack::Pack),
     Behind(behind::Behind),
     Explain(explain::Explain),
     Restatements(restatements::Restatements),
@@ -155,6 +160,9 @@ async fn run(command: Command, connection: &Connection) -> anyhow::Result<()> {
         Command::Export(command) => definitions::export(command, connection).await,
         Command::Import(command) => Box::pin(import::run(command, connection)).await,
         Command::Query(command) => query::run(command, connection).await,
+        Command::Kpi(command) => kpi::run(command, connection).await,
+        Command::Lineage(command) => lineage::run(command, connection).await,
+        Command::Pack(command) => pack::run(command, connection).await,
         Command::Behind(command) => behind::run(command, connection).await,
         Command::Explain(command) => explain::run(command, connection).await,
         Command::Restatements(command) => restatements::run(command, connection).await,

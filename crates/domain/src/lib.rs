@@ -1,6 +1,7 @@
 //! What the words mean: ids, roles, names, states and rules. This crate knows
 //! nobody: no I/O, no async, no wire format.
 
+pub mod activity;
 mod api_key;
 pub mod assignment;
 pub mod automation;
@@ -18,6 +19,7 @@ pub mod event;
 pub mod experiment;
 pub mod expression;
 pub mod failure;
+pub mod having;
 pub mod holdout;
 mod id;
 pub mod identity;
@@ -34,6 +36,7 @@ mod role;
 pub mod run;
 pub mod segment;
 pub mod source;
+pub mod span;
 pub mod subscription;
 pub mod threshold;
 pub mod time_correction;

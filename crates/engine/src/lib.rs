@@ -22,6 +22,7 @@ mod error;
 mod event;
 mod evidence;
 pub mod filter;
+mod formula;
 mod identity;
 pub mod journeys;
 mod kernels;
@@ -35,7 +36,7 @@ mod tail;
 mod variants;
 
 pub use adoption::{AdoptionAnswer, AdoptionQuery, DayZero, Labels};
-pub use calendar::Grain;
+pub use calendar::{Grain, Span, SpanUnit};
 pub use cohort::{Cohort, CohortRule, Take};
 pub use columns::{Coded, EventColumns, Properties, Property};
 pub use dataset::{Appended, Compacted, CompactionJob, Dataset, FinishedCompaction, SegmentInfo};
@@ -43,13 +44,16 @@ pub use error::{Error, Result, SegmentFault};
 pub use event::{Actor, EventRecord};
 pub use evidence::{Cell, Contribution, Contributions, FoundEvent};
 pub use filter::{Filter, FilterError};
-pub use kernels::Partial;
+pub use formula::{Formula, FormulaError};
 pub use kernels::journeys::{FunnelPartial, LifecyclePartial, PathsPartial, RetentionTablePartial};
+pub use kernels::{AcrossGroups, Partial};
 pub use purchases::{PurchaseAnswer, PurchaseQuery, Purchases};
 pub use query::{
-    Anchor, Answer, Detail, Dimension, DistinctOf, DurationDetail, Entry, EventSelector,
-    FunnelSpec, FunnelStepDetail, Maturity, MetricSpec, Period, Query, RetentionCell,
-    RetentionSpec, Return, Row, Statistic, Ties, TimeToEventSpec,
+    Aggregate, Anchor, Answer, ConversionMeasure, ConversionSpec, CumulativeEnd, CumulativeSpec,
+    CumulativeWindow, DerivedInput, Detail, Dimension, DistinctOf, DurationDetail, Entry,
+    EventSelector, FunnelSpec, FunnelStepDetail, Lifecycle, LifecycleDetail, LifecycleSpec,
+    Maturity, MetricSpec, Offset, PerSubjectSpec, Period, Query, RetentionCell, RetentionSpec,
+    Return, Row, Statistic, StickinessMeasure, StickinessSpec, Ties, TimeToEventSpec,
 };
 pub use snapshot::Snapshot;
 pub use subjects::{SubjectName, SubjectSet};

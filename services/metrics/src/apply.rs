@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
+use northstar_domain::activity::Activity;
 use northstar_domain::catalog::Catalog;
 use northstar_domain::cohort::Cohort;
 use northstar_domain::kpi::Kpi;
@@ -21,14 +22,16 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::convert::Received;
-use crate::plan::compile_filter;
+use crate::plan::{COMPILERS, compile_filter};
 use crate::{Error, Result};
 
 /// A kind of document that can be applied.
 pub(crate) trait Applied: Document + Clone + PartialEq {
-    /// The request's field that holds the document; with an `s`, the collection
-    /// that holds the resource.
+    /// The request's field that holds the document.
     const FIELD: &'static str;
+
+    /// The collection that holds the resource.
+    const COLLECTION: &'static str;
 
     /// Everything wrong with the document in this catalog.
     fn check(&self, name: &str, catalog: &Catalog) -> Problems;
@@ -52,6 +55,7 @@ pub(crate) trait Applied: Document + Clone + PartialEq {
 
 impl Applied for Pillar {
     const FIELD: &'static str = "pillar";
+    const COLLECTION: &'static str = "pillars";
 
     fn check(&self, _name: &str, _catalog: &Catalog) -> Problems {
         Problems { fields: self.violations(), ..Problems::default() }
@@ -60,9 +64,10 @@ impl Applied for Pillar {
 
 impl Applied for Metric {
     const FIELD: &'static str = "metric";
+    const COLLECTION: &'static str = "metrics";
 
     fn check(&self, name: &str, catalog: &Catalog) -> Problems {
-        catalog.check_metric(name, self, &compile_filter)
+        catalog.check_metric(name, self, COMPILERS)
     }
 
     /// Title, description and owner may change without changing a number.
@@ -83,11 +88,26 @@ impl Applied for Metric {
     }
 }
 
+impl Applied for Activity {
+    const FIELD: &'static str = "activity";
+    const COLLECTION: &'static str = "activities";
+
+    fn check(&self, name: &str, catalog: &Catalog) -> Problems {
+        catalog.check_activity(name, self, &compile_filter)
+    }
+
+    /// Title, description and owner may change without changing who is active.
+    fn is_new_version(&self, before: &Self) -> bool {
+        (&self.events, self.default) != (&before.events, before.default)
+    }
+}
+
 impl Applied for Kpi {
     const FIELD: &'static str = "kpi";
+    const COLLECTION: &'static str = "kpis";
 
-    fn check(&self, _name: &str, catalog: &Catalog) -> Problems {
-        catalog.check_kpi(self)
+    fn check(&self, name: &str, catalog: &Catalog) -> Problems {
+        catalog.check_kpi(name, self)
     }
 }
 
@@ -235,11 +255,12 @@ pub(crate) async fn load_catalog(
     let pillars = definition::all::<Pillar>(connection, caller.project).await?;
     let metrics = definition::all::<Metric>(connection, caller.project).await?;
     let kpis = definition::all::<Kpi>(connection, caller.project).await?;
+    let activities = definition::all::<Activity>(connection, caller.project).await?;
     Ok(Catalog {
+        activities: activities.into_iter().map(|stored| (stored.name, stored.document)).collect(),
         kpis: kpis.into_iter().map(|stored| (stored.name, stored.document)).collect(),
         pillars: pillars.into_iter().map(|stored| (stored.name, stored.document)).collect(),
         metrics: metrics.into_iter().map(|stored| (stored.name, stored.document)).collect(),
-        ..Catalog::default()
     })
 }
 
@@ -300,7 +321,7 @@ async fn record<D: Applied>(
         project: caller.project,
         actor: &caller.principal,
         action: &format!("{}.apply", D::FIELD),
-        resource: &format!("{}s/{}", D::FIELD, after.name),
+        resource: &format!("{}/{}", D::COLLECTION, after.name),
         detail: &detail,
         at: now,
     };

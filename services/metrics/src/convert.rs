@@ -3,6 +3,7 @@
 //! From the wire nothing fails: what cannot be read becomes a violation beside
 //! a document without it, so that everything wrong is reported at once.
 
+pub mod activity;
 pub mod cohort;
 pub mod kpi;
 pub mod metric;

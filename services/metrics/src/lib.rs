@@ -9,9 +9,12 @@ mod error;
 mod evidence;
 mod insights;
 mod journeys;
+mod lineage;
+pub mod packs;
 mod plan;
 mod provenance;
 mod query;
+mod query_metrics;
 mod reports;
 mod scorecard;
 mod service;
@@ -39,7 +42,7 @@ use crate::thresholds::{Thresholds, Watch};
 
 pub use config::Config;
 pub use error::{Error, Result};
-pub use plan::compile_filter;
+pub use plan::{COMPILERS, compile_filter, compile_formula};
 
 /// Wires the service up: its pool, its read models, the loop that follows the log,
 /// the ones that evaluate thresholds and ask, and the one that tells the log.

@@ -169,6 +169,7 @@ pub(crate) fn provenance(sources: &Sources, answered: Answered<'_>) -> pb::Prove
         excluded_no_consent_events: answered.excluded_events.cast_signed(),
         scanned_events: answered.scanned_events.cast_signed(),
         digest: answered.digest,
+        activity_versions: answered.metrics.activity_versions(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono_tz::Tz;
+use northstar_domain::activity::Activity;
 use northstar_domain::kpi::{Window, not_a_zone, read_zone};
 use northstar_domain::metric::{Definition, Metric};
 use northstar_domain::{InvalidExpression, Problems, ProjectId};
@@ -155,6 +156,8 @@ pub(crate) fn read_grain(problems: &mut Problems, grain: i32) -> Option<Grain> {
         Ok(pb::Grain::Day) => Some(Grain::Day),
         Ok(pb::Grain::Week) => Some(Grain::Week),
         Ok(pb::Grain::Month) => Some(Grain::Month),
+        Ok(pb::Grain::Quarter) => Some(Grain::Quarter),
+        Ok(pb::Grain::Year) => Some(Grain::Year),
         Ok(pb::Grain::Total | pb::Grain::Unspecified) => Some(Grain::Total),
         Err(_) => {
             problems.fields.push("grain", "is not a known grain");
@@ -221,30 +224,38 @@ pub(crate) fn read_breakdowns(problems: &mut Problems, breakdowns: &[String]) ->
     breakdowns.iter().map(|name| plan::dimension(name)).collect()
 }
 
-/// Finds a metric and, for a ratio, its parts; and the metric's version.
+/// Finds a metric, those that it is computed from and their activities; and the
+/// metric's version.
 pub(crate) async fn find(pool: &PgPool, project: ProjectId, name: &str) -> Result<(Metrics, i64)> {
     let mut connection = pool.acquire().await.map_err(StoreError::from)?;
     let mut metrics = Metrics::new();
-    let metric = find_into(&mut metrics, &mut connection, project, name).await?;
-    let parts: Vec<String> =
-        metric.document.parts().into_iter().map(|(_, part)| part.to_owned()).collect();
-    for part in parts {
-        find_into(&mut metrics, &mut connection, project, &part).await?;
-    }
-    Ok((metrics, metric.version))
+    let version = find_into(&mut metrics, &mut connection, project, name).await?;
+    let activities = definition::all::<Activity>(&mut connection, project).await?;
+    let activities = activities.iter();
+    metrics
+        .take_activities(activities.map(|stored| (&stored.name, stored.version, &stored.document)));
+    Ok((metrics, version))
 }
 
+/// Adds a metric and those that it is computed from; the metric's version.
 async fn find_into(
     metrics: &mut Metrics,
     connection: &mut PgConnection,
     project: ProjectId,
     name: &str,
-) -> Result<definition::Stored<Metric>> {
-    let stored = definition::find::<Metric>(connection, project, name)
-        .await?
-        .ok_or_else(|| Error::NotFound { kind: "Metric", name: name.to_owned() })?;
-    metrics.insert(stored.name.clone(), stored.document.clone());
-    Ok(stored)
+) -> Result<i64> {
+    let mut version = None;
+    let mut wanted = vec![name.to_owned()];
+    while let Some(name) = wanted.pop() {
+        let stored = definition::find::<Metric>(connection, project, &name)
+            .await?
+            .ok_or_else(|| Error::NotFound { kind: "Metric", name })?;
+        version.get_or_insert(stored.version);
+        let parts = stored.document.parts().into_iter().map(|(_, part)| part.metric.clone());
+        wanted.extend(parts.filter(|part| !metrics.contains_key(part.as_str())));
+        metrics.insert(stored.name, stored.document);
+    }
+    Ok(version.unwrap_or_default())
 }
 
 pub(crate) fn check_size(answer: &Answer) -> Result<()> {
@@ -264,7 +275,11 @@ fn rows(answer: &Answer, breakdowns: &[String], definition: &Definition) -> Vec<
     answer.rows.iter().map(|row| row_to_proto(row, breakdowns, definition)).collect()
 }
 
-fn row_to_proto(row: &Row, breakdowns: &[String], definition: &Definition) -> pb::MetricRow {
+pub(crate) fn row_to_proto(
+    row: &Row,
+    breakdowns: &[String],
+    definition: &Definition,
+) -> pb::MetricRow {
     let dimensions: BTreeMap<String, String> = breakdowns
         .iter()
         .zip(&row.dimensions)
@@ -307,7 +322,14 @@ fn row_to_proto(row: &Row, breakdowns: &[String], definition: &Definition) -> pb
                 });
             }
         }
-        (Detail::None | Detail::Funnel(_) | Detail::Retention(_), _) => {}
+        (
+            Detail::None
+            | Detail::Funnel(_)
+            | Detail::Retention(_)
+            | Detail::Stickiness(_)
+            | Detail::Lifecycle(_),
+            _,
+        ) => {}
     }
     converted
 }

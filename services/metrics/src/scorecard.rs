@@ -1,12 +1,15 @@
 //! GetScorecard: every KPI against baseline and target, from one view of the
 //! log.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
-use northstar_domain::ProjectId;
+use northstar_domain::activity::Activity;
 use northstar_domain::kpi::{
     self, Charter, Direction, Guardrail, GuardrailStanding, Kpi, Window, evaluation_window,
 };
 use northstar_domain::metric::Metric;
+use northstar_domain::{ProjectId, ResourceName};
 use northstar_engine::{Answer, Grain, Query};
 use northstar_proto::metrics::v1 as pb;
 use northstar_store::metrics::definition::{self, Stored};
@@ -41,7 +44,7 @@ pub(crate) async fn get_scorecard(
             Error::field("evaluation_time", "is not a time: seconds or nanos are out of range")
         })?,
     };
-    let (kpis, metrics) = load(&service.pool, project).await?;
+    let (kpis, versions) = load(&service.pool, project).await?;
     let mut judged = kpis
         .into_iter()
         .map(|stored| judge(stored, evaluation_time))
@@ -61,7 +64,7 @@ pub(crate) async fn get_scorecard(
     let (kpis, told) = spawn_blocking(move || {
         let mut told = Vec::new();
         let values =
-            judged.iter().map(|judged| value(&view, &metrics, &sources, judged, &mut told));
+            judged.iter().map(|judged| value(&view, &versions, &sources, judged, &mut told));
         values.collect::<Result<Vec<_>>>().map(|values| (values, told))
     })
     .await??;
@@ -69,11 +72,13 @@ pub(crate) async fn get_scorecard(
     Ok(pb::GetScorecardResponse { kpis, evaluation_time: Some(to_timestamp(evaluation_time)) })
 }
 
-/// Metrics with their versions.
-pub(crate) type Versions =
-    std::collections::BTreeMap<northstar_domain::ResourceName, Stored<Metric>>;
+/// What KPIs are computed from, with its versions.
+pub(crate) struct Versions {
+    metrics: BTreeMap<ResourceName, Stored<Metric>>,
+    activities: Vec<Stored<Activity>>,
+}
 
-/// Every KPI and every metric of a project.
+/// Every KPI of a project, and what KPIs are computed from.
 pub(crate) async fn load(
     pool: &PgPool,
     project: ProjectId,
@@ -81,7 +86,9 @@ pub(crate) async fn load(
     let mut connection = pool.acquire().await.map_err(StoreError::from)?;
     let kpis = definition::all::<Kpi>(&mut connection, project).await?;
     let metrics = definition::all::<Metric>(&mut connection, project).await?;
-    Ok((kpis, metrics.into_iter().map(|stored| (stored.name.clone(), stored)).collect()))
+    let metrics = metrics.into_iter().map(|stored| (stored.name.clone(), stored)).collect();
+    let activities = definition::all::<Activity>(&mut connection, project).await?;
+    Ok((kpis, Versions { metrics, activities }))
 }
 
 /// The rules of a KPI, and its window at a time.
@@ -197,15 +204,21 @@ pub(crate) fn guardrail_value(
 /// The definitions that a metric needs, and its version.
 pub(crate) fn needed(versions: &Versions, name: &str) -> Result<(Metrics, i64)> {
     let find = |name: &str| {
-        versions.get(name).ok_or_else(|| Error::NotFound { kind: "Metric", name: name.to_owned() })
+        let found = versions.metrics.get(name);
+        found.ok_or_else(|| Error::NotFound { kind: "Metric", name: name.to_owned() })
     };
-    let metric = find(name)?;
-    let parts = metric.document.parts().into_iter().map(|(_, part)| find(part));
-    let all = std::iter::once(Ok(metric)).chain(parts);
-    let metrics = all
-        .map(|stored| stored.map(|stored| (stored.name.clone(), stored.document.clone())))
-        .collect::<Result<Metrics>>()?;
-    Ok((metrics, metric.version))
+    let mut metrics = Metrics::new();
+    let mut wanted = vec![name];
+    while let Some(name) = wanted.pop() {
+        let stored = find(name)?;
+        let parts = stored.document.parts().into_iter().map(|(_, part)| part.metric.as_str());
+        wanted.extend(parts.filter(|part| !metrics.contains_key(*part)));
+        metrics.insert(stored.name.clone(), stored.document.clone());
+    }
+    let activities = versions.activities.iter();
+    metrics
+        .take_activities(activities.map(|stored| (&stored.name, stored.version, &stored.document)));
+    Ok((metrics, find(name)?.version))
 }
 
 /// Computes a metric over a window as it stood at the end of the window, so that

@@ -28,6 +28,8 @@ pub enum Spec {
     ConsentPolicy(northstar_domain::consent_policy::ConsentPolicy),
     /// See [`Kind::Cohort`].
     Cohort(northstar_domain::cohort::Cohort),
+    /// See [`Kind::Activity`].
+    Activity(northstar_domain::activity::Activity),
     /// See [`Kind::Pillar`].
     Pillar(northstar_domain::pillar::Pillar),
     /// See [`Kind::Metric`].
@@ -74,6 +76,7 @@ impl Spec {
             Kind::IdentityPolicy => Self::IdentityPolicy(body(text)?),
             Kind::ConsentPolicy => Self::ConsentPolicy(body(text)?),
             Kind::Cohort => Self::Cohort(body(text)?),
+            Kind::Activity => Self::Activity(body(text)?),
             Kind::Pillar => Self::Pillar(body(text)?),
             Kind::Metric => Self::Metric(body(text)?),
             Kind::Kpi => Self::Kpi(body(text)?),
@@ -96,6 +99,7 @@ impl Spec {
             Self::IdentityPolicy(spec) => spec.violations().into_iter().collect(),
             Self::ConsentPolicy(spec) => spec.violations().into_iter().collect(),
             Self::Cohort(spec) => spec.violations().into_iter().collect(),
+            Self::Activity(spec) => spec.violations().into_iter().collect(),
             Self::Pillar(spec) => spec.violations().into_iter().collect(),
             Self::Metric(spec) => spec.violations().into_iter().collect(),
             Self::Kpi(spec) => spec.violations().into_iter().collect::<Vec<_>>(),
@@ -127,6 +131,7 @@ impl Spec {
             Self::IdentityPolicy(spec) => serde_json::to_value(spec),
             Self::ConsentPolicy(spec) => serde_json::to_value(spec),
             Self::Cohort(spec) => serde_json::to_value(spec),
+            Self::Activity(spec) => serde_json::to_value(spec),
             Self::Pillar(spec) => serde_json::to_value(spec),
             Self::Metric(spec) => serde_json::to_value(spec),
             Self::Kpi(spec) => serde_json::to_value(spec),
@@ -150,6 +155,7 @@ impl Spec {
             Self::IdentityPolicy(spec) => spec.owner.clone(),
             Self::ConsentPolicy(spec) => spec.owner.clone(),
             Self::Cohort(spec) => spec.owner.clone(),
+            Self::Activity(spec) => spec.owner.clone(),
             Self::Pillar(spec) => spec.owner.clone(),
             Self::Metric(spec) => spec.owner.clone(),
             Self::Kpi(spec) => spec.owner.clone(),
@@ -182,6 +188,7 @@ impl Spec {
                 consent_policy::apply(clients, name, etag, spec, mode).await
             }
             Self::Cohort(spec) => cohort::apply(clients, name, etag, spec, mode).await,
+            Self::Activity(spec) => activity::apply(clients, name, etag, spec, mode).await,
             Self::Pillar(spec) => pillar::apply(clients, name, etag, spec, mode).await,
             Self::Metric(spec) => metric::apply(clients, name, etag, spec, mode).await,
             Self::Kpi(spec) => kpi::apply(clients, name, etag, spec, mode).await,
@@ -205,6 +212,7 @@ pub async fn get(clients: &Clients, kind: Kind, name: &str) -> anyhow::Result<Do
         Kind::IdentityPolicy => identity_policy::get(clients, name).await,
         Kind::ConsentPolicy => consent_policy::get(clients, name).await,
         Kind::Cohort => cohort::get(clients, name).await,
+        Kind::Activity => activity::get(clients, name).await,
         Kind::Pillar => pillar::get(clients, name).await,
         Kind::Metric => metric::get(clients, name).await,
         Kind::Kpi => kpi::get(clients, name).await,
@@ -225,6 +233,7 @@ pub async fn list(clients: &Clients, kind: Kind) -> anyhow::Result<Vec<Document>
         Kind::IdentityPolicy => identity_policy::list(clients).await,
         Kind::ConsentPolicy => consent_policy::list(clients).await,
         Kind::Cohort => cohort::list(clients).await,
+        Kind::Activity => activity::list(clients).await,
         Kind::Pillar => pillar::list(clients).await,
         Kind::Metric => metric::list(clients).await,
         Kind::Kpi => kpi::list(clients).await,
@@ -361,6 +370,17 @@ calls! {
         }
     },
     state |message| format!("version {}", message.version),
+}
+calls! {
+    activity: Activity(northstar_domain::activity::Activity) at metrics,
+    apply_activity ApplyActivityRequest, get_activity GetActivityRequest,
+    list_activities ListActivitiesRequest activities,
+    to |name, spec| Ok(northstar_metrics::convert::activity::to_proto(name, 0, "", spec)),
+    from |message| Ok(northstar_metrics::convert::activity::from_proto(message).document),
+    state |message| {
+        let version = format!("version {}", message.version);
+        if message.default { format!("{version}, default") } else { version }
+    },
 }
 calls! {
     pillar: Pillar(northstar_domain::pillar::Pillar) at metrics,

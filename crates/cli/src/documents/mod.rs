@@ -2,6 +2,7 @@
 //! Kubernetes shapes its resources, with the domain's words in the spec.
 
 mod kinds;
+mod order;
 mod read;
 mod retention;
 mod source;
@@ -17,6 +18,7 @@ use serde::Serialize;
 use tonic::Code;
 
 pub use kinds::Spec;
+pub use order::in_order;
 
 /// What a document defines, in the order in which kinds depend on each other.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -31,6 +33,8 @@ pub enum Kind {
     ConsentPolicy,
     /// A set of subjects.
     Cohort,
+    /// What "active" means.
+    Activity,
     /// A vision pillar.
     Pillar,
     /// How a number is computed.
@@ -53,12 +57,13 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in order of dependence.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Source,
         Self::Contract,
         Self::IdentityPolicy,
         Self::ConsentPolicy,
         Self::Cohort,
+        Self::Activity,
         Self::Pillar,
         Self::Metric,
         Self::Kpi,
@@ -78,6 +83,7 @@ impl Kind {
             Self::IdentityPolicy => "IdentityPolicy",
             Self::ConsentPolicy => "ConsentPolicy",
             Self::Cohort => "Cohort",
+            Self::Activity => "Activity",
             Self::Pillar => "Pillar",
             Self::Metric => "Metric",
             Self::Kpi => "Kpi",

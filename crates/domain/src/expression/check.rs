@@ -29,6 +29,8 @@ pub(crate) enum Vocabulary {
     Attributes,
     /// `body`, `item` and `headers` of a webhook.
     Payload,
+    /// `value`, `values`, `previous` and `dimensions` of a row of an answer.
+    Row,
 }
 
 impl Vocabulary {
@@ -37,6 +39,7 @@ impl Vocabulary {
             Self::Event => &["event", "properties"],
             Self::Attributes => &["attributes"],
             Self::Payload => &["body", "item", "headers"],
+            Self::Row => &["value", "values", "previous", "dimensions"],
         }
     }
 
@@ -45,6 +48,7 @@ impl Vocabulary {
             Self::Event => "use `event` or `properties`",
             Self::Attributes => "use `attributes`",
             Self::Payload => "use `item`, `body` or `headers`",
+            Self::Row => "use `value`, `values`, `previous` or `dimensions`",
         }
     }
 }

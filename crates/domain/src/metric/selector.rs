@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::Violations;
 
 /// Longest filter, in bytes.
-const MAX_FILTER: usize = 4_096;
+pub(super) const MAX_FILTER: usize = 4_096;
 
 /// Picks events by name and condition.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -25,6 +25,11 @@ impl EventSelector {
     /// Events of this name.
     pub fn named(name: impl Into<String>) -> Self {
         Self { name: name.into(), filter: String::new() }
+    }
+
+    /// Whether it picks any event.
+    pub fn is_any(&self) -> bool {
+        self.name.is_empty() && self.filter.trim().is_empty()
     }
 
     pub(crate) fn check(&self, found: &mut Violations, path: &str) {

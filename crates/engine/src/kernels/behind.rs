@@ -9,16 +9,19 @@ use std::{
 };
 
 use super::{
-    Context, check, context,
+    Context, check, context, cumulative, lifecycle, offset,
     scan::{self, Bits, Event, Matches, RowVisitor, RunScan, Scratch, Visitor},
     space::{Locator, NumberColumn, ValueColumn, Values},
     tasks,
 };
 use crate::{
+    calendar::Grain,
     error::Result,
     evidence::{Cell, Contribution, Contributions},
     filter::Predicate,
-    query::{Dimension, DistinctOf, EventSelector, MetricSpec, Query},
+    query::{
+        Dimension, DistinctOf, EventSelector, MetricSpec, PerSubjectSpec, Query, StickinessSpec,
+    },
     runs::Run,
     snapshot::Snapshot,
     subjects::SubjectSet,
@@ -31,10 +34,9 @@ const SUBJECTS_PER_TASK: usize = 256;
 pub(crate) fn behind(snapshot: &Snapshot, query: &Query, cell: &Cell) -> Result<SubjectSet> {
     check(&query.metric, 0)?;
     let mut all = SubjectSet::default();
-    for (_, leaf) in leaves("", &query.metric) {
-        let query = Query { metric: leaf.clone(), ..query.clone() };
-        let context = context(snapshot, &query, cores())?;
-        all.unite(&subjects(&context, cell)?);
+    for leaf in leaves(snapshot, "", query, cell)? {
+        let context = context(snapshot, &leaf.query, cores())?;
+        all.unite(&subjects(&context, &leaf.cell)?);
     }
     Ok(all)
 }
@@ -54,16 +56,15 @@ pub(crate) fn contributions(
         filtered: 0,
         without_value: 0,
     };
-    for (prefix, leaf) in leaves("", &query.metric) {
-        let query = Query { metric: leaf.clone(), ..query.clone() };
+    for Leaf { prefix, query, cell } in leaves(snapshot, "", query, cell)? {
         let context = context(snapshot, &query, cores())?;
         let first = found.roles.len();
         let kinds = kinds(&context.query.metric);
         found.roles.extend(kinds.roles.iter().map(|role| format!("{prefix}{role}")));
-        let Some(place) = Place::new(&context, cell) else { continue };
+        let Some(place) = Place::new(&context, &cell)? else { continue };
         place.exclusions(&context, kinds.selectors[0], &mut found);
         if kinds.is_journey {
-            let subjects = subjects(&context, cell)?;
+            let subjects = subjects(&context, &cell)?;
             journeys(&context, &place, &kinds, &subjects, first, &mut found.events);
         } else {
             per_event(&context, &place, &kinds, first, &mut found);
@@ -80,16 +81,63 @@ pub(crate) fn contributions(
     Ok(found)
 }
 
-/// The metrics that a metric is made of, with what their roles begin with.
-fn leaves<'a>(prefix: &str, metric: &'a MetricSpec) -> Vec<(String, &'a MetricSpec)> {
-    match metric {
+/// A metric of one kernel that another is made of, and the cell of it that stands for the cell asked about.
+struct Leaf {
+    /// What its roles begin with.
+    prefix: String,
+    query: Query,
+    cell: Cell,
+}
+
+/// The metrics that the metric of a question is made of.
+fn leaves(snapshot: &Snapshot, prefix: &str, query: &Query, cell: &Cell) -> Result<Vec<Leaf>> {
+    let about = |metric: &MetricSpec| Query { metric: metric.clone(), ..query.clone() };
+    Ok(match &query.metric {
         MetricSpec::Ratio { numerator, denominator } => {
-            let mut parts = leaves(&format!("{prefix}numerator "), numerator);
-            parts.extend(leaves(&format!("{prefix}denominator "), denominator));
+            let above = format!("{prefix}numerator ");
+            let mut parts = leaves(snapshot, &above, &about(numerator), cell)?;
+            let below = format!("{prefix}denominator ");
+            parts.extend(leaves(snapshot, &below, &about(denominator), cell)?);
             parts
         }
-        leaf => vec![(prefix.to_owned(), leaf)],
-    }
+        MetricSpec::Derived { formula, inputs } => {
+            let mut parts = Vec::new();
+            for (name, input) in formula.names().iter().zip(inputs) {
+                let prefix = format!("{prefix}{name} ");
+                let Some(offset) = input.offset else {
+                    parts.extend(leaves(snapshot, &prefix, &about(&input.metric), cell)?);
+                    continue;
+                };
+                let elsewhere = offset::shifted(query, &input.metric, offset)?;
+                let buckets = context(snapshot, query, 1)?.buckets;
+                let there = match cell.bucket_start {
+                    None => None,
+                    Some(start) => elsewhere.sources[buckets.locate(start)],
+                };
+                let cell = Cell { bucket_start: there, dimensions: cell.dimensions.clone() };
+                parts.extend(leaves(snapshot, &prefix, &elsewhere.query, &cell)?);
+            }
+            parts
+        }
+        MetricSpec::Cumulative(spec) => {
+            // The window of the cell, as one bucket.
+            let context = context(snapshot, query, 1)?;
+            let bucket = cell.bucket_start.map_or(0, |start| context.buckets.locate(start));
+            let window = cumulative::windows(&context, spec)?[bucket].clone();
+            if window.is_empty() {
+                return Ok(Vec::new());
+            }
+            let query = Query {
+                from_micros: window.start,
+                to_micros: window.end,
+                grain: Grain::Total,
+                ..about(&spec.metric)
+            };
+            let cell = Cell { bucket_start: None, dimensions: cell.dimensions.clone() };
+            leaves(snapshot, prefix, &query, &cell)?
+        }
+        _ => vec![Leaf { prefix: prefix.to_owned(), query: query.clone(), cell: cell.clone() }],
+    })
 }
 
 /// The kinds of events that a metric, no ratio, looks at.
@@ -111,13 +159,40 @@ fn kinds(metric: &MetricSpec) -> Kinds<'_> {
         | MetricSpec::Sum { event, .. }
         | MetricSpec::Mean { event, .. }
         | MetricSpec::Min { event, .. }
-        | MetricSpec::Max { event, .. } => Kinds {
+        | MetricSpec::Max { event, .. }
+        | MetricSpec::Percentile { event, .. }
+        | MetricSpec::Nps { event, .. }
+        | MetricSpec::Stickiness(StickinessSpec { event, .. })
+        | MetricSpec::PerSubject(PerSubjectSpec { event, .. }) => Kinds {
             selectors: vec![event],
             roles: vec!["event".to_owned()],
             is_journey: false,
             window_micros: None,
         },
+        MetricSpec::Lifecycle(spec) => Kinds {
+            selectors: vec![&spec.event],
+            roles: vec!["event".to_owned()],
+            is_journey: true,
+            window_micros: None,
+        },
+        MetricSpec::Conversion(spec) => Kinds {
+            selectors: vec![&spec.base, &spec.conversion],
+            roles: named(["base", "conversion"]),
+            is_journey: true,
+            window_micros: spec.window_micros,
+        },
+        // These are made of others.
         MetricSpec::Ratio { numerator, .. } => kinds(numerator),
+        MetricSpec::Cumulative(spec) => kinds(&spec.metric),
+        MetricSpec::Derived { inputs, .. } => match inputs.first() {
+            Some(input) => kinds(&input.metric),
+            None => Kinds {
+                selectors: Vec::new(),
+                roles: Vec::new(),
+                is_journey: false,
+                window_micros: None,
+            },
+        },
         MetricSpec::Funnel(spec) => Kinds {
             selectors: spec.steps.iter().collect(),
             roles: (1..=spec.steps.len()).map(|step| format!("step {step}")).collect(),
@@ -153,19 +228,28 @@ struct Place<'a> {
 enum Needs<'a> {
     Nothing,
     Number(Vec<NumberColumn<'a>>),
+    /// A number from 0 to 10.
+    Score(Vec<NumberColumn<'a>>),
     Value(Vec<ValueColumn<'a>>),
 }
 
 impl<'a> Needs<'a> {
     fn of(context: &Context<'a>) -> Self {
         let runs = context.snapshot.runs();
+        let numbers = |property: &str| -> Vec<NumberColumn<'a>> {
+            runs.iter().map(|run| NumberColumn::new(property, run)).collect()
+        };
         match &context.query.metric {
             MetricSpec::Sum { property, .. }
             | MetricSpec::Mean { property, .. }
             | MetricSpec::Min { property, .. }
-            | MetricSpec::Max { property, .. } => {
-                Self::Number(runs.iter().map(|run| NumberColumn::new(property, run)).collect())
-            }
+            | MetricSpec::Max { property, .. }
+            | MetricSpec::Percentile { property, .. } => Self::Number(numbers(property)),
+            MetricSpec::Nps { property, .. } => Self::Score(numbers(property)),
+            MetricSpec::PerSubject(spec) => match spec.aggregate.property() {
+                Some(property) => Self::Number(numbers(property)),
+                None => Self::Nothing,
+            },
             MetricSpec::Unique { of, .. } => {
                 let dimension = match of {
                     DistinctOf::Subject => return Self::Nothing,
@@ -184,6 +268,7 @@ impl<'a> Needs<'a> {
         match self {
             Self::Nothing => true,
             Self::Number(columns) => !columns[run].get(row).is_nan(),
+            Self::Score(columns) => (0.0..=10.0).contains(&columns[run].get(row)),
             Self::Value(columns) => columns[run].get(row) != 0,
         }
     }
@@ -191,21 +276,35 @@ impl<'a> Needs<'a> {
 
 impl<'a> Place<'a> {
     /// `None` when no event can be there.
-    fn new(context: &Context<'a>, cell: &Cell) -> Option<Self> {
+    fn new(context: &Context<'a>, cell: &Cell) -> Result<Option<Self>> {
         let buckets = &context.buckets;
         let bucket = match cell.bucket_start {
             None if buckets.len() == 1 => 0,
-            None => return None,
+            None => return Ok(None),
             Some(start) => {
                 let bucket = buckets.locate(start);
-                (buckets.start(bucket) == start).then_some(bucket)?
+                if buckets.start(bucket) != start {
+                    return Ok(None);
+                }
+                bucket
             }
         };
         let locator = Locator::new(context);
-        let place = locator.space.find_cell(bucket, &cell.dimensions)?;
-        let from = buckets.start(bucket).max(context.query.from_micros);
-        let to = buckets.end(bucket).min(context.until);
-        Some(Self { needs: Needs::of(context), locator, bucket, cell: place, range: from..to })
+        let Some(place) = locator.space.find_cell(bucket, &cell.dimensions) else {
+            return Ok(None);
+        };
+        let range = match &context.query.metric {
+            // Who was active in the period before is dormant in this one.
+            MetricSpec::Lifecycle(_) => {
+                lifecycle::previous_start(context.query, buckets.start(bucket))?
+                    ..buckets.end(bucket).min(context.as_of)
+            }
+            _ => {
+                buckets.start(bucket).max(context.query.from_micros)
+                    ..buckets.end(bucket).min(context.until)
+            }
+        };
+        Ok(Some(Self { needs: Needs::of(context), locator, bucket, cell: place, range }))
     }
 
     fn holds(&self, run: usize, row: usize, time: i64) -> bool {
@@ -251,7 +350,7 @@ fn any<B: Bits>(matches: &Matches<B>, row: usize) -> bool {
 /// The subjects behind a cell of a metric that is no ratio.
 fn subjects(context: &Context<'_>, cell: &Cell) -> Result<SubjectSet> {
     let kinds = kinds(&context.query.metric);
-    let Some(place) = Place::new(context, cell) else { return Ok(SubjectSet::default()) };
+    let Some(place) = Place::new(context, cell)? else { return Ok(SubjectSet::default()) };
     let scans = scan::scan::<u8>(context, &[kinds.selectors[0]]);
     let index = context.snapshot.index();
     let pieces = tasks::run(context.threads, index.chunks.clone(), |subjects| {

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 
 use northstar_engine::{
     Answer, Dataset, Detail, EventSelector, Grain, MetricSpec, Outcome, Partial, Query, Return,
-    VariantQuery,
+    StickinessSpec, VariantQuery,
 };
 use proptest::{prelude::*, strategy::ValueTree};
 
 use crate::{
     naive::{Expected, Key, World, bucket},
     world::{
-        DAY, EPOCH, Event, MINUTE, events, funnel, play, query, selector, steps, time_to_event,
+        DAY, EPOCH, Event, MINUTE, aggregate, conversion, events, funnel, play, query, selector,
+        steps, stickiness, time_to_event,
     },
 };
 
@@ -45,6 +46,11 @@ fn rows_of(answer: &Answer, query: &Query) -> BTreeMap<Key, Expected> {
                     assert!(cells.iter().all(|cell| cell.retained <= cell.eligible));
                 }
                 Detail::Durations(durations) => counts.extend([durations.entered, durations.n]),
+                Detail::Stickiness(histogram) => counts.extend(histogram),
+                Detail::Lifecycle(found) if row.n > 0 => {
+                    counts.extend([found.new, found.returning, found.resurrecting, found.dormant])
+                }
+                Detail::Lifecycle(_) => {}
             }
             (
                 (name, row.dimensions.clone()),
@@ -105,6 +111,14 @@ fn journey() -> impl Strategy<Value = Outcome> {
         }),
         1 => (selector(), selector(), 0u32..4, mode).prop_map(|(start, returning, days, mode)| {
             Outcome::Returned { start, returning, days, mode }
+        }),
+        1 => conversion().prop_map(Outcome::Converted),
+        1 => selector().prop_map(|event| Outcome::Score { event, property: "x".to_owned() }),
+        1 => (selector(), aggregate())
+            .prop_map(|(event, aggregate)| Outcome::PerSubject { event, aggregate }),
+        1 => stickiness().prop_map(|spec| {
+            let StickinessSpec { event, interval, measure } = spec;
+            Outcome::Active { event, interval, measure }
         }),
         1 => time_to_event().prop_map(|times| Outcome::Elapsed {
             from: times.from,
@@ -269,5 +283,65 @@ fn a_question_that_contradicts_itself_is_refused() {
     .expect("a funnel");
     for wrong in [backwards, query(deep), query(no_steps)] {
         snapshot.query(&wrong).expect_err("refused");
+    }
+}
+
+/// Values with a long tail, so that the middle and the ends differ by orders of magnitude.
+fn skewed(at: i64) -> f64 {
+    let share = (at * 7_919 % 30_011) as f64 / 30_011.0;
+    (share * 12.0).exp()
+}
+
+#[test]
+fn an_approximate_percentile_is_near_the_exact_one_by_rank() {
+    let properties: Vec<serde_json::Value> =
+        (0..30_000).map(|at| serde_json::json!({ "x": skewed(at) })).collect();
+    let record = |at: usize| northstar_engine::EventRecord {
+        position: at as i64 + 1,
+        name: "a",
+        source: "web",
+        actor: northstar_engine::Actor { user_id: Some("u"), anonymous_id: None },
+        account_id: None,
+        effective_micros: EPOCH + at as i64,
+        sequence: 0,
+        properties: &properties[at],
+    };
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut dataset = Dataset::new(dir.path()).expect("a folder");
+    let mut other = Dataset::new(&dir.path().join("other")).expect("a folder");
+    dataset.append((0..20_000).map(record)).expect("an append");
+    other.append((20_000..30_000).map(record)).expect("an append");
+    let mut sorted: Vec<f64> = (0..30_000).map(skewed).collect();
+    sorted.sort_by(f64::total_cmp);
+    for quantile in [0.01, 0.25, 0.5, 0.9, 0.99, 0.999] {
+        let query = Query {
+            metric: MetricSpec::Percentile {
+                event: EventSelector::all(),
+                property: "x".to_owned(),
+                quantile,
+                approximate: true,
+            },
+            from_micros: EPOCH,
+            to_micros: EPOCH + DAY,
+            zone: chrono_tz::UTC,
+            grain: Grain::Total,
+            breakdowns: Vec::new(),
+            filter: None,
+            as_of_micros: None,
+        };
+        let partial = |dataset: &mut Dataset| {
+            dataset.snapshot().expect("a snapshot").partial(&query, 2).expect("a partial answer")
+        };
+        let mut merged = partial(&mut dataset);
+        merged.merge(partial(&mut other));
+        let json = serde_json::to_string(&merged).expect("json");
+        assert!(json.len() < 20_000, "a digest of {} bytes is no summary", json.len());
+        let row = &merged.finish(&query).expect("an answer").rows[0];
+        assert_eq!(row.n, 30_000);
+        let value = row.value.expect("a value");
+        let rank = sorted.partition_point(|number| *number < value) as f64 / 30_000.0;
+        // Of the numbers on the nearer side, a few in a hundred; a t-digest is most exact at the ends.
+        let tolerance = 0.03 * quantile.min(1.0 - quantile) + 1e-4;
+        assert!((rank - quantile).abs() < tolerance, "{quantile}: rank {rank} of {value}");
     }
 }

@@ -23,13 +23,20 @@ fn expected(
         both.extend(expected(events, links, query, denominator, key));
         return both;
     }
+    let answer = |world: &World<'_>| match metric {
+        // Whoever is behind an input, in its own time.
+        MetricSpec::Derived { inputs, .. } => {
+            inputs.iter().map(|input| world.input(query, input)).collect()
+        }
+        metric => vec![world.answer(query, metric)],
+    };
     let subjects: BTreeSet<String> =
         events.iter().filter_map(|event| event.subject(links)).collect();
     let contributes = |subject: &String| {
         let is_own = |event: &&Event| event.subject(links).as_ref() == Some(subject);
         let own: Vec<Event> = events.iter().filter(is_own).cloned().collect();
-        let answer = World { events: &own, links }.answer(query, metric);
-        answer.get(key).is_some_and(|row| row.n > 0)
+        let answers = answer(&World { events: &own, links });
+        answers.iter().any(|rows| rows.get(key).is_some_and(|row| row.n > 0))
     };
     subjects.into_iter().filter(contributes).collect()
 }
@@ -79,14 +86,23 @@ proptest! {
                     | MetricSpec::Sum { .. }
                     | MetricSpec::Mean { .. }
                     | MetricSpec::Min { .. }
-                    | MetricSpec::Max { .. } => {
+                    | MetricSpec::Max { .. }
+                    | MetricSpec::Percentile { .. }
+                    | MetricSpec::Nps { .. } => {
                         prop_assert_eq!(found.events.len() as u64, row.n);
                     }
                     MetricSpec::Unique { of: DistinctOf::Subject, .. }
                     | MetricSpec::Funnel(_)
                     | MetricSpec::Retention(_)
-                    | MetricSpec::TimeToEvent(_) => prop_assert_eq!(behind.len(), row.n),
-                    MetricSpec::Unique { .. } | MetricSpec::Ratio { .. } => {}
+                    | MetricSpec::TimeToEvent(_)
+                    | MetricSpec::Stickiness(_)
+                    | MetricSpec::Lifecycle(_)
+                    | MetricSpec::PerSubject(_) => prop_assert_eq!(behind.len(), row.n),
+                    MetricSpec::Unique { .. }
+                    | MetricSpec::Ratio { .. }
+                    | MetricSpec::Derived { .. }
+                    | MetricSpec::Cumulative(_)
+                    | MetricSpec::Conversion(_) => {}
                 }
                 for event in &found.events {
                     let original =

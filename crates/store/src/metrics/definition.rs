@@ -1,6 +1,7 @@
-//! Pillars, metrics and KPIs, as documents.
+//! Activities, pillars, metrics and KPIs, as documents.
 
 use chrono::{DateTime, Utc};
+use northstar_domain::activity::Activity;
 use northstar_domain::cohort::Cohort;
 use northstar_domain::kpi::Kpi;
 use northstar_domain::metric::Metric;
@@ -30,6 +31,11 @@ impl Document for Pillar {
 impl Document for Metric {
     const KIND: &'static str = "Metric";
     const COLUMN: &'static str = "metric";
+}
+
+impl Document for Activity {
+    const KIND: &'static str = "Activity";
+    const COLUMN: &'static str = "activity";
 }
 
 impl Document for Kpi {

@@ -37,6 +37,8 @@ pub fn to_proto(name: &str, etag: &str, kpi: &Kpi) -> pb::Kpi {
             .thresholds
             .map(|Thresholds { at_risk, off_track }| pb::Thresholds { at_risk, off_track }),
         etag: etag.to_owned(),
+        lever: kpi.lever.clone(),
+        drives: kpi.drives.clone(),
     }
 }
 
@@ -84,6 +86,8 @@ pub fn from_proto(kpi: pb::Kpi) -> Received<Kpi> {
         thresholds: kpi
             .thresholds
             .map(|pb::Thresholds { at_risk, off_track }| Thresholds { at_risk, off_track }),
+        lever: kpi.lever,
+        drives: kpi.drives,
     };
     Received { name: kpi.name, etag: kpi.etag, document, violations }
 }

@@ -107,7 +107,7 @@ impl Work {
         zone: Tz,
     ) -> Result<pb::Provenance> {
         let counts: Vec<_> = of.iter().filter_map(|told| self.0.get(told.event)).collect();
-        let metrics: Metrics = counts.iter().flat_map(|count| count.metrics.clone()).collect();
+        let metrics: Metrics = counts.iter().flat_map(|count| (*count.metrics).clone()).collect();
         let queries: Vec<_> = counts.iter().map(|count| &count.query).collect();
         let rows: Vec<_> = counts.iter().map(|count| &count.answer.rows).collect();
         let window = counts.first().map_or(

@@ -52,9 +52,9 @@ pub(super) struct Pair {
 /// is not complete is not judged anyway.
 pub(super) fn ripens(definition: &Definition) -> TimeDelta {
     match definition {
-        Definition::Funnel { window, .. } | Definition::TimeToEvent { window, .. } => {
-            window.unwrap_or_default()
-        }
+        Definition::Funnel { window, .. }
+        | Definition::TimeToEvent { window, .. }
+        | Definition::Conversion { window, .. } => window.unwrap_or_default(),
         Definition::Retention { day, .. } => TimeDelta::days(i64::from(*day) + 1),
         _ => TimeDelta::zero(),
     }

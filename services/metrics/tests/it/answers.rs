@@ -54,7 +54,7 @@ async fn every_kind_of_metric_has_its_value() {
     let time_to = pb::TimeToEventMetric {
         from: Some(selector("Signed Up")),
         to: Some(selector("Paid")),
-        window: None,
+        ..Default::default()
     };
     suite.metric("time-to-pay", Definition::TimeToEvent(time_to)).await;
 

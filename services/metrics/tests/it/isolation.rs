@@ -31,6 +31,19 @@ async fn plant([analyst, producer]: &[Clients; 2], users: i64, amount: i64) {
         };
         analyst.metrics().apply_metric(request).await.unwrap();
     }
+    let activity = pb::Activity {
+        name: "active".to_owned(),
+        owner: users.to_string(),
+        events: vec![selector("paid")],
+        ..Default::default()
+    };
+    let request = pb::ApplyActivityRequest { activity: Some(activity), ..Default::default() };
+    analyst.metrics().apply_activity(request).await.unwrap();
+    let own = pb::ApplyMetricRequest {
+        metric: Some(metric(&format!("of-{users}"), count("paid"))),
+        ..Default::default()
+    };
+    analyst.metrics().apply_metric(own).await.unwrap();
     let pillar =
         pb::Pillar { name: "sales".to_owned(), owner: users.to_string(), ..Default::default() };
     let request = pb::ApplyPillarRequest { pillar: Some(pillar), ..Default::default() };
@@ -97,6 +110,40 @@ async fn everything(analyst: &Clients) -> Vec<(&'static str, String)> {
         pb::QueryMetricRequest { keep_for_restatements: true, ..question("revenue", FROM, TO) };
     let answer = metrics.query_metric(asked.clone()).await.unwrap().into_inner();
     said.push(("QueryMetric", format!("{:?}", answer.rows[0].value)));
+    let request = pb::QueryMetricsRequest {
+        metrics: vec!["revenue".to_owned(), "payments".to_owned()],
+        start_time: Some(timestamp(FROM)),
+        end_time: Some(timestamp(TO)),
+        cohorts: vec!["payers".to_owned()],
+        breakdowns: vec!["secret".to_owned()],
+        compare: pb::Comparison::PreviousMonth.into(),
+        ..Default::default()
+    };
+    let mut parts = metrics.query_metrics(request).await.unwrap().into_inner();
+    let mut rows = Vec::new();
+    while let Some(part) = parts.message().await.unwrap() {
+        rows.extend(part.rows);
+    }
+    said.push(("QueryMetrics", format!("{rows:?}")));
+    let request = pb::GetActivityRequest { name: "active".to_owned() };
+    let found = metrics.get_activity(request).await.unwrap().into_inner().activity.unwrap();
+    said.push(("GetActivity", found.owner));
+    let request = pb::ListActivitiesRequest::default();
+    let list = metrics.list_activities(request).await.unwrap().into_inner();
+    said.push((
+        "ListActivities",
+        format!("{:?}", owners(list.activities.into_iter().map(|a| a.owner))),
+    ));
+    let tree = metrics.get_kpi_tree(pb::GetKpiTreeRequest::default()).await.unwrap().into_inner();
+    let kpis = tree.pillars.into_iter().flat_map(|pillar| pillar.kpis);
+    said.push((
+        "GetKpiTree",
+        format!("{:?}", owners(kpis.filter_map(|node| Some(node.kpi?.owner)))),
+    ));
+    let subject = Some(pb::get_lineage_request::Subject::Event("paid".to_owned()));
+    let request = pb::GetLineageRequest { subject, ..Default::default() };
+    let lineage = metrics.get_lineage(request).await.unwrap().into_inner();
+    said.push(("GetLineage", format!("{:?}", lineage.metrics)));
     let request = pb::QueryVariantStatisticsRequest {
         metric: "revenue".to_owned(),
         exposure: Some(selector("paid")),

@@ -284,7 +284,7 @@ pub fn count(event: &str) -> Definition {
 }
 
 pub fn unique(event: &str) -> Definition {
-    Definition::Unique(pb::UniqueMetric { event: Some(selector(event)), of: String::new() })
+    Definition::Unique(pb::UniqueMetric { event: Some(selector(event)), ..Default::default() })
 }
 
 pub fn sum(event: &str, property: &str) -> Definition {
@@ -299,7 +299,7 @@ pub fn mean(event: &str, property: &str) -> Definition {
 
 pub fn ratio(numerator: &str, denominator: &str) -> Definition {
     let (numerator, denominator) = (numerator.to_owned(), denominator.to_owned());
-    Definition::Ratio(pb::RatioMetric { numerator, denominator })
+    Definition::Ratio(pb::RatioMetric { numerator, denominator, ..Default::default() })
 }
 
 pub fn question(metric: &str, from: &str, to: &str) -> pb::QueryMetricRequest {
