@@ -15,9 +15,10 @@ use serde::Serialize;
 use tokio::task::spawn_blocking;
 
 use super::read::ReadScope;
+use crate::cohorts;
 use crate::dataset::View;
 use crate::plan::{self, Metrics};
-use crate::provenance::{Answered, Sources, digest, provenance};
+use crate::provenance::{Answered, Sources, provenance};
 use crate::service::Metrics as Service;
 use crate::{Error, Result};
 
@@ -99,10 +100,10 @@ impl<Q: Question> Asked<Q> {
         service: &Service,
         project: ProjectId,
     ) -> Result<Vec<Reply<Q::Answer>>> {
-        let mut view = service.datasets.view(project).await?;
+        let (cohorts, window) = (&self.scope.cohorts, self.scope.window);
+        let (mut view, cohorts) = cohorts::view(service, project, cohorts, window.end).await?;
         let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
         self.hold(&mut view)?;
-        let window = self.scope.window;
         let mut ranges = vec![(pb::JourneyPeriod::Current, window)];
         if let Some(start) = self.compare {
             let end = start + (window.end - window.start);
@@ -118,7 +119,8 @@ impl<Q: Question> Asked<Q> {
                 spawn_blocking(move || question.answer(&snapshot)).await?.map_err(refused)?;
             // How much was looked at grows with the log; the answer does not.
             let coverage = std::mem::take(Q::coverage(&mut answer));
-            let digest = digest(&self.reads, 0, &self.question, view.head, &answer)?;
+            let question = &self.question;
+            let digest = cohorts::digest(&self.reads, 0, question, &cohorts, view.head, &answer)?;
             *Q::coverage(&mut answer) = coverage;
             let answered = Answered {
                 metrics: &self.reads,
@@ -150,6 +152,16 @@ impl<Q: Question> Asked<Q> {
             }
             position => position,
         };
+        let cohorts = &self.scope.cohorts;
+        let uses_cohorts = !(cohorts.filter.is_empty() && cohorts.breakdowns.is_empty());
+        if uses_cohorts && position < view.head.position {
+            let problem = format!(
+                "the log has come to {} since position {position}, and who is in a cohort is \
+                 judged on all of it; ask from the beginning again",
+                view.head.position
+            );
+            return Err(Error::field("question.scope.log_position", problem));
+        }
         view.head.position = position;
         self.question.scope().position = Some(position);
         Ok(())

@@ -67,7 +67,7 @@ fn counts(row: &pb::FunnelRow) -> Vec<i64> {
     row.steps.iter().map(|step| step.count).collect()
 }
 
-fn names(subjects: &[pb::JourneySubject]) -> Vec<&str> {
+fn names(subjects: &[pb::Subject]) -> Vec<&str> {
     subjects.iter().map(|subject| subject.value.as_str()).collect()
 }
 

@@ -20,6 +20,9 @@ pub struct Range {
     /// CEL condition, for example "properties.plan == 'pro'".
     #[arg(long = "where", value_name = "CEL", default_value = "")]
     filter: String,
+    /// Only subjects in every one of these cohorts.
+    #[arg(long = "in", value_name = "COHORT", value_delimiter = ',')]
+    cohorts: Vec<String>,
     /// IANA zone of civil days.
     #[arg(long, default_value = "UTC")]
     pub zone: Tz,
@@ -50,6 +53,7 @@ impl Range {
             breakdowns: breakdowns.to_vec(),
             as_of_time: as_of.map(time::timestamp),
             log_position: self.at_position,
+            cohorts: self.cohorts.clone(),
         })
     }
 
