@@ -48,7 +48,23 @@ where
     table.to_string()
 }
 
-pub use northstar_domain::report::number;
+/// A number for people: whole numbers with thousands apart, others with four
+/// significant digits.
+pub fn number(value: f64) -> String {
+    if value == value.trunc() && value.abs() < 1e15 {
+        let digits = format!("{:.0}", value.abs());
+        let mut text = String::new();
+        for (index, digit) in digits.chars().enumerate() {
+            if index > 0 && (digits.len() - index).is_multiple_of(3) {
+                text.push(',');
+            }
+            text.push(digit);
+        }
+        return if value < 0.0 { format!("-{text}") } else { text };
+    }
+    let digits = (3 - value.abs().log10().floor() as i32).clamp(0, 9) as usize;
+    format!("{value:.digits$}")
+}
 
 /// A number that may be missing.
 pub fn optional(value: Option<f64>) -> String {

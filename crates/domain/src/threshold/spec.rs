@@ -325,6 +325,8 @@ impl Threshold {
         let Some(Breakdown { by, value }) = &self.breakdown else { return };
         found.require_line("breakdown.by", by);
         found.require(by != "properties.", "breakdown.by", "names no property");
+        let problem = "must be a property, event.name, event.source or event.account_id";
+        found.require(!by.starts_with("cohort."), "breakdown.by", problem);
         found.line("breakdown.value", value.as_deref().unwrap_or_default());
     }
 

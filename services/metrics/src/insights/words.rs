@@ -1,28 +1,7 @@
 //! Numbers as people read them in a sentence.
 
+pub(super) use northstar_domain::report::number;
 use northstar_proto::metrics::v1 as pb;
-
-/// A number with about four significant digits, thousands apart.
-pub(super) fn number(value: f64) -> String {
-    let size = value.abs();
-    if size >= 1_000.0 {
-        let digits = format!("{:.0}", size.round());
-        let mut text = String::new();
-        for (index, digit) in digits.chars().enumerate() {
-            if index > 0 && (digits.len() - index).is_multiple_of(3) {
-                text.push(',');
-            }
-            text.push(digit);
-        }
-        return if value < 0.0 { format!("-{text}") } else { text };
-    }
-    if value == value.trunc() {
-        return format!("{value:.0}");
-    }
-    let digits = (3 - size.log10().floor() as i32).clamp(0, 6) as usize;
-    let text = format!("{value:.digits$}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
 
 /// A number with its sign.
 pub(super) fn signed(value: f64) -> String {

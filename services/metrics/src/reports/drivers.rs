@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 
 use northstar_domain::kpi::Window;
 use northstar_domain::metric::Definition;
-use northstar_domain::report::{
-    self, Amount, Composition, Contribution, Part, contributions, explains, number,
-};
+use northstar_domain::report::{self, number};
 use northstar_domain::timestamp;
 use northstar_engine::{Dimension, Filter, Grain, Query, Row};
 use northstar_proto::metrics::v1 as pb;
+use northstar_stats::attribution::{Leaf, RateMix, Search, Segment, search};
 
 use crate::Result;
 use crate::dataset::View;
@@ -60,48 +59,45 @@ impl Change<'_> {
         Ok((value(self.then.window)?, value(self.now.window)?))
     }
 
-    /// How the number is made up; `None` of one that has no parts, such as a median.
-    fn composition(&self) -> Result<Option<Composition>> {
+    /// Whether the number is a sum, or else what is above the line of all parts over
+    /// what is below it; `None` of one that has no parts, such as a median.
+    fn is_sum(&self) -> Result<Option<bool>> {
         Ok(match plan::definition(self.metrics, self.metric)? {
             Definition::Count { .. } | Definition::Sum { .. } | Definition::Unique { .. } => {
-                Some(Composition::Sum)
+                Some(true)
             }
             Definition::Ratio { .. } | Definition::Funnel { .. } | Definition::Retention { .. } => {
-                Some(Composition::Rate)
+                Some(false)
             }
             _ => None,
         })
     }
 
     /// The values that make up most of the change, in the dimension that explains
-    /// most of it; none when no dimension explains anything.
+    /// most of it beyond the size of its values; none when no dimension does.
     pub(super) fn drivers(&self, named: &[String]) -> Result<Vec<pb::Driver>> {
-        let (Some(before), Some(after)) = self.values()? else { return Ok(Vec::new()) };
-        let Some(composition) = self.composition()? else { return Ok(Vec::new()) };
-        let change = after - before;
-        if change == 0.0 {
-            return Ok(Vec::new());
-        }
-        let mut best: Option<(f64, String, Vec<Contribution>)> = None;
+        let Some(is_sum) = self.is_sum()? else { return Ok(Vec::new()) };
+        let wanted = Search {
+            additive: is_sum,
+            explain: 0.9,
+            minimum_share: 0.05,
+            depth: 1,
+            segments: MOST_DRIVERS,
+        };
+        let mut best: Option<(f64, String, Vec<Segment>)> = None;
         for name in self.dimensions(named) {
-            let Some(parts) = self.parts(composition, &name)? else { continue };
-            let found = contributions(composition, &parts);
-            let explained = explains(&found);
+            let Some(leaves) = self.leaves(is_sum, &name)? else { continue };
+            let Some(found) = search(&leaves, 1, &wanted) else { continue };
+            let explained = found.share - found.weight;
             // Of what explains as much, the first by name.
-            if best.as_ref().is_none_or(|(most, _, _)| explained > *most) {
-                best = Some((explained, name, found));
+            if !found.segments.is_empty()
+                && best.as_ref().is_none_or(|(most, _, _)| explained > *most)
+            {
+                best = Some((explained, name, found.segments));
             }
         }
-        let Some((explained, name, mut found)) = best else { return Ok(Vec::new()) };
-        if explained <= change.abs() * 0.05 {
-            return Ok(Vec::new());
-        }
-        found.retain(|part| part.contribution * change > 0.0);
-        found.sort_by(|a, b| {
-            b.contribution.abs().total_cmp(&a.contribution.abs()).then_with(|| a.name.cmp(&b.name))
-        });
-        found.truncate(MOST_DRIVERS);
-        Ok(found.into_iter().map(|part| self.driver(&name, part, change)).collect())
+        let Some((_, name, found)) = best else { return Ok(Vec::new()) };
+        Ok(found.into_iter().map(|segment| self.driver(&name, &segment, is_sum)).collect())
     }
 
     fn dimensions(&self, named: &[String]) -> Vec<String> {
@@ -114,43 +110,53 @@ impl Change<'_> {
         paths
     }
 
-    /// What each value of a dimension holds; `None` when it splits nothing, or into
-    /// too many.
-    fn parts(&self, composition: Composition, by: &str) -> Result<Option<Vec<Part>>> {
+    /// What each value of a dimension holds, before and after; `None` when it splits
+    /// nothing, splits it into too many, or counts a subject in several.
+    fn leaves(&self, is_sum: bool, by: &str) -> Result<Option<Vec<Leaf>>> {
         let dimension = plan::dimension(by);
-        let mut parts: BTreeMap<Option<String>, Part> = BTreeMap::new();
+        let mut found: BTreeMap<Option<String>, RateMix> = BTreeMap::new();
         for (window, is_now) in [(self.then.window, false), (self.now.window, true)] {
+            let (mut above, mut below) = (0.0, 0.0);
             for row in self.rows(window, Some(&dimension))? {
-                let name = row.dimensions.first().cloned().flatten();
-                let amount = match composition {
-                    Composition::Sum => Amount { above: row.value.unwrap_or_default(), below: 0.0 },
-                    Composition::Rate => Amount {
-                        above: row.numerator.unwrap_or_default(),
-                        below: row.denominator.unwrap_or_default(),
-                    },
-                };
-                let part = parts.entry(name.clone()).or_insert_with(|| Part {
-                    name,
-                    before: Amount::default(),
-                    after: Amount::default(),
-                });
-                *(if is_now { &mut part.after } else { &mut part.before }) = amount;
+                let part = amounts(&row, is_sum);
+                (above, below) = (above + part.0, below + part.1);
+                let name = row.dimensions.into_iter().next().flatten();
+                let numbers = found.entry(name).or_default();
+                let (numerator, denominator) = (&mut numbers.numerator, &mut numbers.denominator);
+                if is_now {
+                    (numerator.after, denominator.after) = part;
+                } else {
+                    (numerator.before, denominator.before) = part;
+                }
             }
-            if parts.len() > MOST_VALUES {
+            let whole = self.rows(window, None)?;
+            let whole = whole.first().map(|row| amounts(row, is_sum)).unwrap_or_default();
+            let differs = |sum: f64, whole: f64| (sum - whole).abs() > 1e-6 * (1.0 + whole.abs());
+            if differs(above, whole.0) || differs(below, whole.1) || found.len() > MOST_VALUES {
                 return Ok(None);
             }
         }
-        Ok((parts.len() >= 2).then(|| parts.into_values().collect()))
+        let leaves = found
+            .into_iter()
+            .map(|(name, numbers)| Leaf { values: vec![name], numbers })
+            .collect::<Vec<_>>();
+        Ok((leaves.len() >= 2).then_some(leaves))
     }
 
-    fn driver(&self, by: &str, part: Contribution, change: f64) -> pb::Driver {
+    fn driver(&self, by: &str, segment: &Segment, is_sum: bool) -> pb::Driver {
         let property = by.trim_start_matches("properties.");
-        let name = match &part.name {
+        let value = segment.values.first().and_then(|(_, value)| value.as_deref());
+        let name = match value {
             Some(value) => format!("{property} {value}"),
             None => format!("no {property}"),
         };
-        let share = part.contribution / change;
-        let own = match (part.before, part.after) {
+        let (before, after) = if is_sum {
+            let numerator = segment.numbers.numerator;
+            (Some(numerator.before), Some(numerator.after))
+        } else {
+            segment.numbers.rates()
+        };
+        let own = match (before, after) {
             (Some(before), Some(after)) => {
                 format!("from {} to {}", number(before), number(after))
             }
@@ -158,14 +164,19 @@ impl Change<'_> {
             (Some(before), None) => format!("from {} to nothing", number(before)),
             (None, None) => "without a number of its own".to_owned(),
         };
-        let percent = number((share * 100.0).round());
+        let why = if is_sum || segment.contribution.rate.abs() >= segment.contribution.mix.abs() {
+            ""
+        } else {
+            ", mostly because it became a larger or smaller part of the whole"
+        };
+        let percent = number((segment.share.unwrap_or_default() * 100.0).round());
         pb::Driver {
-            sentence: format!("{name} makes up {percent} % of the change: {own}."),
+            sentence: format!("{name} makes up {percent} % of the change: {own}{why}."),
             name,
-            contribution: Some(part.contribution),
-            share: Some(share),
-            before: part.before,
-            after: part.after,
+            contribution: Some(segment.contribution.total),
+            share: segment.share,
+            before,
+            after,
             command: self.command(Some(by)),
         }
     }
@@ -193,6 +204,15 @@ impl Change<'_> {
         let (before, after) = self.values()?;
         let direction = Some(self.now.charter.direction);
         Ok(report::movement(title, self.unit, before, after, direction, None))
+    }
+}
+
+/// What a part adds above and below the line; of a sum, nothing below.
+fn amounts(row: &Row, is_sum: bool) -> (f64, f64) {
+    if is_sum {
+        (row.value.unwrap_or_default(), 0.0)
+    } else {
+        (row.numerator.unwrap_or_default(), row.denominator.unwrap_or_default())
     }
 }
 

@@ -275,7 +275,7 @@ async fn an_executive_report_says_what_changed_why_and_what_is_next() {
     let report = executive(&suite, by_platform).await.report.unwrap();
     let units: Vec<_> = report.units.iter().map(|unit| unit.unit.as_str()).collect();
     assert_eq!(units, ["ios", "web"]);
-    assert!(report.units[0].headline.contains("from 0.4000 to 0.2000"), "{:?}", report.units[0]);
+    assert!(report.units[0].headline.contains("from 0.4 to 0.2"), "{:?}", report.units[0]);
     assert!(report.units[0].what_next.contains("got worse in ios"), "{:?}", report.units[0]);
     assert!(report.units[1].headline.contains("did not move"), "{:?}", report.units[1]);
 }
