@@ -75,12 +75,14 @@ pub(super) async fn detect_anomalies(
     question.query.as_of_micros = Some(plan::instant(now));
     let view = service.datasets.view(project).await?;
     let sources = Sources::read(&service.pool, project, view.head, now).await?;
+    // Before the first event of the log there is no past, not one of zeros.
+    let begin = view.snapshot.effective_range().map_or(i64::MAX, |(earliest, _)| earliest);
     let (snapshot, asked) = (view.snapshot, question.query.clone());
     let answer = spawn_blocking(move || snapshot.query(&asked)).await??;
     check_size(&answer)?;
     let zero = is_zero_without_events(plan::definition(&metrics, &request.metric)?);
     let question = &question;
-    let mut series = judge(&answer, question, &request.breakdowns, zero)?;
+    let mut series = judge(&answer, question, &request.breakdowns, zero, begin)?;
     // Series with anomalies first, the most extreme of them at the top.
     series.sort_by(|left, right| extreme(right).total_cmp(&extreme(left)));
     let answered = Answered {
@@ -216,6 +218,7 @@ fn judge(
     question: &Question,
     breakdowns: &[String],
     zero: bool,
+    begin: i64,
 ) -> Result<Vec<pb::AnomalySeries>> {
     let query = &question.query;
     let buckets = Buckets::covering(query.from_micros, query.to_micros, query.zone, query.grain)?;
@@ -250,6 +253,7 @@ fn judge(
                 .map(|at| {
                     let over = buckets.end(at) <= answer.as_of_micros;
                     let value = match rows.get(&buckets.start(at)) {
+                        _ if buckets.start(at) < begin => None,
                         Some(row) if row.complete => row.value,
                         Some(_) => None,
                         None => (zero && over).then_some(0.0),
