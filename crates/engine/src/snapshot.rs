@@ -247,8 +247,21 @@ impl Snapshot {
     /// # Errors
     /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) when the rule is too large.
     pub fn cohort(&self, rule: &CohortRule, as_of_micros: &[i64]) -> Result<Cohort> {
+        self.cohort_up_to(rule, as_of_micros, None)
+    }
+
+    /// The same as if the log had ended at a position.
+    ///
+    /// # Errors
+    /// As [`Snapshot::cohort`].
+    pub fn cohort_up_to(
+        &self,
+        rule: &CohortRule,
+        as_of_micros: &[i64],
+        position: Option<i64>,
+    ) -> Result<Cohort> {
         let threads = if self.events() < kernels::WORTH_A_THREAD { 1 } else { cores() };
-        kernels::cohort(self, rule, as_of_micros, threads)
+        kernels::cohort(self, rule, as_of_micros, position, threads)
     }
 
     /// The members of one of the view's cohorts.
