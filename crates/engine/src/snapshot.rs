@@ -306,6 +306,19 @@ impl Snapshot {
         self.view.without_consent.get(run).map_or(&[], Vec::as_slice)
     }
 
+    /// The earliest effective time of the events after a position of the log; `None` when there is none.
+    pub fn earliest_after(&self, position: i64) -> Option<i64> {
+        let newer = self.view.runs.iter().filter(|run| run.segment.positions().1 > position);
+        let earliest = newer.filter_map(|run| {
+            let (positions, times) = (run.segment.position(), run.segment.effective());
+            (0..run.events())
+                .filter(|row| positions.get(*row) > position)
+                .map(|row| i64::from_le_bytes(times[row]))
+                .min()
+        });
+        earliest.min()
+    }
+
     /// The positions, rising, of the events after a position of the log that are earlier than an instant (microseconds
     /// since the epoch).
     pub fn late(&self, after_position: i64, before_micros: i64) -> Vec<i64> {
