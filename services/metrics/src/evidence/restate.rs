@@ -232,24 +232,20 @@ async fn look_again(
 /// What changed: values that differ, values whose cell is gone, and cells in told
 /// buckets that were not there.
 fn differing(told: &[Value], now: Vec<Value>) -> Vec<(Option<&Value>, Value)> {
+    let cell = |value: &Value| (value.bucket_start, value.dimensions.to_string());
     let buckets: HashSet<_> = told.iter().map(|value| value.bucket_start).collect();
-    let is_of = |value: &Value, other: &Value| {
-        value.bucket_start == other.bucket_start && value.dimensions == other.dimensions
-    };
+    let mut now: BTreeMap<_, Value> = now.into_iter().map(|value| (cell(&value), value)).collect();
     let mut changed = Vec::new();
     for old in told {
-        match now.iter().find(|new| is_of(new, old)) {
+        match now.remove(&cell(old)) {
             Some(new) if same(old.value, new.value) => {}
-            Some(new) => changed.push((Some(old), new.clone())),
+            Some(new) => changed.push((Some(old), new)),
             None if old.value.is_none() => {}
             None => changed.push((Some(old), Value { value: None, ..old.clone() })),
         }
     }
-    let new = now.into_iter().filter(|new| {
-        new.value.is_some()
-            && buckets.contains(&new.bucket_start)
-            && !told.iter().any(|old| is_of(old, new))
-    });
+    let new =
+        now.into_values().filter(|new| new.value.is_some() && buckets.contains(&new.bucket_start));
     changed.extend(new.map(|new| (None, new)));
     changed
 }
