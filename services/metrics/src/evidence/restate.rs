@@ -175,8 +175,8 @@ async fn current_hash(
     definitions_hash(&metrics, version, &cohorts)
 }
 
-/// Computes a question again, and writes down what changed and why. False when somebody
-/// else did meanwhile.
+/// Computes a question again, and writes down what changed and why. False when it must be
+/// looked at once more: somebody else did meanwhile, or a replay is under way.
 async fn look_again(
     service: &Service,
     project: ProjectId,
@@ -191,7 +191,9 @@ async fn look_again(
         head: computed.view.head,
         ..question.clone()
     };
-    let causes = causes(service, project, question, &after, &computed).await?;
+    let Some(causes) = causes(service, project, question, &after, &computed).await? else {
+        return Ok(false);
+    };
     let now = service.clock.now();
     let mut transaction = service.pool.begin().await.map_err(StoreError::from)?;
     if !restatement::advance(&mut transaction, project, question, &after).await? {
@@ -257,20 +259,24 @@ fn same(old: Option<f64>, new: Option<f64>) -> bool {
     shown(old) == shown(new)
 }
 
-/// What came between two looks that may change a number.
+/// What came between two looks that may change a number; `None` while that cannot be
+/// told, because a replay is under way.
 async fn causes(
     service: &Service,
     project: ProjectId,
     before: &Question,
     after: &Question,
     computed: &Computed,
-) -> Result<Vec<String>> {
+) -> Result<Option<Vec<String>>> {
     let (old, new) = (before.head, after.head);
     let snapshot = computed.view.snapshot.clone();
     let as_of = plan::instant(before.as_of);
     let late = spawn_blocking(move || snapshot.late(old.position, as_of)).await?;
     let mut connection = service.pool.acquire().await.map_err(StoreError::from)?;
     let replayed = restatement::replayed(&mut connection, project, &late).await?;
+    if late.len() > replayed.len() && restatement::is_replaying(&mut connection, project).await? {
+        return Ok(None);
+    }
     let mut causes = Vec::new();
     let mut note = |holds: bool, cause: &str| {
         if holds {
@@ -290,7 +296,7 @@ async fn causes(
     note(consent(old) != consent(new), "consent");
     note(old.erasure_version != new.erasure_version, "erasure");
     note(before.definitions_hash != after.definitions_hash, "definition");
-    Ok(causes)
+    Ok(Some(causes))
 }
 
 #[cfg(test)]
