@@ -68,7 +68,7 @@ pub(super) fn report(
         UnitBy::Owner => writer.by_owner()?,
         UnitBy::Property(path) => writer.by_property(path)?,
     };
-    let told = pb::ExecutiveReport {
+    let written = pb::ExecutiveReport {
         start_time: Some(to_timestamp(window.start)),
         end_time: Some(to_timestamp(window.end)),
         time_zone: writer.material.zone.name().to_owned(),
@@ -76,7 +76,7 @@ pub(super) fn report(
         gaps: writer.material.gaps.clone(),
         log_position: view.head.position,
     };
-    Ok((told, writer.kept.into_inner()))
+    Ok((written, writer.kept.into_inner()))
 }
 
 struct Writer<'a> {

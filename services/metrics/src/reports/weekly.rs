@@ -203,7 +203,7 @@ pub(super) fn scorecard(
     if !unowned.is_nothing() {
         pillars.push(card.pillar("", &Pillar::default(), &unowned, &of(&earlier, ""))?);
     }
-    let told = pb::WeeklyScorecard {
+    let written = pb::WeeklyScorecard {
         week: week.monday().to_string(),
         start_time: Some(to_timestamp(window.start)),
         end_time: Some(to_timestamp(window.end)),
@@ -212,7 +212,7 @@ pub(super) fn scorecard(
         gaps: card.material.gaps.clone(),
         log_position: view.head.position,
     };
-    Ok((told, card.kept.into_inner()))
+    Ok((written, card.kept.into_inner()))
 }
 
 struct Card<'a> {
