@@ -113,6 +113,7 @@ impl Applied for Kpi {
 
 impl Applied for Threshold {
     const FIELD: &'static str = "threshold";
+    const COLLECTION: &'static str = "thresholds";
 
     fn check(&self, _name: &str, catalog: &Catalog) -> Problems {
         catalog.check_threshold(self)
@@ -139,6 +140,7 @@ impl Applied for Threshold {
 
 impl Applied for Cohort {
     const FIELD: &'static str = "cohort";
+    const COLLECTION: &'static str = "cohorts";
 
     fn check(&self, _name: &str, catalog: &Catalog) -> Problems {
         catalog.check_cohort(self, &compile_filter)

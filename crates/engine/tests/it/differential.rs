@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 
 use northstar_engine::{
-    Answer, Dataset, Detail, EventSelector, Grain, MetricSpec, Outcome, Partial, Query, Return,
-    StickinessSpec, VariantQuery,
+    Answer, Dataset, Detail, Dimension, EventSelector, Filter, Grain, MetricSpec, Outcome, Partial,
+    Query, Return, StickinessSpec, VariantQuery,
 };
 use proptest::{prelude::*, strategy::ValueTree};
 
 use crate::{
     naive::{Expected, Key, World, bucket},
     world::{
-        DAY, EPOCH, Event, MINUTE, aggregate, conversion, events, funnel, play, query, selector,
-        steps, stickiness, time_to_event,
+        DAY, EPOCH, Event, MINUTE, aggregate, by_events, conversion, events, funnel, play, query,
+        selector, steps, stickiness, time_to_event,
     },
 };
 
@@ -161,6 +161,45 @@ proptest! {
             let answer = snapshot.query(&query).expect("an answer");
             assert_same(&answer, &query, &world.answer(&query, &query.metric));
             prop_assert_eq!(answer.watermark, events.last().map_or(i64::MIN, |event| event.position));
+        }
+    }
+
+    #[test]
+    fn a_row_of_a_breakdown_is_the_answer_to_a_filter_on_its_value(
+        events in events(120), steps in steps(), mut query in query(), metric in by_events()
+    ) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (dataset, _) = play(&events, &steps, dir.path());
+        let snapshot = dataset.snapshot().expect("a snapshot");
+        query.metric = metric;
+        let latest = snapshot.effective_range().map_or(query.from_micros, |range| range.1 + 1);
+        query.as_of_micros = query.as_of_micros.or(Some(latest));
+        query.breakdowns = vec![Dimension::Property("plan.name".to_owned())];
+        let rows = snapshot.query(&query).expect("an answer").rows;
+        for plan in ["free", "pro"] {
+            let on_plan = format!("properties.plan.name == {plan:?}");
+            let source = match &query.filter {
+                Some(filter) => format!("({}) && {on_plan}", filter.source()),
+                None => on_plan,
+            };
+            let filtered = Query {
+                breakdowns: Vec::new(),
+                filter: Some(Filter::parse(&source).expect("a filter")),
+                ..query.clone()
+            };
+            for expected in snapshot.query(&filtered).expect("an answer").rows {
+                let row = rows.iter().find(|row| {
+                    row.bucket_start == expected.bucket_start
+                        && row.dimensions == [Some(plan.to_owned())]
+                });
+                match row {
+                    Some(row) => {
+                        prop_assert!(near(row.value, expected.value), "{row:?} {expected:?}");
+                        prop_assert_eq!((row.n, &row.detail), (expected.n, &expected.detail));
+                    }
+                    None => prop_assert_eq!(expected.n, 0),
+                }
+            }
         }
     }
 

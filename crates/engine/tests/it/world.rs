@@ -475,6 +475,19 @@ fn derived() -> impl Strategy<Value = MetricSpec> {
     })
 }
 
+/// Metrics that are counted by events or by activity, not by journeys.
+pub fn by_events() -> impl Strategy<Value = MetricSpec> {
+    let per_subject = (selector(), aggregate(), statistic())
+        .prop_map(|(event, aggregate, statistic)| PerSubjectSpec { event, aggregate, statistic });
+    prop_oneof![
+        2 => plain_metric(),
+        2 => stickiness().prop_map(MetricSpec::Stickiness),
+        2 => lifecycle().prop_map(MetricSpec::Lifecycle),
+        1 => per_subject.prop_map(MetricSpec::PerSubject),
+        2 => cumulative().prop_map(MetricSpec::Cumulative),
+    ]
+}
+
 /// Metrics of one kernel.
 fn simple_metric() -> impl Strategy<Value = MetricSpec> {
     let per_subject = (selector(), aggregate(), statistic())

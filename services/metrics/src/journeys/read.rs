@@ -208,6 +208,8 @@ impl Reader {
             pb::Grain::Day => Some(Grain::Day),
             pb::Grain::Week => Some(Grain::Week),
             pb::Grain::Month => Some(Grain::Month),
+            pb::Grain::Quarter => Some(Grain::Quarter),
+            pb::Grain::Year => Some(Grain::Year),
             pb::Grain::Total => Some(Grain::Total),
         }
     }

@@ -41,7 +41,7 @@ pub(super) fn statistic_from_proto(
     number: i32,
     default: TimeStatistic,
 ) -> TimeStatistic {
-    read(found, field, number, default, |choice| match choice {
+    read(found, field, number, default, |choice: pb::SubjectStatistic| match choice {
         pb::SubjectStatistic::Unspecified => None,
         pb::SubjectStatistic::Median => Some(TimeStatistic::Median),
         pb::SubjectStatistic::Mean => Some(TimeStatistic::Mean),
@@ -59,7 +59,7 @@ pub(super) fn interval_to_proto(interval: Interval) -> pb::Interval {
 }
 
 pub(super) fn interval_from_proto(found: &mut Violations, field: &str, number: i32) -> Interval {
-    read(found, field, number, Interval::default(), |choice| match choice {
+    read(found, field, number, Interval::default(), |choice: pb::Interval| match choice {
         pb::Interval::Unspecified => None,
         pb::Interval::Day => Some(Interval::Day),
         pb::Interval::Week => Some(Interval::Week),
@@ -80,11 +80,13 @@ pub(super) fn measure_from_proto(
     field: &str,
     number: i32,
 ) -> StickinessMeasure {
-    read(found, field, number, StickinessMeasure::default(), |choice| match choice {
-        pb::StickinessMeasure::Unspecified => None,
-        pb::StickinessMeasure::Ratio => Some(StickinessMeasure::Ratio),
-        pb::StickinessMeasure::Share => Some(StickinessMeasure::Share),
-        pb::StickinessMeasure::Count => Some(StickinessMeasure::Count),
+    read(found, field, number, StickinessMeasure::default(), |choice: pb::StickinessMeasure| {
+        match choice {
+            pb::StickinessMeasure::Unspecified => None,
+            pb::StickinessMeasure::Ratio => Some(StickinessMeasure::Ratio),
+            pb::StickinessMeasure::Share => Some(StickinessMeasure::Share),
+            pb::StickinessMeasure::Count => Some(StickinessMeasure::Count),
+        }
     })
 }
 
@@ -96,7 +98,8 @@ pub(super) fn mode_to_proto(mode: StickinessMode) -> pb::StickinessMode {
 }
 
 pub(super) fn mode_from_proto(found: &mut Violations, field: &str, number: i32) -> StickinessMode {
-    read(found, field, number, StickinessMode::default(), |choice| match choice {
+    read(found, field, number, StickinessMode::default(), |choice: pb::StickinessMode| match choice
+    {
         pb::StickinessMode::Unspecified => None,
         pb::StickinessMode::AtLeast => Some(StickinessMode::AtLeast),
         pb::StickinessMode::Exactly => Some(StickinessMode::Exactly),
@@ -173,10 +176,12 @@ pub(super) fn point_from_proto(
     field: &str,
     number: i32,
 ) -> CumulativePoint {
-    read(found, field, number, CumulativePoint::default(), |choice| match choice {
-        pb::CumulativePoint::Unspecified => None,
-        pb::CumulativePoint::End => Some(CumulativePoint::End),
-        pb::CumulativePoint::Start => Some(CumulativePoint::Start),
+    read(found, field, number, CumulativePoint::default(), |choice: pb::CumulativePoint| {
+        match choice {
+            pb::CumulativePoint::Unspecified => None,
+            pb::CumulativePoint::End => Some(CumulativePoint::End),
+            pb::CumulativePoint::Start => Some(CumulativePoint::Start),
+        }
     })
 }
 
@@ -192,7 +197,7 @@ pub(super) fn calculation_from_proto(
     field: &str,
     number: i32,
 ) -> Calculation {
-    read(found, field, number, Calculation::default(), |choice| match choice {
+    read(found, field, number, Calculation::default(), |choice: pb::Calculation| match choice {
         pb::Calculation::Unspecified => None,
         pb::Calculation::ConversionRate => Some(Calculation::ConversionRate),
         pb::Calculation::Conversions => Some(Calculation::Conversions),
