@@ -63,6 +63,10 @@ fn journeys_are_asked_for_on_the_command_line() {
     let dropped = show(&[&steps[..], &["--dropped", "2", "--json"]].concat());
     assert_eq!(dropped.trim(), r#"{"kind":"user_id","value":"cleo"}"#);
 
+    let dropped = ["--by", "plan", "--dropped", "3", "--group", "plan=free", "--json"];
+    let dropped = show(&[&steps[..], &dropped].concat());
+    assert_eq!(dropped.trim(), r#"{"kind":"user_id","value":"bob"}"#);
+
     let triangle = ["retention", "--start", "Signed Up", "--return", "Paid", "--cohorts", "day"];
     let brackets = ["--brackets", "0,1-2,3-7", "--mode", "on-or-before", "--value", "amount"];
     let found = ask(&[&triangle[..], &brackets].concat());
@@ -83,4 +87,6 @@ fn journeys_are_asked_for_on_the_command_line() {
     let found = ask(&["paths", "Signed Up", "--depth", "2"]);
     assert_eq!(found[0]["paths"], 3);
     assert!(show(&["paths", "Signed Up"]).contains("Project Created"));
+    let ending = ["paths", "Signed Up", "--list", "Signed Up", "--at", "0", "--ending", "--json"];
+    assert_eq!(show(&ending).trim(), r#"{"kind":"user_id","value":"cleo"}"#);
 }

@@ -23,10 +23,10 @@ use crate::service::Metrics as Service;
 use crate::{Error, Result};
 
 /// A question for the engine, and what can be asked about its answer.
-pub(super) trait Question: Clone + Serialize + Send + 'static {
-    type Answer: Serialize + Send + 'static;
+pub(super) trait Question: Clone + Serialize + Send + Sync + 'static {
+    type Answer: Serialize + Send + Sync + 'static;
     /// One number of the answer.
-    type Cell: Serialize + Send + 'static;
+    type Cell: Serialize + Send + Sync + 'static;
 
     fn scope(&mut self) -> &mut Scope;
     fn answer(&self, snapshot: &Snapshot) -> engine::Result<Self::Answer>;
@@ -107,7 +107,9 @@ impl<Q: Question> Asked<Q> {
         self.hold(&mut view)?;
         let mut ranges = vec![(pb::JourneyPeriod::Current, window)];
         if let Some(start) = self.compare {
-            let end = start + (window.end - window.start);
+            let end = start.checked_add_signed(window.end - window.start).ok_or_else(|| {
+                Error::field("compare_start_time", "the range from there goes beyond all calendars")
+            })?;
             ranges.push((pb::JourneyPeriod::Compared, Window { start, end }));
         }
         let mut replies = Vec::new();
@@ -162,6 +164,9 @@ impl<Q: Question> Asked<Q> {
 /// What the engine refuses is a field of the question.
 pub(super) fn refused(error: engine::Error) -> Error {
     match error {
+        engine::Error::InvalidQuery { field: "from_micros..to_micros", problem } => {
+            Error::field("question.scope", problem)
+        }
         engine::Error::InvalidQuery { field, problem } => {
             Error::field(format!("question.{field}"), problem)
         }
