@@ -1,7 +1,6 @@
 //! The executive report: one headline, three drivers, three controls, and what
 //! changed, why, and what is next, by business unit.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
@@ -19,7 +18,6 @@ use super::weekly::{movement, title};
 use crate::convert::kpi::status_of;
 use crate::convert::to_timestamp;
 use crate::dataset::View;
-use crate::evidence::keep::Told as Kept;
 use crate::plan::{self, instant};
 use crate::provenance::Sources;
 use crate::scorecard::{self, Versions};
@@ -54,29 +52,27 @@ pub(super) struct Material {
     pub(super) gaps: Vec<String>,
 }
 
-/// Computes the report from one view of the log, and the values of KPIs that it
-/// tells.
+/// Computes the report from one view of the log.
 pub(super) fn report(
     view: &View,
     sources: &Sources,
     material: Material,
-) -> Result<(pb::ExecutiveReport, Vec<Kept>)> {
+) -> Result<pb::ExecutiveReport> {
     let window = evaluation_window(material.end, material.days, material.zone)
         .map_err(|error| Error::field("end_time", error.to_string()))?;
-    let writer = Writer { view, sources, window, material, kept: RefCell::default() };
+    let writer = Writer { view, sources, window, material };
     let units = match &writer.material.unit {
         UnitBy::Owner => writer.by_owner()?,
         UnitBy::Property(path) => writer.by_property(path)?,
     };
-    let written = pb::ExecutiveReport {
+    Ok(pb::ExecutiveReport {
         start_time: Some(to_timestamp(window.start)),
         end_time: Some(to_timestamp(window.end)),
         time_zone: writer.material.zone.name().to_owned(),
         units,
         gaps: writer.material.gaps.clone(),
         log_position: view.head.position,
-    };
-    Ok((written, writer.kept.into_inner()))
+    })
 }
 
 struct Writer<'a> {
@@ -84,7 +80,6 @@ struct Writer<'a> {
     sources: &'a Sources,
     window: Window,
     material: Material,
-    kept: RefCell<Vec<Kept>>,
 }
 
 /// A KPI and how it moved.
@@ -166,8 +161,7 @@ impl Writer<'_> {
 
     fn movement(&self, kpi: &Stored<Kpi>) -> Result<pb::KpiMovement> {
         let Window { start, end } = self.window;
-        let mut kept = self.kept.borrow_mut();
-        movement(self.view, self.sources, &self.material.versions, kpi, (start, end), &mut kept)
+        movement(self.view, self.sources, &self.material.versions, kpi, start, end)
     }
 
     fn drivers(&self, first: &Moved<'_>, others: &[Moved<'_>]) -> Result<Vec<pb::Driver>> {

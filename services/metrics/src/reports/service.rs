@@ -30,9 +30,7 @@ use super::weekly::{Belongs, note_to_proto};
 use super::{executive, weekly, write};
 use crate::convert::from_timestamp;
 use crate::dataset::Datasets;
-use crate::evidence::keep;
 use crate::provenance::Sources;
-use crate::service::Metrics;
 use crate::{Error, Result, plan, scorecard};
 
 const ADD_NOTE: &str = "/northstar.metrics.v1.ReportsService/AddScorecardNote";
@@ -95,16 +93,6 @@ impl ReportsService for Reports {
 }
 
 impl Reports {
-    /// What answers questions: values that a report told are kept as those of a
-    /// scorecard are.
-    fn metrics(&self) -> Metrics {
-        Metrics {
-            pool: self.pool.clone(),
-            clock: Arc::clone(&self.clock),
-            datasets: Arc::clone(&self.datasets),
-        }
-    }
-
     async fn weekly(
         &self,
         caller: &Caller,
@@ -139,9 +127,7 @@ impl Reports {
             weekly::Material { week, zone, now, pillars, kpis, versions, belongs, notes, gaps };
         let view = self.datasets.view(caller.project).await?;
         let sources = Sources::read(&self.pool, caller.project, view.head, now).await?;
-        let (card, told) =
-            spawn_blocking(move || weekly::scorecard(&view, &sources, material)).await??;
-        keep::kpis(&self.metrics(), caller.project, told).await?;
+        let card = spawn_blocking(move || weekly::scorecard(&view, &sources, material)).await??;
         let (document, media_type) = write::weekly(&card, format);
         Ok(pb::GetWeeklyScorecardResponse {
             scorecard: Some(card),
@@ -240,9 +226,7 @@ impl Reports {
         };
         let view = self.datasets.view(caller.project).await?;
         let sources = Sources::read(&self.pool, caller.project, view.head, now).await?;
-        let (report, told) =
-            spawn_blocking(move || executive::report(&view, &sources, material)).await??;
-        keep::kpis(&self.metrics(), caller.project, told).await?;
+        let report = spawn_blocking(move || executive::report(&view, &sources, material)).await??;
         let (document, media_type) = write::executive(&report, format);
         Ok(pb::GetExecutiveReportResponse {
             report: Some(report),

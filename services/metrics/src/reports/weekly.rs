@@ -1,6 +1,5 @@
 //! The weekly scorecard.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -16,7 +15,6 @@ use super::work::{CONCLUDED, EXPIRED, RAISED, RUNS, STARTED, STOPPED, Told, VERD
 use crate::convert::kpi::{direction_of, status_of};
 use crate::convert::to_timestamp;
 use crate::dataset::View;
-use crate::evidence::keep::Told as Kept;
 use crate::provenance::Sources;
 use crate::scorecard::{self, Versions};
 use crate::{Error, Result};
@@ -175,13 +173,12 @@ const ESCALATIONS: Formula = Formula {
     of: &[EXPIRED, RAISED],
 };
 
-/// Computes the scorecard from one view of the log, and the values of KPIs that it
-/// tells.
+/// Computes the scorecard from one view of the log.
 pub(super) fn scorecard(
     view: &View,
     sources: &Sources,
     material: Material,
-) -> Result<(pb::WeeklyScorecard, Vec<Kept>)> {
+) -> Result<pb::WeeklyScorecard> {
     let Material { week, zone, .. } = material;
     let beyond = || Error::field("week", "lies at the end of the calendar");
     let window = week.window(zone).ok_or_else(beyond)?;
@@ -189,7 +186,7 @@ pub(super) fn scorecard(
     let work = Work::read(view, window)?;
     let now = tally(&work, &material.belongs);
     let earlier = tally(&Work::read(view, before)?, &material.belongs);
-    let card = Card { view, sources, work, window, material, kept: RefCell::default() };
+    let card = Card { view, sources, work, window, material };
     let nothing = Tally::default();
     let of = |tallies: &Tallies, pillar: &str| {
         tallies.get(pillar).cloned().unwrap_or_else(|| nothing.clone())
@@ -203,7 +200,7 @@ pub(super) fn scorecard(
     if !unowned.is_nothing() {
         pillars.push(card.pillar("", &Pillar::default(), &unowned, &of(&earlier, ""))?);
     }
-    let written = pb::WeeklyScorecard {
+    Ok(pb::WeeklyScorecard {
         week: week.monday().to_string(),
         start_time: Some(to_timestamp(window.start)),
         end_time: Some(to_timestamp(window.end)),
@@ -211,8 +208,7 @@ pub(super) fn scorecard(
         pillars,
         gaps: card.material.gaps.clone(),
         log_position: view.head.position,
-    };
-    Ok((written, card.kept.into_inner()))
+    })
 }
 
 struct Card<'a> {
@@ -221,7 +217,6 @@ struct Card<'a> {
     work: Work,
     window: Window,
     material: Material,
-    kept: RefCell<Vec<Kept>>,
 }
 
 impl Card<'_> {
@@ -305,8 +300,7 @@ impl Card<'_> {
     fn kpi(&self, kpi: &Stored<Kpi>) -> Result<pb::KpiMovement> {
         let end = self.window.end.min(self.material.now).max(self.window.start);
         let start = end - (self.window.end - self.window.start).max(TimeDelta::zero());
-        let mut kept = self.kept.borrow_mut();
-        movement(self.view, self.sources, &self.material.versions, kpi, (start, end), &mut kept)
+        movement(self.view, self.sources, &self.material.versions, kpi, start, end)
     }
 }
 
@@ -316,13 +310,14 @@ pub(super) fn movement(
     sources: &Sources,
     versions: &Versions,
     kpi: &Stored<Kpi>,
-    (start, end): (DateTime<Utc>, DateTime<Utc>),
-    kept: &mut Vec<Kept>,
+    start: DateTime<Utc>,
+    end: DateTime<Utc>,
 ) -> Result<pb::KpiMovement> {
     let then = scorecard::judge(kpi.clone(), start)?;
     let now = scorecard::judge(kpi.clone(), end)?;
     let before = scorecard::number(view, versions, &then)?;
-    let value = scorecard::value(view, versions, sources, &now, kept)?;
+    // A report is read once; what is told again when it changes is the scorecard's value.
+    let value = scorecard::value(view, versions, sources, &now, &mut Vec::new())?;
     let document = &kpi.document;
     let sentence = report::movement(
         title(kpi),
