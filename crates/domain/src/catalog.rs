@@ -126,15 +126,23 @@ impl Catalog {
                 );
                 problems.fields.push(field, problem);
             }
-            _ => match self.depth(part, name, 1) {
+            _ => match self.stack(part, name, &mut BTreeMap::new()) {
                 None => {
                     let problem =
                         format!("{part} is computed from {name}, so this would be a circle");
                     problems.fields.push(field, problem);
                 }
-                Some(depth) if depth > MAX_DEPTH => {
-                    let problem =
-                        format!("metrics would stand on metrics {depth} deep; at most {MAX_DEPTH}");
+                Some(Stack { height, .. }) if height > MAX_DEPTH => {
+                    let problem = format!(
+                        "metrics would stand on metrics {height} deep; at most {MAX_DEPTH}"
+                    );
+                    problems.fields.push(field, problem);
+                }
+                Some(Stack { parts, .. }) if parts > MAX_PARTS => {
+                    let problem = format!(
+                        "would stand on {parts} metrics, each counted as often as it is \
+                                 used; at most {MAX_PARTS}"
+                    );
                     problems.fields.push(field, problem);
                 }
                 Some(_) => {}
