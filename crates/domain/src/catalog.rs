@@ -132,16 +132,10 @@ impl Catalog {
                         format!("{part} is computed from {name}, so this would be a circle");
                     problems.fields.push(field, problem);
                 }
-                Some(Stack { height, .. }) if height > MAX_DEPTH => {
+                Some(stack) if stack.height > MAX_DEPTH || stack.parts > MAX_PARTS => {
                     let problem = format!(
-                        "metrics would stand on metrics {height} deep; at most {MAX_DEPTH}"
-                    );
-                    problems.fields.push(field, problem);
-                }
-                Some(Stack { parts, .. }) if parts > MAX_PARTS => {
-                    let problem = format!(
-                        "would stand on {parts} metrics, each counted as often as it is \
-                                 used; at most {MAX_PARTS}"
+                        "would stand on {} metrics, {} deep; at most {MAX_PARTS} and {MAX_DEPTH}",
+                        stack.parts, stack.height
                     );
                     problems.fields.push(field, problem);
                 }

@@ -31,7 +31,7 @@ fn told(name: &'static str, at: &'static str, properties: serde_json::Value) -> 
 
 async fn kpi(suite: &Suite, name: &str, title: &str, metric: &str, layer: pb::Layer) {
     let (unit, baseline, target) = match layer {
-        pb::Layer::Outcome => ("of 1", 0.25, 0.4),
+        pb::Layer::Outcome => ("of signups", 0.25, 0.4),
         _ => ("signups", 50.0, 200.0),
     };
     let kpi = pb::Kpi {
