@@ -41,6 +41,9 @@ pub enum Error {
         /// What is wrong and what would be right.
         problem: String,
     },
+    /// The question was taken back before it was answered, see [`Cancel`](crate::Cancel).
+    #[error("the question was taken back before it was answered")]
+    Cancelled,
     /// More data than one segment can number.
     #[error("{what} exceeds the {limit} that one segment can hold; split the append")]
     TooLarge {

@@ -21,6 +21,7 @@ mod event;
 pub mod filter;
 mod identity;
 mod kernels;
+mod limits;
 mod query;
 mod runs;
 mod segment;
@@ -35,6 +36,7 @@ pub use error::{Error, Result, SegmentFault};
 pub use event::{Actor, EventRecord};
 pub use filter::{Filter, FilterError};
 pub use kernels::Partial;
+pub use limits::Cancel;
 pub use query::{
     Anchor, Answer, Detail, Dimension, DistinctOf, DurationDetail, Entry, EventSelector,
     FunnelSpec, FunnelStepDetail, Maturity, MetricSpec, Period, Query, RetentionCell,

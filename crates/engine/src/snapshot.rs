@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     identity::{Identity, NOBODY},
-    kernels::{self, Partial},
+    kernels::{self, Partial, tasks},
+    limits::{Cancel, Limits, Workers},
     query::{Answer, Query},
     runs::Run,
     segment::Field,
@@ -19,6 +20,7 @@ const CHUNKS: usize = 32;
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     view: Arc<View>,
+    limits: Limits,
 }
 
 #[derive(Debug)]
@@ -157,13 +159,31 @@ impl Snapshot {
                 events,
                 excluded,
             }),
+            limits: Limits::default(),
         }
+    }
+
+    /// The same view, whose questions end when they are taken back.
+    #[must_use]
+    pub fn cancelled_by(&self, cancel: &Cancel) -> Self {
+        Self { limits: Limits { cancel: Some(cancel.clone()) }, ..self.clone() }
+    }
+
+    /// Fails when the questions to this view were taken back: what was computed may lack parts.
+    fn still_wanted(&self) -> Result<()> {
+        if self.limits.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    /// So many threads, or fewer where they would not pay.
+    pub(crate) fn workers(&self, threads: usize) -> Workers<'_> {
+        let threads = if self.events() < tasks::WORTH_A_THREAD { 1 } else { threads.max(1) };
+        Workers::new(threads, &self.limits)
     }
 
     /// Answers a question on all cores of the machine.
     ///
     /// # Errors
-    /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) when the question contradicts itself.
+    /// [`Error::InvalidQuery`] when the question contradicts itself, and [`Error::Cancelled`] when it was taken back.
     pub fn query(&self, query: &Query) -> Result<Answer> {
         self.query_on(query, cores())
     }
@@ -183,7 +203,9 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::query`].
     pub fn partial(&self, query: &Query, threads: usize) -> Result<Partial> {
-        kernels::run(self, query, threads)
+        let partial = kernels::run(self, query, threads)?;
+        self.still_wanted()?;
+        Ok(partial)
     }
 
     /// Sufficient statistics per variant, on all cores of the machine.
@@ -199,7 +221,9 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::query`].
     pub fn variant_stats_on(&self, query: &VariantQuery, threads: usize) -> Result<VariantAnswer> {
-        kernels::variants(self, query, threads)
+        let answer = kernels::variants(self, query, threads)?;
+        self.still_wanted()?;
+        Ok(answer)
     }
 
     /// Highest log position that the view covers; `i64::MIN` when empty.
@@ -244,11 +268,9 @@ impl Snapshot {
     pub fn event_names(&self) -> Vec<(String, u64)> {
         let mut names = BTreeMap::new();
         for run in &self.view.runs {
-            let column = run.segment.field(Field::Name);
-            let mut counts = vec![0u64; column.strings.len() + 1];
-            column.codes.for_each(0..run.events(), |_, code| counts[code as usize] += 1);
-            for (name, count) in column.strings.iter().zip(&counts[1..]) {
-                *names.entry(name.to_owned()).or_default() += *count;
+            let strings = run.segment.field(Field::Name).strings;
+            for (name, count) in strings.iter().zip(&run.segment.name_counts()[1..]) {
+                *names.entry(name.to_owned()).or_default() += u64::from(*count);
             }
         }
         names.into_iter().collect()

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod apply;
+mod ask;
 mod config;
 pub mod convert;
 mod dataset;

@@ -10,8 +10,8 @@ use northstar_engine::{Answer, Detail, Dimension, Filter, Grain, Query, Row};
 use northstar_proto::metrics::v1 as pb;
 use northstar_store::metrics::definition;
 use northstar_store::{Error as StoreError, PgConnection, PgPool};
-use tokio::task::spawn_blocking;
 
+use crate::ask::ask;
 use crate::convert::{from_timestamp, to_timestamp};
 use crate::plan::{self, Metrics};
 use crate::provenance::{Answered, Sources, digest, provenance};
@@ -54,8 +54,8 @@ pub(crate) async fn query_metric(
     };
     let view = service.datasets.view(project).await?;
     let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
-    let (snapshot, asked) = (view.snapshot, query.clone());
-    let answer = spawn_blocking(move || snapshot.query(&asked)).await??;
+    let asked = query.clone();
+    let answer = ask(&view.snapshot, move |snapshot| snapshot.query(&asked)).await?;
     check_size(&answer)?;
     let answered = Answered {
         metrics: &metrics,

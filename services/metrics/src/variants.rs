@@ -8,8 +8,8 @@ use northstar_engine::{
     FunnelSpec, MetricSpec, Outcome, RetentionSpec, TimeToEventSpec, VariantQuery, VariantStats,
 };
 use northstar_proto::metrics::v1 as pb;
-use tokio::task::spawn_blocking;
 
+use crate::ask::ask;
 use crate::convert::metric::selector_from_proto;
 use crate::convert::read_duration;
 use crate::plan::{self, Metrics, compile_filter};
@@ -75,8 +75,8 @@ pub(crate) async fn query_variant_statistics(
     };
     let view = service.datasets.view(project).await?;
     let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
-    let (snapshot, asked) = (view.snapshot, query.clone());
-    let answer = spawn_blocking(move || snapshot.variant_stats(&asked)).await??;
+    let asked = query.clone();
+    let answer = ask(&view.snapshot, move |snapshot| snapshot.variant_stats(&asked)).await?;
     let answered = Answered {
         metrics: &metrics,
         metric_version: version,

@@ -2,7 +2,10 @@
 
 use std::{cmp::Ordering, collections::BTreeMap, vec};
 
-use super::partial::{Leaf, NumberState, Partial, RetentionState, State, StepState};
+use super::{
+    partial::{Leaf, NumberState, Partial, RetentionState, State, StepState},
+    quantile::seconds_at,
+};
 use crate::{
     calendar::Grain,
     error::{Error, Result},
@@ -173,12 +176,11 @@ fn funnel(row: &mut Row, window: Option<i64>, over: i64, as_of: i64, state: Step
     row.complete &= windows_over(window, over, as_of, entered, last);
     let times = [Vec::new()].into_iter().chain(state.micros);
     let steps = state.counts.iter().zip(times).enumerate().map(|(step, (count, mut micros))| {
-        micros.sort_unstable();
         FunnelStepDetail {
             count: *count,
             from_previous: if step == 0 { None } else { share(*count, state.counts[step - 1]) },
             from_first: share(*count, entered),
-            median_seconds: percentile(&micros, 0.5),
+            median_seconds: seconds_at(&mut micros, 0.5),
         }
     });
     row.detail = Detail::Funnel(steps.collect());
@@ -188,17 +190,16 @@ fn durations(row: &mut Row, spec: &TimeToEventSpec, over: i64, as_of: i64, mut s
     let (entered, n) = (state.counts[0], state.counts[1]);
     row.complete &= windows_over(spec.window_micros, over, as_of, entered, n);
     let mut micros = state.micros.swap_remove(0);
-    micros.sort_unstable();
     // Integers add up exactly.
     let total: i128 = micros.iter().map(|micros| i128::from(*micros)).sum();
     let detail = DurationDetail {
         entered,
         n,
-        p50: percentile(&micros, 0.5),
-        p90: percentile(&micros, 0.9),
-        p95: percentile(&micros, 0.95),
+        p50: seconds_at(&mut micros, 0.5),
+        p90: seconds_at(&mut micros, 0.9),
+        p95: seconds_at(&mut micros, 0.95),
         mean: (n > 0).then(|| total as f64 / n as f64 / MICROS_PER_SECOND),
-        max: micros.last().map(|micros| *micros as f64 / MICROS_PER_SECOND),
+        max: micros.iter().max().map(|micros| *micros as f64 / MICROS_PER_SECOND),
     };
     row.n = entered;
     row.value = match spec.statistic {
@@ -208,16 +209,6 @@ fn durations(row: &mut Row, spec: &TimeToEventSpec, over: i64, as_of: i64, mut s
         Statistic::Mean => detail.mean,
     };
     row.detail = Detail::Durations(detail);
-}
-
-/// Seconds at a share of sorted times: linear interpolation between closest ranks (definition 7 of Hyndman and Fan,
-/// Sample quantiles in statistical packages, 1996; SQL's `percentile_cont`).
-fn percentile(sorted: &[i64], share: f64) -> Option<f64> {
-    let last = sorted.len().checked_sub(1)?;
-    let rank = last as f64 * share;
-    let below = rank.floor() as usize;
-    let (low, high) = (sorted[below], sorted[(below + 1).min(last)]);
-    Some((low as f64 + (high - low) as f64 * (rank - below as f64)) / MICROS_PER_SECOND)
 }
 
 fn retention(row: &mut Row, spec: &RetentionSpec, state: &RetentionState) {

@@ -5,15 +5,18 @@
 //! kernel hashes, compares strings or interprets anything per event.
 
 mod count;
+mod few;
 mod finish;
 mod funnel;
 mod journey;
 mod partial;
+mod quantile;
 mod retention;
 mod scan;
 mod space;
+mod sparse;
 mod sum;
-mod tasks;
+pub(crate) mod tasks;
 mod unique;
 mod variants;
 
@@ -23,6 +26,7 @@ pub(crate) use variants::variants;
 use crate::{
     calendar::Buckets,
     error::{Error, Result},
+    limits::Workers,
     query::{Anchor, EventSelector, FunnelSpec, MetricSpec, Query, Ties, TimeToEventSpec},
     snapshot::Snapshot,
 };
@@ -51,7 +55,7 @@ pub(crate) struct Context<'a> {
     pub until: i64,
     /// Events before this instant are known.
     pub as_of: i64,
-    pub threads: usize,
+    pub threads: Workers<'a>,
 }
 
 /// Runs a question over a snapshot.
@@ -61,7 +65,7 @@ pub(crate) fn run(snapshot: &Snapshot, query: &Query, threads: usize) -> Result<
     let latest = snapshot.effective_range().map(|(_, latest)| latest.saturating_add(1));
     let as_of = query.as_of_micros.or(latest).unwrap_or(query.from_micros);
     let until = query.to_micros.min(as_of);
-    let threads = if snapshot.events() < tasks::WORTH_A_THREAD { 1 } else { threads.max(1) };
+    let threads = snapshot.workers(threads);
     let context = Context { snapshot, query, buckets, until, as_of, threads };
     let mut leaves = Vec::new();
     metric(&context, &query.metric, &mut leaves)?;

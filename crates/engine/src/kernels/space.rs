@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Context;
+use super::{Context, sparse::SparseRows};
 use crate::{
     calendar::Buckets,
     query::Dimension,
@@ -110,6 +110,8 @@ impl Values {
 pub(crate) enum ValueColumn<'a> {
     Same(u32),
     Coded { codes: Codes<'a>, numbers: Vec<u32> },
+    /// One number a cell of a column that few rows have.
+    Sparse { rows: SparseRows<'a>, numbers: Vec<u32> },
     Own(Vec<u32>),
 }
 
@@ -133,11 +135,13 @@ impl<'a> ValueColumn<'a> {
         if column.rows.is_none() && column.numbers.is_none() {
             return Self::Coded { codes: column.codes, numbers };
         }
-        // A sparse column, or one with many different numbers: number the rows once.
-        let mut own = vec![0; run.events()];
+        // A sparse column, or one with many different numbers: number the cells, or the rows, once.
+        let sparse = column.rows.filter(|rows| SparseRows::pays(rows, run.events()));
+        let mut own = vec![0; sparse.map_or(run.events(), <[_]>::len)];
         let mut seen: HashMap<u64, u32, Seeded> = HashMap::default();
         column.for_each_present(run.events(), |row, cell, code| {
-            own[row] = match (code, column.numbers) {
+            let slot = if sparse.is_some() { cell } else { row };
+            own[slot] = match (code, column.numbers) {
                 (PropertyColumn::NUMBER, Some(wide)) => {
                     let scalar = wide.scalar(cell);
                     let bits = match scalar {
@@ -149,7 +153,10 @@ impl<'a> ValueColumn<'a> {
                 _ => numbers[code as usize],
             };
         });
-        Self::Own(own)
+        match sparse {
+            Some(rows) => Self::Sparse { rows: SparseRows::new(rows, run.events()), numbers: own },
+            None => Self::Own(own),
+        }
     }
 
     #[inline(always)]
@@ -157,6 +164,7 @@ impl<'a> ValueColumn<'a> {
         match self {
             Self::Same(number) => *number,
             Self::Coded { codes, numbers } => numbers[codes.get(row) as usize],
+            Self::Sparse { rows, numbers } => rows.cell(row).map_or(0, |cell| numbers[cell]),
             Self::Own(numbers) => numbers[row],
         }
     }
@@ -283,6 +291,8 @@ pub(crate) enum NumberColumn<'a> {
     Nothing,
     Coded { codes: Codes<'a>, numbers: Vec<f64> },
     Wide { codes: Codes<'a>, numbers: Vec<f64>, wide: Numbers<'a> },
+    /// One number a cell of a column that few rows have.
+    Sparse { rows: SparseRows<'a>, numbers: Vec<f64> },
     Own(Vec<f64>),
 }
 
@@ -294,15 +304,20 @@ impl<'a> NumberColumn<'a> {
             Scalar::Bool(value) => f64::from(u8::from(value)),
             value => value.number().unwrap_or(f64::NAN),
         }));
-        if column.rows.is_some() {
-            let mut own = vec![f64::NAN; run.events()];
+        if let Some(rows) = column.rows {
+            let sparse = SparseRows::pays(rows, run.events());
+            let mut own = vec![f64::NAN; if sparse { rows.len() } else { run.events() }];
             column.for_each_present(run.events(), |row, cell, code| {
-                own[row] = match (code, column.numbers) {
+                own[if sparse { cell } else { row }] = match (code, column.numbers) {
                     (PropertyColumn::NUMBER, Some(wide)) => wide.get(cell),
                     _ => numbers[code as usize],
                 };
             });
-            return Self::Own(own);
+            return if sparse {
+                Self::Sparse { rows: SparseRows::new(rows, run.events()), numbers: own }
+            } else {
+                Self::Own(own)
+            };
         }
         match column.numbers {
             None => Self::Coded { codes: column.codes, numbers },
@@ -319,6 +334,9 @@ impl<'a> NumberColumn<'a> {
                 PropertyColumn::NUMBER => wide.get(row),
                 code => numbers[code as usize],
             },
+            Self::Sparse { rows, numbers } => {
+                rows.cell(row).map_or(f64::NAN, |cell| numbers[cell])
+            }
             Self::Own(numbers) => numbers[row],
         }
     }

@@ -5,23 +5,28 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use crate::limits::Workers;
+
 /// Events below which starting a thread costs more than it saves.
 pub(crate) const WORTH_A_THREAD: u64 = 50_000;
 
-/// Runs `work` over every piece on so many threads.
-pub(crate) fn run<T: Send, R: Send>(
-    threads: usize,
+/// Runs `work` over every piece; pieces that are not begun when the question is taken back have no result.
+pub(crate) fn run<'a, T: Send, R: Send>(
+    workers: impl Into<Workers<'a>>,
     pieces: Vec<T>,
     work: impl Fn(T) -> R + Sync,
 ) -> Vec<R> {
-    if threads <= 1 || pieces.len() <= 1 {
-        return pieces.into_iter().map(work).collect();
+    let workers = workers.into();
+    if workers.threads <= 1 || pieces.len() <= 1 {
+        return pieces.into_iter().take_while(|_| !workers.should_stop()).map(work).collect();
     }
     let slots: Vec<Mutex<(Option<T>, Option<R>)>> =
         pieces.into_iter().map(|piece| Mutex::new((Some(piece), None))).collect();
     let next = AtomicUsize::new(0);
     let worker = || {
-        while let Some(slot) = slots.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some(slot) = slots.get(next.fetch_add(1, Ordering::Relaxed))
+            && !workers.should_stop()
+        {
             let piece = slot.lock().unwrap_or_else(PoisonError::into_inner).0.take();
             if let Some(piece) = piece {
                 let result = work(piece);
@@ -30,7 +35,7 @@ pub(crate) fn run<T: Send, R: Send>(
         }
     };
     std::thread::scope(|scope| {
-        for _ in 1..threads.min(slots.len()) {
+        for _ in 1..workers.threads.min(slots.len()) {
             scope.spawn(worker);
         }
         worker();

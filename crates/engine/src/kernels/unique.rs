@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{
     Context,
     partial::{Leaf, State},
-    scan::{self, Event, RowVisitor, RunScan, Visitor},
+    scan::{self, Event, Matches, RowVisitor, RunScan, Visitor},
     selectors,
     space::{BucketCursor, Cells, Locator, ValueColumn, Values},
     tasks,
@@ -15,6 +15,7 @@ use super::{
 use crate::{
     query::{Dimension, DistinctOf, EventSelector},
     segment::Seeded,
+    snapshot::Part,
 };
 
 /// Bits of a table of (cell, value) pairs up to which it is used instead of a hash set.
@@ -33,6 +34,7 @@ pub(super) fn run(context: &Context<'_>, event: &EventSelector, of: &DistinctOf)
 fn subjects(context: &Context<'_>, scans: &[RunScan<'_, u8>]) -> Leaf {
     let locator = Locator::new(context);
     let undivided = context.query.breakdowns.is_empty();
+    let every = scans.iter().all(|scan| matches!(scan.matches, Matches::Nothing | Matches::Same(_)));
     let index = context.snapshot.index();
     let pieces = tasks::run(context.threads, index.chunks.clone(), |subjects| {
         let mut counter = SubjectCounter {
@@ -46,6 +48,10 @@ fn subjects(context: &Context<'_>, scans: &[RunScan<'_, u8>]) -> Leaf {
         };
         for subject in subjects {
             counter.subject = subject;
+            if every && undivided {
+                counter.every(scans, index.parts(subject));
+                continue;
+            }
             counter.cursor = BucketCursor::new();
             scan::walk_unordered(scans, index.parts(subject), &mut counter);
         }
@@ -63,6 +69,50 @@ struct SubjectCounter<'a> {
     /// Count, and one more than the subject that was counted last.
     cells: Cells<(u64, u32)>,
     cursor: BucketCursor,
+}
+
+impl SubjectCounter<'_> {
+    /// Counts the buckets in which a subject has any event, from the times of its events alone.
+    fn every(&mut self, scans: &[RunScan<'_, u8>], parts: &[Part]) {
+        let (buckets, until) = (&self.context.buckets, self.context.until);
+        let (from, last_bucket) = (self.context.query.from_micros, buckets.len() - 1);
+        for part in parts {
+            let scan = &scans[part.run as usize];
+            if matches!(scan.matches, Matches::Nothing) {
+                continue;
+            }
+            let times = &scan.effective[part.start as usize..part.end as usize];
+            let mut at = 0;
+            if times.first().is_some_and(|time| i64::from_le_bytes(*time) < from) {
+                at = times.partition_point(|time| i64::from_le_bytes(*time) < from);
+            }
+            let mut bucket = 0;
+            while let Some(time) = times.get(at).map(|time| i64::from_le_bytes(*time)) {
+                if time >= until {
+                    break;
+                }
+                // Mostly the next bucket, or the one after that.
+                if bucket < last_bucket && time < buckets.end(bucket + 1) && at > 0 {
+                    bucket += usize::from(time >= buckets.end(bucket));
+                } else {
+                    bucket = buckets.locate(time);
+                }
+                let (count, last) = self.cells.at(bucket as u64);
+                if *last != self.subject + 1 {
+                    *last = self.subject + 1;
+                    *count += 1;
+                }
+                if self.one_cell {
+                    return;
+                }
+                let end = buckets.end(bucket).min(until);
+                at += 1;
+                while times.get(at).is_some_and(|time| i64::from_le_bytes(*time) < end) {
+                    at += 1;
+                }
+            }
+        }
+    }
 }
 
 impl Visitor for SubjectCounter<'_> {

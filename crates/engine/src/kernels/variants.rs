@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    limits::Workers,
     query::{Anchor, Dimension, EventSelector},
     segment::Seeded,
     snapshot::Snapshot,
@@ -175,11 +176,11 @@ pub(crate) fn variants(
     threads: usize,
 ) -> Result<VariantAnswer> {
     let selectors = check(query)?;
-    let threads = if snapshot.events() < tasks::WORTH_A_THREAD { 1 } else { threads.max(1) };
+    let workers = snapshot.workers(threads);
     if selectors.len() <= u8::WIDTH {
-        Ok(answer::<u8>(snapshot, query, &selectors, threads))
+        Ok(answer::<u8>(snapshot, query, &selectors, workers))
     } else {
-        Ok(answer::<u32>(snapshot, query, &selectors, threads))
+        Ok(answer::<u32>(snapshot, query, &selectors, workers))
     }
 }
 
@@ -218,14 +219,14 @@ fn answer<B: Bits>(
     snapshot: &Snapshot,
     query: &VariantQuery,
     selectors: &[&EventSelector],
-    threads: usize,
+    workers: Workers<'_>,
 ) -> VariantAnswer {
     let mut numbering = Values::new();
     let dimension = Dimension::Property(query.variant_property.clone());
     let (mut scans, mut arms): (Vec<RunScan<'_, B>>, Vec<ValueColumn<'_>>) =
         (Vec::new(), Vec::new());
     for run in snapshot.runs() {
-        let matches = scan::matches(run, selectors, None, threads);
+        let matches = scan::matches(run, selectors, None, workers);
         scans.push(RunScan { run, effective: run.segment.effective(), matches });
         arms.push(ValueColumn::new(&dimension, run, &mut numbering));
     }
@@ -249,7 +250,7 @@ fn answer<B: Bits>(
     };
 
     let index = snapshot.index();
-    let pieces = tasks::run(threads, index.chunks.clone(), |subjects| {
+    let pieces = tasks::run(workers, index.chunks.clone(), |subjects| {
         let mut piece = Piece { arms: vec![Arm::default(); names.len()], ..Piece::default() };
         let mut found = Found { exposed: false, events: Vec::new() };
         let mut scratch = Scratch::default();

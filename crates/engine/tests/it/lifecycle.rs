@@ -3,7 +3,7 @@
 use std::fs;
 
 use northstar_engine::{
-    Anchor, Dataset, Detail, Entry, Error, EventSelector, FunnelSpec, Grain, MetricSpec, Query,
+    Anchor, Cancel, Dataset, Detail, Entry, Error, EventSelector, FunnelSpec, Grain, MetricSpec, Query,
     Snapshot, Ties,
 };
 use serde_json::json;
@@ -225,4 +225,19 @@ fn properties_without_end_take_no_more_columns_and_cost_no_event() {
         .filter(|number| sum(&snapshot, &format!("key {number}")) == Some(1.0));
     let kept = kept.count();
     assert!((1..=150).contains(&kept), "{kept} of 240 names are kept, of which about 100 fit");
+}
+
+#[test]
+fn a_question_that_is_taken_back_has_no_answer_and_others_do() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut dataset = Dataset::new(dir.path()).expect("a folder");
+    append(&mut dataset, 0..100);
+    let snapshot = dataset.snapshot().expect("a snapshot");
+    let cancel = Cancel::default();
+    let asked = snapshot.cancelled_by(&cancel);
+    assert_eq!(count(&asked), 100);
+    cancel.cancel();
+    let query = everything(MetricSpec::Count { event: EventSelector::all() });
+    assert!(matches!(asked.query(&query), Err(Error::Cancelled)));
+    assert_eq!(count(&snapshot), 100);
 }
