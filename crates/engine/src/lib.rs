@@ -16,6 +16,7 @@
 pub mod calendar;
 mod columns;
 mod dataset;
+mod derived;
 mod error;
 mod event;
 pub mod filter;

@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     dataset::SegmentInfo,
+    derived::Derived,
     error::{Error, Result, SegmentFault},
     identity::{Identity, NOBODY},
     segment::{self, Pick, Segment, View, Written},
@@ -23,6 +24,8 @@ pub(crate) struct Run {
     pub actors: Vec<u32>,
     /// Present when the run lies in a file.
     pub info: Option<SegmentInfo>,
+    /// What questions worked out of it.
+    pub derived: Derived,
 }
 
 impl Run {
@@ -37,7 +40,13 @@ impl Run {
                 identity.actor(kind, key)
             })
             .collect();
-        Self { segment, actors, info }
+        Self::of(segment, actors, info)
+    }
+
+    /// A segment whose actors are numbered already.
+    fn of(segment: Segment, actors: Vec<u32>, info: Option<SegmentInfo>) -> Self {
+        let derived = Derived::of(segment.events());
+        Self { segment, actors, info, derived }
     }
 
     pub(crate) fn events(&self) -> usize {
@@ -60,14 +69,14 @@ pub(crate) fn freeze(
     let order = tail.order(subjects);
     let segment = image(&[tail.view()], &order)?;
     let actors = order.actors.iter().map(|(kind, key)| actor(*kind, key)).collect();
-    Ok(Run { segment, actors, info: None })
+    Ok(Run::of(segment, actors, None))
 }
 
 /// Several runs as one run in memory.
 pub(crate) fn merge_in_memory(runs: &[Arc<Run>], subjects: &[u32]) -> Result<Run> {
     let views: Vec<View<'_>> = runs.iter().map(|run| run.segment.view()).collect();
     let (order, actors) = merged_order(runs, &views, subjects)?;
-    Ok(Run { segment: image(&views, &order)?, actors, info: None })
+    Ok(Run::of(image(&views, &order)?, actors, None))
 }
 
 /// Several runs as one file in `dir`, which appears under its name only when it is complete and on disk.
@@ -93,7 +102,7 @@ pub(crate) fn merge_to_file(
     File::open(dir).and_then(|folder| folder.sync_all()).map_err(io("flush", dir))?;
     let segment = Segment::open(&path)?;
     let info = segment.info(file.to_owned());
-    Ok(Run { segment, actors, info: Some(info) })
+    Ok(Run::of(segment, actors, Some(info)))
 }
 
 fn image(views: &[View<'_>], order: &Written<'_>) -> Result<Segment> {

@@ -48,6 +48,8 @@ pub(crate) struct Index {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Part {
     pub run: u32,
+    /// Number of the actor within the run.
+    pub actor: u32,
     pub start: u32,
     pub end: u32,
 }
@@ -67,7 +69,7 @@ impl Index {
         for at in 1..offsets.len() {
             offsets[at] += offsets[at - 1];
         }
-        let mut parts = vec![Part { run: 0, start: 0, end: 0 }; offsets[subjects.len()] as usize];
+        let mut parts = vec![Part { run: 0, actor: 0, start: 0, end: 0 }; offsets[subjects.len()] as usize];
         let mut next = offsets.clone();
         let mut weights = vec![0u32; subjects.len()];
         for (number, run) in runs.iter().enumerate() {
@@ -78,7 +80,8 @@ impl Index {
                 }
                 let (start, end) = run.rows(local);
                 let slot = &mut next[subject as usize];
-                parts[*slot as usize] = Part { run: number as u32, start, end };
+                parts[*slot as usize] =
+                    Part { run: number as u32, actor: local as u32, start, end };
                 *slot += 1;
                 weights[subject as usize] += end - start;
             }

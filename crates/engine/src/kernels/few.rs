@@ -39,6 +39,13 @@ impl<B: Copy> Few<B> {
         Self { rows, bits, starts }
     }
 
+    /// Memory that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(self.rows.as_slice())
+            + size_of_val(self.bits.as_slice())
+            + size_of_val(self.starts.as_slice())
+    }
+
     /// The matches of a range of rows.
     #[inline(always)]
     pub(crate) fn within(&self, start: u32, end: u32) -> impl Iterator<Item = (u32, B)> {

@@ -4,6 +4,7 @@
 //! per row ([`scan`]), dimensions become tables from dictionary codes to value numbers ([`space`]). After that no
 //! kernel hashes, compares strings or interprets anything per event.
 
+mod active;
 mod count;
 mod few;
 mod finish;

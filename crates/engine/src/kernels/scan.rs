@@ -1,10 +1,13 @@
 //! Which selectors each event matches, and walks over the events of a subject that match any.
 
-use std::ops::{ControlFlow, Range};
+use std::{
+    ops::{ControlFlow, Range},
+    sync::Arc,
+};
 
 use super::{Context, few::Few, tasks};
 use crate::{
-    filter::{BLOCK, Predicate},
+    filter::{BLOCK, Filter, Predicate},
     limits::Workers,
     query::EventSelector,
     runs::Run,
@@ -22,7 +25,7 @@ const SPARSE: usize = 8;
 const COMPARED: usize = 8;
 
 /// A set of selectors, as bits.
-pub(crate) trait Bits: Copy + Default + Send + Sync + Into<u32> + 'static {
+pub(crate) trait Bits: Copy + Default + std::fmt::Debug + Send + Sync + Into<u32> + 'static {
     /// Selectors it can hold.
     const WIDTH: usize;
     fn from_bits(bits: u32) -> Self;
@@ -100,6 +103,14 @@ pub(crate) enum Matches<B> {
 }
 
 impl<B: Bits> Matches<B> {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Nothing | Self::Same(_) => 0,
+            Self::Rows(rows) => size_of_val(rows.as_slice()),
+            Self::Few(few) => few.bytes(),
+        }
+    }
+
     /// The same of so many rows, of which some match nothing.
     fn without(self, excluded: &[Range<u32>], events: usize) -> Self {
         if excluded.is_empty() {
@@ -128,7 +139,7 @@ impl<B: Bits> Matches<B> {
 pub(crate) struct RunScan<'a, B> {
     pub run: &'a Run,
     pub effective: &'a [[u8; 8]],
-    pub matches: Matches<B>,
+    pub matches: Arc<Matches<B>>,
 }
 
 /// Matches every event against the selectors and the filter of the question.
@@ -137,18 +148,48 @@ pub(crate) fn scan<'a, B: Bits>(
     selectors: &[&EventSelector],
 ) -> Vec<RunScan<'a, B>> {
     let filter = context.query.filter.as_ref();
-    context
-        .snapshot
-        .runs()
-        .iter()
-        .enumerate()
-        .map(|(number, run)| {
+    let runs = context.snapshot.runs().iter().enumerate();
+    runs.map(|(number, run)| {
+        let excluded = context.snapshot.excluded_rows(number);
+        let matches = if excluded.is_empty() {
+            kept_matches(run, selectors, filter, context.threads)
+        } else {
             let whole = filter.map(|filter| Predicate::new(filter.condition(), &run.segment));
-            let matches = matches(run, selectors, whole, context.threads)
-                .without(context.snapshot.excluded_rows(number), run.events());
-            RunScan { run, effective: run.segment.effective(), matches }
-        })
-        .collect()
+            let matches = matches(run, selectors, whole, context.threads);
+            Arc::new(matches.without(excluded, run.events()))
+        };
+        RunScan { run, effective: run.segment.effective(), matches }
+    })
+    .collect()
+}
+
+/// What tells questions apart that match different events.
+pub(crate) fn key(selectors: &[&EventSelector], filter: Option<&Filter>) -> String {
+    let mut key = format!("{:?}", filter.map(Filter::source));
+    for selector in selectors {
+        let condition = selector.filter.as_ref().map(Filter::source);
+        key.push_str(&format!(" {:?} {condition:?}", selector.names));
+    }
+    key
+}
+
+/// What the events of a run match, worked out once for all questions with the same selectors.
+pub(crate) fn kept_matches<B: Bits>(
+    run: &Run,
+    selectors: &[&EventSelector],
+    filter: Option<&Filter>,
+    workers: Workers<'_>,
+) -> Arc<Matches<B>> {
+    let key = format!("matches {}", key(selectors, filter));
+    if let Some(known) = run.derived.get(&key) {
+        return known;
+    }
+    let whole = filter.map(|filter| Predicate::new(filter.condition(), &run.segment));
+    let matches = Arc::new(matches(run, selectors, whole, workers));
+    if !workers.should_stop() {
+        run.derived.keep(key, &matches, matches.bytes());
+    }
+    matches
 }
 
 /// Matches every event of a run against selectors, all of which `whole` narrows.
@@ -369,7 +410,7 @@ fn walk_part<B: Bits>(
     let scan = &scans[part.run as usize];
     let rows = part.start as usize..part.end as usize;
     let times = &scan.effective[rows.clone()];
-    match &scan.matches {
+    match &*scan.matches {
         Matches::Nothing => {}
         Matches::Same(bits) => {
             for (row, time) in (part.start..).zip(times) {
@@ -452,7 +493,7 @@ pub(crate) fn walk_rows<B: Bits>(
     visitor: &mut impl RowVisitor,
 ) {
     let times = &scan.effective[rows.clone()];
-    match &scan.matches {
+    match &*scan.matches {
         Matches::Nothing => {}
         Matches::Same(_) => {
             rows.zip(times).for_each(|(row, time)| visitor.see(row, i64::from_le_bytes(*time)));
@@ -477,7 +518,7 @@ pub(crate) fn walk_rows<B: Bits>(
 pub(crate) fn row_pieces<B>(scans: &[RunScan<'_, B>]) -> Vec<(usize, Range<usize>)> {
     let mut pieces = Vec::new();
     for (number, scan) in scans.iter().enumerate() {
-        if matches!(scan.matches, Matches::Nothing) {
+        if matches!(*scan.matches, Matches::Nothing) {
             continue;
         }
         let events = scan.effective.len();

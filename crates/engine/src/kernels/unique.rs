@@ -6,22 +6,29 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     Context,
+    active::ActiveDays,
     partial::{Leaf, State},
-    scan::{self, Event, Matches, RowVisitor, RunScan, Visitor},
+    scan::{self, Event, RowVisitor, RunScan, Visitor},
     selectors,
     space::{BucketCursor, Cells, Locator, ValueColumn, Values},
     tasks,
 };
 use crate::{
+    calendar::Grain,
     query::{Dimension, DistinctOf, EventSelector},
     segment::Seeded,
-    snapshot::Part,
 };
 
 /// Bits of a table of (cell, value) pairs up to which it is used instead of a hash set.
 const TABLE_BITS: u64 = 1 << 24;
 
 pub(super) fn run(context: &Context<'_>, event: &EventSelector, of: &DistinctOf) -> Leaf {
+    if *of == DistinctOf::Subject
+        && context.query.breakdowns.is_empty()
+        && let Some(leaf) = by_days(context, event)
+    {
+        return leaf;
+    }
     let scans = scan::scan::<u8>(context, &selectors([event]));
     match of {
         DistinctOf::Subject => subjects(context, &scans),
@@ -30,11 +37,61 @@ pub(super) fn run(context: &Context<'_>, event: &EventSelector, of: &DistinctOf)
     }
 }
 
+/// Subjects by bucket, from the days on which they were active; `None` when buckets do not hold whole days.
+fn by_days(context: &Context<'_>, event: &EventSelector) -> Option<Leaf> {
+    if context.buckets.grain() == Grain::Hour {
+        return None;
+    }
+    let mut active = Vec::new();
+    for run in context.snapshot.runs() {
+        let days = ActiveDays::of(context, run, event)?;
+        let buckets = days.buckets(context, run)?;
+        active.push((days, buckets));
+    }
+    let index = context.snapshot.index();
+    let outside = context.buckets.len() as u32;
+    let pieces = tasks::run(context.threads, index.chunks.clone(), |subjects| {
+        // One more for what lies outside, so that nothing has to be asked about a day.
+        let mut counts = vec![0u64; context.buckets.len() + 1];
+        let mut found: Vec<u32> = Vec::new();
+        for subject in subjects {
+            match index.parts(subject) {
+                [] => {}
+                [part] => {
+                    let (days, buckets) = &active[part.run as usize];
+                    let mut last = outside;
+                    for day in days.of_actor(part.actor) {
+                        let bucket = buckets[usize::from(*day)];
+                        counts[bucket as usize] += u64::from(bucket != last);
+                        last = bucket;
+                    }
+                }
+                parts => {
+                    found.clear();
+                    for part in parts {
+                        let (days, buckets) = &active[part.run as usize];
+                        let of_part = days.of_actor(part.actor).iter();
+                        found.extend(of_part.map(|day| buckets[usize::from(*day)]));
+                    }
+                    if !found.is_sorted() {
+                        found.sort_unstable();
+                    }
+                    found.dedup();
+                    found.iter().for_each(|bucket| counts[*bucket as usize] += 1);
+                }
+            }
+        }
+        counts.truncate(outside as usize);
+        let counts = (0..).zip(counts).filter(|(_, count)| *count > 0);
+        counts.map(|(cell, count)| (cell, State::Count(count))).collect::<Vec<(u64, State)>>()
+    });
+    Some(Leaf::collect(Locator::new(context).space, pieces))
+}
+
 /// Subjects are counted without a set: each cell remembers which subject was counted last.
 fn subjects(context: &Context<'_>, scans: &[RunScan<'_, u8>]) -> Leaf {
     let locator = Locator::new(context);
     let undivided = context.query.breakdowns.is_empty();
-    let every = scans.iter().all(|scan| matches!(scan.matches, Matches::Nothing | Matches::Same(_)));
     let index = context.snapshot.index();
     let pieces = tasks::run(context.threads, index.chunks.clone(), |subjects| {
         let mut counter = SubjectCounter {
@@ -48,10 +105,6 @@ fn subjects(context: &Context<'_>, scans: &[RunScan<'_, u8>]) -> Leaf {
         };
         for subject in subjects {
             counter.subject = subject;
-            if every && undivided {
-                counter.every(scans, index.parts(subject));
-                continue;
-            }
             counter.cursor = BucketCursor::new();
             scan::walk_unordered(scans, index.parts(subject), &mut counter);
         }
@@ -69,50 +122,6 @@ struct SubjectCounter<'a> {
     /// Count, and one more than the subject that was counted last.
     cells: Cells<(u64, u32)>,
     cursor: BucketCursor,
-}
-
-impl SubjectCounter<'_> {
-    /// Counts the buckets in which a subject has any event, from the times of its events alone.
-    fn every(&mut self, scans: &[RunScan<'_, u8>], parts: &[Part]) {
-        let (buckets, until) = (&self.context.buckets, self.context.until);
-        let (from, last_bucket) = (self.context.query.from_micros, buckets.len() - 1);
-        for part in parts {
-            let scan = &scans[part.run as usize];
-            if matches!(scan.matches, Matches::Nothing) {
-                continue;
-            }
-            let times = &scan.effective[part.start as usize..part.end as usize];
-            let mut at = 0;
-            if times.first().is_some_and(|time| i64::from_le_bytes(*time) < from) {
-                at = times.partition_point(|time| i64::from_le_bytes(*time) < from);
-            }
-            let mut bucket = 0;
-            while let Some(time) = times.get(at).map(|time| i64::from_le_bytes(*time)) {
-                if time >= until {
-                    break;
-                }
-                // Mostly the next bucket, or the one after that.
-                if bucket < last_bucket && time < buckets.end(bucket + 1) && at > 0 {
-                    bucket += usize::from(time >= buckets.end(bucket));
-                } else {
-                    bucket = buckets.locate(time);
-                }
-                let (count, last) = self.cells.at(bucket as u64);
-                if *last != self.subject + 1 {
-                    *last = self.subject + 1;
-                    *count += 1;
-                }
-                if self.one_cell {
-                    return;
-                }
-                let end = buckets.end(bucket).min(until);
-                at += 1;
-                while times.get(at).is_some_and(|time| i64::from_le_bytes(*time) < end) {
-                    at += 1;
-                }
-            }
-        }
-    }
 }
 
 impl Visitor for SubjectCounter<'_> {

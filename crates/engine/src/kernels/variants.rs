@@ -226,7 +226,7 @@ fn answer<B: Bits>(
     let (mut scans, mut arms): (Vec<RunScan<'_, B>>, Vec<ValueColumn<'_>>) =
         (Vec::new(), Vec::new());
     for run in snapshot.runs() {
-        let matches = scan::matches(run, selectors, None, workers);
+        let matches = scan::kept_matches(run, selectors, None, workers);
         scans.push(RunScan { run, effective: run.segment.effective(), matches });
         arms.push(ValueColumn::new(&dimension, run, &mut numbering));
     }
