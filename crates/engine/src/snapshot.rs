@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use crate::{
-    error::{Error, Result},
+    error::Result,
     identity::{Identity, NOBODY},
     kernels::{self, Partial, tasks},
-    limits::{Cancel, Limits, Workers},
+    limits::{Cancel, Limits, Use, Workers},
     query::{Answer, Query},
     runs::Run,
     segment::Field,
@@ -69,7 +69,8 @@ impl Index {
         for at in 1..offsets.len() {
             offsets[at] += offsets[at - 1];
         }
-        let mut parts = vec![Part { run: 0, actor: 0, start: 0, end: 0 }; offsets[subjects.len()] as usize];
+        let mut parts =
+            vec![Part { run: 0, actor: 0, start: 0, end: 0 }; offsets[subjects.len()] as usize];
         let mut next = offsets.clone();
         let mut weights = vec![0u32; subjects.len()];
         for (number, run) in runs.iter().enumerate() {
@@ -169,24 +170,34 @@ impl Snapshot {
     /// The same view, whose questions end when they are taken back.
     #[must_use]
     pub fn cancelled_by(&self, cancel: &Cancel) -> Self {
-        Self { limits: Limits { cancel: Some(cancel.clone()) }, ..self.clone() }
+        let limits = Limits { cancel: Some(cancel.clone()), ..self.limits.clone() };
+        Self { limits, ..self.clone() }
     }
 
-    /// Fails when the questions to this view were taken back: what was computed may lack parts.
-    fn still_wanted(&self) -> Result<()> {
-        if self.limits.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    /// The same view, each of whose questions uses so many bytes of memory beside the events themselves. Distinct
+    /// values are counted in as many passes as that takes; an answer that is larger itself is refused.
+    #[must_use]
+    pub fn within_memory(&self, bytes: u64) -> Self {
+        let limits = Limits { memory: Some(bytes), ..self.limits.clone() };
+        Self { limits, ..self.clone() }
     }
 
     /// So many threads, or fewer where they would not pay.
-    pub(crate) fn workers(&self, threads: usize) -> Workers<'_> {
+    pub(crate) fn workers<'a>(&self, threads: usize, mind: &'a Use<'a>) -> Workers<'a> {
         let threads = if self.events() < tasks::WORTH_A_THREAD { 1 } else { threads.max(1) };
-        Workers::new(threads, &self.limits)
+        Workers::new(threads, mind)
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// Answers a question on all cores of the machine.
     ///
     /// # Errors
-    /// [`Error::InvalidQuery`] when the question contradicts itself, and [`Error::Cancelled`] when it was taken back.
+    /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) when the question contradicts itself,
+    /// [`Error::Cancelled`](crate::Error::Cancelled) when it was taken back, and
+    /// [`Error::AnswerTooLarge`](crate::Error::AnswerTooLarge) when the answer needs more memory than it may use.
     pub fn query(&self, query: &Query) -> Result<Answer> {
         self.query_on(query, cores())
     }
@@ -200,15 +211,14 @@ impl Snapshot {
     }
 
     /// The part of an answer that this data set contributes: merge those of several, then
-    /// [finish](Partial::finish). Set [`Query::as_of_micros`] when several data sets take part, so that all judge
+    /// [finish](Partial::finish). Not of a view [within little memory](Snapshot::within_memory), which counts distinct
+    /// values for good. Set [`Query::as_of_micros`] when several data sets take part, so that all judge
     /// maturity alike.
     ///
     /// # Errors
     /// As [`Snapshot::query`].
     pub fn partial(&self, query: &Query, threads: usize) -> Result<Partial> {
-        let partial = kernels::run(self, query, threads)?;
-        self.still_wanted()?;
-        Ok(partial)
+        kernels::run(self, query, threads)
     }
 
     /// Sufficient statistics per variant, on all cores of the machine.
@@ -224,9 +234,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::query`].
     pub fn variant_stats_on(&self, query: &VariantQuery, threads: usize) -> Result<VariantAnswer> {
-        let answer = kernels::variants(self, query, threads)?;
-        self.still_wanted()?;
-        Ok(answer)
+        kernels::variants(self, query, threads)
     }
 
     /// Highest log position that the view covers; `i64::MIN` when empty.

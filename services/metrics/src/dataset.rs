@@ -27,6 +27,8 @@ pub(crate) struct Datasets {
     pool: PgPool,
     folder: Folder,
     clock: Arc<dyn Clock>,
+    /// Most memory that a question may use beside the events.
+    query_bytes: u64,
     projects: Mutex<HashMap<ProjectId, Slot>>,
 }
 
@@ -63,8 +65,13 @@ pub(crate) struct View {
 }
 
 impl Datasets {
-    pub(crate) fn new(pool: PgPool, folder: Folder, clock: Arc<dyn Clock>) -> Self {
-        Self { pool, folder, clock, projects: Mutex::default() }
+    pub(crate) fn new(
+        pool: PgPool,
+        folder: Folder,
+        clock: Arc<dyn Clock>,
+        query_bytes: u64,
+    ) -> Self {
+        Self { pool, folder, clock, query_bytes, projects: Mutex::default() }
     }
 
     fn slot(&self, project: ProjectId) -> Slot {

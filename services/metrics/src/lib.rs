@@ -40,7 +40,12 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
     )
     .await?;
     let folder = Folder::open(&context.data_dir)?;
-    let datasets = Arc::new(Datasets::new(pool.clone(), folder, Arc::clone(&context.clock)));
+    let datasets = Arc::new(Datasets::new(
+        pool.clone(),
+        folder,
+        Arc::clone(&context.clock),
+        config.metrics_query_mebibytes * 1024 * 1024,
+    ));
     let follow = worker::follow(
         pool.clone(),
         Arc::clone(&datasets),

@@ -99,8 +99,7 @@ impl ActiveDays {
     /// For each day the bucket of the question it lies in, or the number of buckets when it lies in none; `None` when
     /// a day lies in a bucket with some of its events only.
     pub(crate) fn buckets(&self, context: &Context<'_>, run: &Run) -> Option<Vec<u32>> {
-        let (buckets, from, until) =
-            (&context.buckets, context.query.from_micros, context.until);
+        let (buckets, from, until) = (&context.buckets, context.query.from_micros, context.until);
         let bucket = |day: usize| {
             let first = self.days.start(day).max(run.segment.min_effective());
             let last = (self.days.end(day) - 1).min(run.segment.max_effective());
@@ -147,7 +146,8 @@ impl Visitor for Days<'_> {
         if event.time >= self.end {
             // Mostly the next day.
             let next = self.day + 1;
-            let is_next = self.end != i64::MIN && next < self.days.len() && event.time < self.days.end(next);
+            let is_next =
+                self.end != i64::MIN && next < self.days.len() && event.time < self.days.end(next);
             self.day = if is_next { next } else { self.days.locate(event.time) };
             self.end = self.days.end(self.day);
             self.entries.push(self.day as u16);

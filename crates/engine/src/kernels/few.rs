@@ -39,6 +39,10 @@ impl<B: Copy> Few<B> {
         Self { rows, bits, starts }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Memory that it takes.
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(self.rows.as_slice())

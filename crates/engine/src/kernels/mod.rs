@@ -27,7 +27,7 @@ pub(crate) use variants::variants;
 use crate::{
     calendar::Buckets,
     error::{Error, Result},
-    limits::Workers,
+    limits::{Use, Workers},
     query::{Anchor, EventSelector, FunnelSpec, MetricSpec, Query, Ties, TimeToEventSpec},
     snapshot::Snapshot,
 };
@@ -66,10 +66,12 @@ pub(crate) fn run(snapshot: &Snapshot, query: &Query, threads: usize) -> Result<
     let latest = snapshot.effective_range().map(|(_, latest)| latest.saturating_add(1));
     let as_of = query.as_of_micros.or(latest).unwrap_or(query.from_micros);
     let until = query.to_micros.min(as_of);
-    let threads = snapshot.workers(threads);
+    let mind = Use::of(snapshot.limits());
+    let threads = snapshot.workers(threads, &mind);
     let context = Context { snapshot, query, buckets, until, as_of, threads };
     let mut leaves = Vec::new();
     metric(&context, &query.metric, &mut leaves)?;
+    mind.check()?;
     Ok(Partial {
         leaves,
         as_of_micros: as_of,

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::space::Space;
+use super::{space::Space, tasks};
+use crate::limits::Workers;
+
+/// What a cell takes in a partial result and as the row of an answer.
+const CELL_BYTES: u64 = 300;
 
 /// The contribution of one data set (or one part of it) to an answer. Merge all of them, in a fixed order, then
 /// [finish](Partial::finish).
@@ -39,6 +43,20 @@ pub(crate) struct Leaf {
 }
 
 impl Leaf {
+    /// Works out pieces and merges their states as they come, in their order.
+    pub(crate) fn gather<T: Send>(
+        workers: Workers<'_>,
+        pieces: Vec<T>,
+        work: impl Fn(T) -> Vec<(u64, State)> + Sync,
+    ) -> BTreeMap<u64, State> {
+        let mut cells = BTreeMap::new();
+        tasks::run_into(workers, pieces, work, |states| {
+            states.into_iter().for_each(|(cell, state)| add(&mut cells, cell, state));
+            workers.answer_takes(cells.len() as u64 * CELL_BYTES);
+        });
+        cells
+    }
+
     /// Merges the states of pieces, in their order.
     pub(crate) fn collect(
         space: Space,
@@ -49,11 +67,8 @@ impl Leaf {
         leaf
     }
 
-    fn add(&mut self, cell: u64, state: State) {
-        match self.cells.entry(cell) {
-            std::collections::btree_map::Entry::Vacant(slot) => _ = slot.insert(state),
-            std::collections::btree_map::Entry::Occupied(mut slot) => slot.get_mut().merge(state),
-        }
+    pub(crate) fn add(&mut self, cell: u64, state: State) {
+        add(&mut self.cells, cell, state);
     }
 
     fn merge(&mut self, other: Self) {
@@ -74,6 +89,13 @@ impl Leaf {
     }
 }
 
+fn add(cells: &mut BTreeMap<u64, State>, cell: u64, state: State) {
+    match cells.entry(cell) {
+        std::collections::btree_map::Entry::Vacant(slot) => _ = slot.insert(state),
+        std::collections::btree_map::Entry::Occupied(mut slot) => slot.get_mut().merge(state),
+    }
+}
+
 /// What is known about one cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -87,6 +109,18 @@ pub(crate) enum State {
 }
 
 impl State {
+    /// The same without what it takes to be merged with others that have values in common.
+    pub(crate) fn counted(self) -> Self {
+        match self {
+            Self::Distinct(mut values) => {
+                values.sort_unstable();
+                values.dedup();
+                Self::Count(values.len() as u64)
+            }
+            other => other,
+        }
+    }
+
     fn merge(&mut self, other: Self) {
         match (self, other) {
             (Self::Count(mine), Self::Count(theirs)) => *mine += theirs,

@@ -25,7 +25,9 @@ const SPARSE: usize = 8;
 const COMPARED: usize = 8;
 
 /// A set of selectors, as bits.
-pub(crate) trait Bits: Copy + Default + std::fmt::Debug + Send + Sync + Into<u32> + 'static {
+pub(crate) trait Bits:
+    Copy + Default + std::fmt::Debug + Send + Sync + Into<u32> + 'static
+{
     /// Selectors it can hold.
     const WIDTH: usize;
     fn from_bits(bits: u32) -> Self;
@@ -103,6 +105,15 @@ pub(crate) enum Matches<B> {
 }
 
 impl<B: Bits> Matches<B> {
+    /// Most rows that match anything, of so many.
+    pub(crate) fn most(&self, events: usize) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Same(_) | Self::Rows(_) => events,
+            Self::Few(few) => few.len(),
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Nothing | Self::Same(_) => 0,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Context, sparse::SparseRows};
 use crate::{
@@ -77,20 +78,41 @@ impl Space {
     }
 }
 
+/// Some of all values: those whose hashes leave this remainder.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bucket {
+    pub number: u32,
+    pub of: u32,
+}
+
+impl Bucket {
+    const ALL: Self = Self { number: 0, of: 1 };
+
+    fn holds(self, value: &str) -> bool {
+        self.of == 1 || xxh3_64(value.as_bytes()) % u64::from(self.of) == u64::from(self.number)
+    }
+}
+
 /// Numbers the values of one dimension across runs.
 #[derive(Debug)]
 pub(crate) struct Values {
+    bucket: Bucket,
     numbers: HashMap<String, u32, Seeded>,
     values: Vec<Option<String>>,
 }
 
 impl Values {
     pub(crate) fn new() -> Self {
-        Self { numbers: HashMap::default(), values: vec![None] }
+        Self::of_bucket(Bucket::ALL)
+    }
+
+    /// Numbers the values of a bucket, and takes all others for absent.
+    pub(crate) fn of_bucket(bucket: Bucket) -> Self {
+        Self { bucket, numbers: HashMap::default(), values: vec![None] }
     }
 
     fn number(&mut self, value: Option<String>) -> u32 {
-        let Some(value) = value else { return 0 };
+        let Some(value) = value.filter(|value| self.bucket.holds(value)) else { return 0 };
         if let Some(number) = self.numbers.get(&value) {
             return *number;
         }
@@ -109,9 +131,15 @@ impl Values {
 #[derive(Debug)]
 pub(crate) enum ValueColumn<'a> {
     Same(u32),
-    Coded { codes: Codes<'a>, numbers: Vec<u32> },
+    Coded {
+        codes: Codes<'a>,
+        numbers: Vec<u32>,
+    },
     /// One number a cell of a column that few rows have.
-    Sparse { rows: SparseRows<'a>, numbers: Vec<u32> },
+    Sparse {
+        rows: SparseRows<'a>,
+        numbers: Vec<u32>,
+    },
     Own(Vec<u32>),
 }
 
@@ -289,10 +317,20 @@ impl<T: Default> Cells<T> {
 /// The numbers of a property for the rows of one run; NaN where there is none.
 pub(crate) enum NumberColumn<'a> {
     Nothing,
-    Coded { codes: Codes<'a>, numbers: Vec<f64> },
-    Wide { codes: Codes<'a>, numbers: Vec<f64>, wide: Numbers<'a> },
+    Coded {
+        codes: Codes<'a>,
+        numbers: Vec<f64>,
+    },
+    Wide {
+        codes: Codes<'a>,
+        numbers: Vec<f64>,
+        wide: Numbers<'a>,
+    },
     /// One number a cell of a column that few rows have.
-    Sparse { rows: SparseRows<'a>, numbers: Vec<f64> },
+    Sparse {
+        rows: SparseRows<'a>,
+        numbers: Vec<f64>,
+    },
     Own(Vec<f64>),
 }
 
@@ -334,9 +372,7 @@ impl<'a> NumberColumn<'a> {
                 PropertyColumn::NUMBER => wide.get(row),
                 code => numbers[code as usize],
             },
-            Self::Sparse { rows, numbers } => {
-                rows.cell(row).map_or(f64::NAN, |cell| numbers[cell])
-            }
+            Self::Sparse { rows, numbers } => rows.cell(row).map_or(f64::NAN, |cell| numbers[cell]),
             Self::Own(numbers) => numbers[row],
         }
     }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    limits::Workers,
+    limits::{Use, Workers},
     query::{Anchor, Dimension, EventSelector},
     segment::Seeded,
     snapshot::Snapshot,
@@ -176,12 +176,15 @@ pub(crate) fn variants(
     threads: usize,
 ) -> Result<VariantAnswer> {
     let selectors = check(query)?;
-    let workers = snapshot.workers(threads);
-    if selectors.len() <= u8::WIDTH {
-        Ok(answer::<u8>(snapshot, query, &selectors, workers))
+    let mind = Use::of(snapshot.limits());
+    let workers = snapshot.workers(threads, &mind);
+    let answer = if selectors.len() <= u8::WIDTH {
+        answer::<u8>(snapshot, query, &selectors, workers)
     } else {
-        Ok(answer::<u32>(snapshot, query, &selectors, workers))
-    }
+        answer::<u32>(snapshot, query, &selectors, workers)
+    };
+    mind.check()?;
+    Ok(answer)
 }
 
 /// Refuses what contradicts itself, and lists the selectors in the order of their bits: the exposure, the outcome,

@@ -38,6 +38,7 @@ struct Missing {
     /// The consent policy, when it is another.
     policy: Option<ConsentPolicy>,
     sources: HashMap<i32, String>,
+    query_bytes: u64,
 }
 
 impl Datasets {
@@ -77,7 +78,8 @@ impl Datasets {
             sources = log::sources(&mut connection, project).await?;
         }
         let names = sources.iter().map(|(number, name)| (name.clone(), *number)).collect();
-        let missing = Missing { project, head, changes, words, policy, sources };
+        let query_bytes = self.query_bytes;
+        let missing = Missing { project, head, changes, words, policy, sources, query_bytes };
         let (sender, receiver) = mpsc::channel(BLOCKS_IN_FLIGHT);
         let taking_in = spawn_blocking(move || take_in(loaded, receiver, missing));
         let stretch = (watermark, head.position);
@@ -127,7 +129,7 @@ impl Loaded {
     /// Fails when the reader did not come to its end. What was taken in until
     /// then stays and need not be read again.
     fn take_in(&mut self, mut parts: Receiver<Part>, missing: Missing) -> Result<View> {
-        let Missing { project, head, changes, words, policy, sources } = missing;
+        let Missing { project, head, changes, words, policy, sources, query_bytes } = missing;
         loop {
             match parts.blocking_recv() {
                 None => return Err(Error::Interrupted),
@@ -152,7 +154,7 @@ impl Loaded {
         if head.position > 0 {
             self.dataset.advance(head.position);
         }
-        let snapshot = self.dataset.snapshot()?;
+        let snapshot = self.dataset.snapshot()?.within_memory(query_bytes);
         let excluded_events = snapshot.excluded_events();
         Ok(View { snapshot, head, excluded_events })
     }

@@ -66,7 +66,8 @@ mod tests {
 
     #[test]
     fn the_order_of_rows_and_the_last_bits_of_sums_do_not_matter() {
-        let (left, right) = (rows(json!([[2, 1.0], [10, 3]])), rows(json!([[10, 3.000_000_1], [2, 1]])));
+        let (left, right) =
+            (rows(json!([[2, 1.0], [10, 3]])), rows(json!([[10, 3.000_000_1], [2, 1]])));
         compare(Question::DailyActive, ("us", &left), ("them", &right)).unwrap();
     }
 

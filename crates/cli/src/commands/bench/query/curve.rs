@@ -10,8 +10,7 @@ use super::{fill, median};
 use crate::output;
 
 /// Numbers of events at which the questions are asked.
-const STEPS: [u64; 6] =
-    [1_000_000, 2_000_000, 5_000_000, 10_000_000, 20_000_000, 50_000_000];
+const STEPS: [u64; 6] = [1_000_000, 2_000_000, 5_000_000, 10_000_000, 20_000_000, 50_000_000];
 /// An event may cost so many times more at the end than at the start: linear,
 /// but for noise.
 const CURVE_TIMES: f64 = 1.25;

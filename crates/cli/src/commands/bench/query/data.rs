@@ -142,11 +142,12 @@ async fn generate(
     }
     let actors = (count / EVENTS_OF_ACTOR).max(100);
     let mut command = Command::new(python.program());
-    command
-        .arg(program)
-        .arg(&unfinished)
-        .args(["--rows", &count.to_string()])
-        .args(["--actors", &actors.to_string(), "--seed", &seed.to_string()]);
+    command.arg(program).arg(&unfinished).args(["--rows", &count.to_string()]).args([
+        "--actors",
+        &actors.to_string(),
+        "--seed",
+        &seed.to_string(),
+    ]);
     python.run(command).await.context("generating the events")?;
     std::fs::rename(&unfinished, folder)?;
     Ok(())
@@ -261,8 +262,7 @@ impl Events {
 /// An event of the bench's own, of one of the users that the others are of.
 pub(super) fn push_made(sample: &Sample, into: &mut ColumnsBuilder) {
     let actor: u32 = sample.user_id.trim_start_matches("user-").parse().unwrap_or_default();
-    let arm = (sample.name == "exp_exposure")
-        .then(|| ("variant", Property::Text(variant(actor))));
+    let arm = (sample.name == "exp_exposure").then(|| ("variant", Property::Text(variant(actor))));
     into.push(
         Row { user_id: &user(actor), anonymous_id: "", ..sample.row() },
         sample.properties().chain(arm),
@@ -277,8 +277,7 @@ mod tests {
     fn an_event_of_the_benchs_own_has_the_columns_of_the_data_set() {
         let events = Events::Made { generator: Generator::new(1), count: 500 };
         let batch = events.batch(0..500).unwrap();
-        let keys: Vec<&str> =
-            batch.properties.iter().map(|column| column.key.as_str()).collect();
+        let keys: Vec<&str> = batch.properties.iter().map(|column| column.key.as_str()).collect();
         for key in ["amount", "channel", "country", "device", "plan", "variant"] {
             assert!(keys.contains(&key), "{key} is not in {keys:?}");
         }

@@ -225,8 +225,7 @@ impl Bench {
             return service.stop().await;
         }
         let rate = |time: Duration| count as f64 / time.as_secs_f64();
-        let (sent, settled) =
-            (rate(filled.sending), rate(filled.sending + filled.catching_up));
+        let (sent, settled) = (rate(filled.sending), rate(filled.sending + filled.catching_up));
         report.add("load", sent, Unit::EventsPerSecond);
         report.push(
             Measured::new("load/in-segments", settled, Unit::EventsPerSecond)
@@ -247,8 +246,7 @@ impl Bench {
         questions::ask(&clients, Question::Revenue).await?;
         report.add("first-answer", start.elapsed().as_secs_f64() * 1e3, Unit::Millis);
         self.side_by_side(&clients, command.rounds, report).await?;
-        let per_event =
-            (service.resident_mebibytes()? - empty) * 1024.0 * 1024.0 / count as f64;
+        let per_event = (service.resident_mebibytes()? - empty) * 1024.0 * 1024.0 / count as f64;
         report.push(
             Measured::new("memory", per_event, Unit::BytesPerEvent)
                 .target(at_most(MEMORY_BYTES), per_event),
@@ -327,7 +325,8 @@ impl Bench {
                 };
                 if round == 0 {
                     self.compare(question, &rows, &answers)?;
-                    theirs = answers.iter().map(|answer| (answer.engine.clone(), Vec::new())).collect();
+                    theirs =
+                        answers.iter().map(|answer| (answer.engine.clone(), Vec::new())).collect();
                     continue;
                 }
                 ours.push(took.as_secs_f64() * 1e3);
@@ -350,9 +349,8 @@ impl Bench {
             let mine = median(ours);
             let mut measured = Measured::new(name, mine, Unit::Millis);
             if let Some(peer) = best.iter().map(|(_, time)| *time).reduce(f64::min) {
-                measured = measured
-                    .ratio(peer / mine)
-                    .target(at_least(question.target()), peer / mine);
+                measured =
+                    measured.ratio(peer / mine).target(at_least(question.target()), peer / mine);
             }
             report.push(measured);
         }

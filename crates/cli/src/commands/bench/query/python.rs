@@ -27,10 +27,7 @@ impl Python {
     ///
     /// # Errors
     /// When the one that is named lacks a package.
-    pub(super) async fn find(
-        named: Option<&Path>,
-        cache: &Path,
-    ) -> anyhow::Result<Option<Self>> {
+    pub(super) async fn find(named: Option<&Path>, cache: &Path) -> anyhow::Result<Option<Self>> {
         if let Some(program) = named {
             let python = Self { program: program.to_owned() };
             python.check().await.with_context(|| {
@@ -43,11 +40,7 @@ impl Python {
         if python.check().await.is_ok() {
             return Ok(Some(python));
         }
-        output::note(format!(
-            "installing {} into {}",
-            PACKAGES.join(" "),
-            environment.display()
-        ));
+        output::note(format!("installing {} into {}", PACKAGES.join(" "), environment.display()));
         match python.install(&environment).await {
             Ok(()) => Ok(Some(python)),
             Err(problem) => {

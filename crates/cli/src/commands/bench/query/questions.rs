@@ -210,8 +210,7 @@ pub(super) async fn ask(clients: &Clients, question: Question) -> anyhow::Result
             let answer = variants(clients).await?;
             let took = start.elapsed();
             let row = |arm: &pb::VariantStatistics| {
-                let sums =
-                    [arm.sum_d, arm.sum_x, arm.sum_xx, arm.sum_y, arm.sum_yy, arm.sum_xy];
+                let sums = [arm.sum_d, arm.sum_x, arm.sum_xx, arm.sum_y, arm.sum_yy, arm.sum_xy];
                 let of_arm = [json!(arm.variant.parse::<i64>().ok()), json!(arm.subjects)];
                 let sums = sums.map(|sum| whole(Some(sum)));
                 of_arm.into_iter().chain(sums).collect::<Vec<Value>>()
@@ -260,7 +259,10 @@ async fn metric(
 async fn variants(clients: &Clients) -> anyhow::Result<pb::QueryVariantStatisticsResponse> {
     let mut request = tonic::Request::new(pb::QueryVariantStatisticsRequest {
         metric: "revenue-per-buyer".to_owned(),
-        exposure: Some(pb::EventSelector { event: "exp_exposure".to_owned(), ..Default::default() }),
+        exposure: Some(pb::EventSelector {
+            event: "exp_exposure".to_owned(),
+            ..Default::default()
+        }),
         variant_property: "variant".to_owned(),
         start_time: Some(day(0)),
         end_time: Some(day(DAYS)),
