@@ -9,8 +9,8 @@ use northstar_proto::experiments::v1::Estimate;
 use northstar_proto::metrics::v1 as metrics;
 use northstar_server::Caller;
 use northstar_stats::{
-    Confidence, Effect, InputError, Moments, PairMoments, Proportion, RatioStats, SampleStats,
-    Undefined, mean, proportion, ratio,
+    Confidence, ConfidenceSequence, Effect, InputError, Moments, PairMoments, Proportion,
+    RatioStats, SampleStats, Undefined, mean, proportion, ratio,
 };
 use northstar_store::automations as store;
 
@@ -100,9 +100,12 @@ struct Arm {
     mean: f64,
 }
 
-/// Treated minus holdout with 95% intervals: unpooled Wald for proportions
-/// (Newcombe's where no arm varies), Welch for means, the delta method for
-/// ratios and for what is relative to the holdout.
+/// Treated minus holdout with 95% intervals that stay valid however often one
+/// asks, because an automation runs on and has no horizon: the standard errors
+/// are Wald's for proportions, Welch's for means, the delta method's for ratios
+/// and for what is relative to the holdout, and the confidence sequence
+/// ([`ConfidenceSequence`]) makes the interval of them. Where no arm varies
+/// there is no standard error, and the interval is Newcombe's.
 fn compare(
     holdout: &metrics::VariantStatistics,
     treated: &metrics::VariantStatistics,
@@ -111,7 +114,11 @@ fn compare(
     let impossible = |error: InputError| Error::InsufficientData(error.to_string());
     let arms = [holdout, treated];
     let confidence = Confidence::P95;
-    let plain = |effect: Effect| estimate(&effect);
+    let observations = subjects(holdout).saturating_add(subjects(treated));
+    let always_valid = |effect: Effect| {
+        let widened = ConfidenceSequence::default().widen(&effect, observations);
+        widened.ok().map(|effect| estimate(&effect))
+    };
     let [mut absolute, mut relative] = [None, None];
     let means: [f64; 2];
     if is_proportion {
@@ -119,31 +126,29 @@ fn compare(
         let (c, t) = (c.map_err(impossible)?, t.map_err(impossible)?);
         means = [c, t].map(|arm| arm.rate().unwrap_or(0.0));
         if let Ok(compared) = proportion::compare(c, t, confidence) {
-            absolute = Some(compared.absolute.map_or(
-                Estimate {
-                    estimate: compared.difference,
-                    ci_low: compared.newcombe.low,
-                    ci_high: compared.newcombe.high,
-                    p_value: None,
-                },
-                plain,
-            ));
-            relative = compared.relative.ok().map(plain);
+            let newcombe = Estimate {
+                estimate: compared.difference,
+                ci_low: compared.newcombe.low,
+                ci_high: compared.newcombe.high,
+                p_value: None,
+            };
+            absolute = compared.absolute.map_or(Some(newcombe), always_valid);
+            relative = compared.relative.ok().and_then(always_valid);
         }
     } else if arms.iter().any(|arm| arm.sum_d != 0.0) {
         let [c, t] = arms.map(ratio_of);
         let (c, t) = (c.map_err(impossible)?, t.map_err(impossible)?);
         means = arms.map(|arm| if arm.sum_d == 0.0 { 0.0 } else { arm.sum_y / arm.sum_d });
         let compared = defined(ratio::compare(&c, &t, confidence))?;
-        absolute = compared.as_ref().and_then(|both| both.absolute.ok()).map(plain);
-        relative = compared.and_then(|both| both.relative.ok()).map(plain);
+        absolute = compared.as_ref().and_then(|both| both.absolute.ok()).and_then(always_valid);
+        relative = compared.and_then(|both| both.relative.ok()).and_then(always_valid);
     } else {
         let [c, t] = arms.map(moments_of);
         let (c, t) = (c.map_err(impossible)?, t.map_err(impossible)?);
         means = [c, t].map(|arm| arm.mean().unwrap_or(0.0));
         let compared = defined(mean::compare(&c, &t, confidence))?;
-        absolute = compared.as_ref().and_then(|both| both.absolute.ok()).map(plain);
-        relative = compared.and_then(|both| both.relative.ok()).map(plain);
+        absolute = compared.as_ref().and_then(|both| both.absolute.ok()).and_then(always_valid);
+        relative = compared.and_then(|both| both.relative.ok()).and_then(always_valid);
     }
     Ok(Lift {
         holdout: Arm { subjects: subjects(holdout), mean: means[0] },
@@ -292,23 +297,24 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_of_proportions_is_treated_minus_holdout_with_walds_interval() {
+    fn a_difference_of_proportions_is_treated_minus_holdout_with_an_always_valid_interval() {
         let lift = compare(&yes(1_000, 300.0), &yes(2_000, 700.0), true).unwrap();
         let absolute = lift.absolute.unwrap();
-        // 0.35 - 0.3 ± 1.959964 * sqrt(0.35 * 0.65 / 2000 + 0.3 * 0.7 / 1000)
+        // Standard error sqrt(0.35 * 0.65 / 2000 + 0.3 * 0.7 / 1000), under equation 9 of the
+        // confidence sequence at n = 3,000 and rho = 0.0398401.
         assert!((absolute.estimate - 0.05).abs() < 1e-12);
-        assert!((absolute.ci_low - 0.014_734_26).abs() < 1e-6, "{absolute:?}");
-        assert!((absolute.ci_high - 0.085_265_74).abs() < 1e-6, "{absolute:?}");
+        assert!((absolute.ci_low - -0.0050738391).abs() < 1e-6, "{absolute:?}");
+        assert!((absolute.ci_high - 0.10507384).abs() < 1e-6, "{absolute:?}");
         assert!((lift.relative.unwrap().estimate - 1.0 / 6.0).abs() < 1e-12);
     }
 
     #[test]
     fn the_direction_of_the_kpi_decides_what_is_good() {
-        let lift = compare(&yes(1_000, 300.0), &yes(2_000, 700.0), true).unwrap();
+        let lift = compare(&yes(1_000, 300.0), &yes(2_000, 760.0), true).unwrap();
         assert_eq!(answer(&lift, metrics::Direction::Increase).recommendation, "scale");
         let less = answer(&lift, metrics::Direction::Decrease);
         assert_eq!(less.recommendation, "pause");
-        assert!((less.absolute.unwrap().estimate - 0.05).abs() < 1e-12, "the raw difference");
+        assert!((less.absolute.unwrap().estimate - 0.08).abs() < 1e-12, "the raw difference");
     }
 
     #[test]
@@ -341,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn means_are_compared_by_welch() {
+    fn means_are_compared_with_welchs_standard_error() {
         let arm = |subjects, sum_y, sum_yy| metrics::VariantStatistics {
             subjects,
             sum_y,
@@ -352,8 +358,8 @@ mod tests {
         let lift = compare(&arm(200, 400.0, 1_000.0), &arm(200, 600.0, 2_000.0), false).unwrap();
         let absolute = lift.absolute.unwrap();
         assert!((absolute.estimate - 1.0).abs() < 1e-12);
-        // t(398; 0.975) = 1.965942, standard error sqrt(2 / 199)
-        assert!((absolute.ci_high - 1.0 - 1.965_942 * (2.0_f64 / 199.0).sqrt()).abs() < 1e-5);
+        // Standard error sqrt(2 / 199), under equation 9 at n = 400.
+        assert!((absolute.ci_high - 1.0 - 0.40961174).abs() < 1e-6, "{absolute:?}");
     }
 
     #[test]

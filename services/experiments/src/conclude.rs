@@ -1,7 +1,7 @@
 //! The end of an experiment, and the gate before shipping.
 
 use northstar_domain::Violations;
-use northstar_domain::experiment::{ApprovedDecision, DecisionFacts, Experiment};
+use northstar_domain::experiment::{ApprovedDecision, DecisionFacts, Experiment, State};
 use northstar_proto::approvals::v1::{DecisionState, GetDecisionRequestRequest};
 use northstar_proto::experiments::v1 as pb;
 use northstar_server::Caller;
@@ -45,7 +45,7 @@ pub(crate) async fn conclude(
         shipped
     } else {
         let rolled_back = experiment.roll_back(now)?;
-        if !store::save_rolled_back(&mut tx, caller.project, &rolled_back, now).await? {
+        if !store::save_step(&mut tx, caller.project, State::Stopped, &rolled_back, now).await? {
             return Err(changed(&rolled_back));
         }
         rolled_back

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use northstar_domain::Violations;
-use northstar_domain::experiment::Experiment;
+use northstar_domain::experiment::{Experiment, State};
 use northstar_proto::experiments::v1 as pb;
 use northstar_server::Caller;
 use northstar_server::idempotent::Mutation;
@@ -34,7 +34,7 @@ pub(crate) async fn start(
     }
     let stored = lock(&mut tx, caller, &request.name).await?;
     let started = stored.experiment.start(at)?;
-    if !store::save_started(&mut tx, caller.project, &started, now).await? {
+    if !store::save_step(&mut tx, caller.project, State::Draft, &started, now).await? {
         return Err(changed(&started));
     }
     let detail =
@@ -80,7 +80,7 @@ pub(crate) async fn stop(
     }
     let stored = lock(&mut tx, caller, &request.name).await?;
     let stopped = stored.experiment.stop(now)?;
-    if !store::save_stopped(&mut tx, caller.project, &stopped, now).await? {
+    if !store::save_step(&mut tx, caller.project, State::Running, &stopped, now).await? {
         return Err(changed(&stopped));
     }
     let detail = json!({"before": {"state": "running"}, "after": {"state": "stopped"}});

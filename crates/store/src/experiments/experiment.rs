@@ -1,8 +1,7 @@
-//! The registry. Each step of a life has a statement of its own, and only one
-//! statement ships.
+//! The registry. One statement ships, and no other can.
 
 use chrono::{DateTime, Utc};
-use northstar_domain::experiment::{ApprovedDecision, Experiment, ExperimentSpec};
+use northstar_domain::experiment::{ApprovedDecision, Experiment, ExperimentSpec, State};
 use northstar_domain::{ProjectId, ResourceName};
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -72,24 +71,22 @@ pub async fn load_experiment(
     row.map(StoredExperiment::try_from).transpose()
 }
 
-/// The same, locked until the transaction ends, so that steps are taken one
-/// after the other.
+/// Finds an experiment and locks it until the transaction ends, so that steps
+/// are taken one after the other.
 pub async fn load_experiment_for_update(
     connection: &mut PgConnection,
     project: ProjectId,
     name: &ResourceName,
 ) -> Result<Option<StoredExperiment>> {
-    let row = sqlx::query_as!(
-        Row,
-        r#"SELECT name, spec AS "spec: Json<ExperimentSpec>", state, version, started_at,
-                  stopped_at, concluded_at, shipped_variant
-           FROM experiments.experiments WHERE project_id = $1 AND name = $2 FOR UPDATE"#,
+    sqlx::query!(
+        "SELECT 1 AS one FROM experiments.experiments
+         WHERE project_id = $1 AND name = $2 FOR UPDATE",
         project.0,
         name.as_str(),
     )
-    .fetch_optional(connection)
+    .fetch_optional(&mut *connection)
     .await?;
-    row.map(StoredExperiment::try_from).transpose()
+    load_experiment(connection, project, name).await
 }
 
 /// Lists the experiments by name, after the given one.
@@ -139,62 +136,26 @@ pub async fn save_draft(
     Ok(done.rows_affected() == 1)
 }
 
-/// Stores that a draft was started. `false` when it is no draft.
-pub async fn save_started(
+/// Stores the step of an experiment to a state other than shipped, which only
+/// [`save_shipped`] reaches. `false` when it is not in the state `from`.
+pub async fn save_step(
     connection: &mut PgConnection,
     project: ProjectId,
+    from: State,
     experiment: &Experiment,
     now: DateTime<Utc>,
 ) -> Result<bool> {
     let done = sqlx::query!(
         "UPDATE experiments.experiments
-         SET state = 'running', started_at = $3, version = version + 1, updated_at = $4
-         WHERE project_id = $1 AND name = $2 AND state = 'draft'",
+         SET state = $4, started_at = $5, stopped_at = $6, concluded_at = $7,
+             version = version + 1, updated_at = $8
+         WHERE project_id = $1 AND name = $2 AND state = $3 AND $4 <> 'shipped'",
         project.0,
         experiment.name.as_str(),
+        from.as_str(),
+        experiment.state.as_str(),
         experiment.started_at,
-        now,
-    )
-    .execute(connection)
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// Stores that a running experiment was stopped. `false` when it does not run.
-pub async fn save_stopped(
-    connection: &mut PgConnection,
-    project: ProjectId,
-    experiment: &Experiment,
-    now: DateTime<Utc>,
-) -> Result<bool> {
-    let done = sqlx::query!(
-        "UPDATE experiments.experiments
-         SET state = 'stopped', stopped_at = $3, version = version + 1, updated_at = $4
-         WHERE project_id = $1 AND name = $2 AND state = 'running'",
-        project.0,
-        experiment.name.as_str(),
         experiment.stopped_at,
-        now,
-    )
-    .execute(connection)
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// Stores that a stopped experiment keeps control. `false` when it is not
-/// stopped.
-pub async fn save_rolled_back(
-    connection: &mut PgConnection,
-    project: ProjectId,
-    experiment: &Experiment,
-    now: DateTime<Utc>,
-) -> Result<bool> {
-    let done = sqlx::query!(
-        "UPDATE experiments.experiments
-         SET state = 'rolled_back', concluded_at = $3, version = version + 1, updated_at = $4
-         WHERE project_id = $1 AND name = $2 AND state = 'stopped'",
-        project.0,
-        experiment.name.as_str(),
         experiment.concluded_at,
         now,
     )

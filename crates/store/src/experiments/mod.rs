@@ -7,7 +7,7 @@ mod ship_request;
 
 pub use experiment::{
     StoredExperiment, list_experiments, load_experiment, load_experiment_for_update, save_draft,
-    save_rolled_back, save_shipped, save_started, save_stopped,
+    save_shipped, save_step,
 };
 pub use exposure::{Exposure, mark_recorded, remember_exposures};
 pub use learning::{Learning, insert_learning, load_learning};
