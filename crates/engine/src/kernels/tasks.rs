@@ -41,7 +41,7 @@ pub(crate) fn run_into<'a, T: Send, R: Send>(
         pieces.into_iter().map(|piece| Mutex::new(Some(piece))).collect();
     let next = AtomicUsize::new(0);
     // Number of the result whose turn it is, and results whose turn has not come.
-    let taking = Mutex::new((0, BTreeMap::new(), &mut take));
+    let taking = Mutex::new((0_usize, BTreeMap::new(), &mut take));
     let worker = || {
         while !workers.should_stop() {
             let number = next.fetch_add(1, Ordering::Relaxed);
@@ -52,7 +52,7 @@ pub(crate) fn run_into<'a, T: Send, R: Send>(
                 let mut taking = taking.lock().unwrap_or_else(PoisonError::into_inner);
                 let (turn, waiting, take) = &mut *taking;
                 waiting.insert(number, result);
-                while let Some(result) = waiting.remove(turn) {
+                while let Some(result) = waiting.remove(&*turn) {
                     (**take)(result);
                     *turn += 1;
                 }
