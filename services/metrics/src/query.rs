@@ -53,9 +53,11 @@ pub(crate) async fn query_metric(
         as_of_micros: None,
     };
     let view = service.datasets.view(project).await?;
-    let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
     let asked = query.clone();
-    let answer = ask(&view.snapshot, move |snapshot| snapshot.query(&asked)).await?;
+    let (sources, answer) = tokio::try_join!(
+        Sources::read(&service.pool, project, view.head, service.clock.now()),
+        ask(&view.snapshot, move |snapshot| snapshot.query(&asked)),
+    )?;
     check_size(&answer)?;
     let answered = Answered {
         metrics: &metrics,

@@ -74,9 +74,11 @@ pub(crate) async fn query_variant_statistics(
         pre_micros: plan::micros(TimeDelta::days(request.covariate_days.into())),
     };
     let view = service.datasets.view(project).await?;
-    let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
     let asked = query.clone();
-    let answer = ask(&view.snapshot, move |snapshot| snapshot.variant_stats(&asked)).await?;
+    let (sources, answer) = tokio::try_join!(
+        Sources::read(&service.pool, project, view.head, service.clock.now()),
+        ask(&view.snapshot, move |snapshot| snapshot.variant_stats(&asked)),
+    )?;
     let answered = Answered {
         metrics: &metrics,
         metric_version: version,
