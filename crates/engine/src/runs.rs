@@ -22,6 +22,8 @@ pub(crate) struct Run {
     pub segment: Segment,
     /// Number in the data set of each actor of the segment.
     pub actors: Vec<u32>,
+    /// Time of the first event of each actor, side by side: an index asks for all of them.
+    pub first_times: Vec<i64>,
     /// Present when the run lies in a file.
     pub info: Option<SegmentInfo>,
     /// What questions worked out of it.
@@ -46,7 +48,13 @@ impl Run {
     /// A segment whose actors are numbered already.
     fn of(segment: Segment, actors: Vec<u32>, info: Option<SegmentInfo>) -> Self {
         let derived = Derived::of(segment.events());
-        Self { segment, actors, info, derived }
+        let (times, rows) = (segment.effective(), segment.actor_rows());
+        let first = |row: &[u8; 4]| times.get(u32::from_le_bytes(*row) as usize);
+        let first_times = rows[..actors.len()]
+            .iter()
+            .map(|row| first(row).map_or(i64::MAX, |time| i64::from_le_bytes(*time)))
+            .collect();
+        Self { segment, actors, first_times, info, derived }
     }
 
     pub(crate) fn events(&self) -> usize {

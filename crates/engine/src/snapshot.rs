@@ -94,13 +94,10 @@ impl Index {
 
     /// Brings the parts of each subject into the order of their first events.
     fn order_by_time(&mut self, runs: &[Arc<Run>]) {
-        let times: Vec<&[[u8; 8]]> = runs.iter().map(|run| run.segment.effective()).collect();
         for pair in self.offsets.windows(2) {
             let parts = &mut self.parts[pair[0] as usize..pair[1] as usize];
             if parts.len() > 1 {
-                parts.sort_by_key(|part| {
-                    i64::from_le_bytes(times[part.run as usize][part.start as usize])
-                });
+                parts.sort_by_key(|part| runs[part.run as usize].first_times[part.actor as usize]);
             }
         }
     }
