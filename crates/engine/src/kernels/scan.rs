@@ -334,7 +334,7 @@ fn few_rows<B: Bits>(
     filters: &[(u32, Predicate<'_>)],
 ) -> (Vec<u32>, Vec<B>) {
     let (mut found, mut bits_of) = (Vec::new(), Vec::new());
-    let mut block = vec![B::default(); BLOCK];
+    let mut block = [B::default(); BLOCK];
     for start in rows.clone().step_by(BLOCK) {
         let block = &mut block[..BLOCK.min(rows.end - start)];
         block.fill(B::default());

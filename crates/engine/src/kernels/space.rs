@@ -165,7 +165,7 @@ impl<'a> ValueColumn<'a> {
         }
         // A sparse column, or one with many different numbers: number the cells, or the rows, once.
         let sparse = column.rows.filter(|rows| SparseRows::pays(rows, run.events()));
-        let mut own = vec![0; sparse.map_or(run.events(), <[_]>::len)];
+        let mut own = vec![0; sparse.map_or_else(|| run.events(), <[_]>::len)];
         let mut seen: HashMap<u64, u32, Seeded> = HashMap::default();
         column.for_each_present(run.events(), |row, cell, code| {
             let slot = if sparse.is_some() { cell } else { row };

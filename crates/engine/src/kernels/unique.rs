@@ -227,7 +227,7 @@ fn distinct_values(dimension: &Dimension, run: &Run) -> usize {
         Dimension::AccountId => Field::AccountId,
         Dimension::Property(path) => {
             let Some(column) = run.segment.property(path) else { return 0 };
-            let cells = column.rows.map_or(run.events(), <[_]>::len);
+            let cells = column.rows.map_or_else(|| run.events(), <[_]>::len);
             let wide = if column.numbers.is_some() { cells } else { 0 };
             return column.entries.iter().count() + wide;
         }
