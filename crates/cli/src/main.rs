@@ -24,8 +24,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser};
 
 use commands::{
-    audit, automation, bench, contract, decision, definitions, experiment, key, log, migrate,
-    quarantine, query, scorecard, source, sources, subject, subscription, up,
+    audit, automation, bench, contract, decision, definitions, experiment, journeys, key, log,
+    migrate, quarantine, query, scorecard, source, sources, subject, subscription, up,
 };
 use connection::Connection;
 
@@ -64,6 +64,10 @@ enum Command {
     Export(definitions::Export),
     Import(import::Import),
     Query(query::Query),
+    Funnel(journeys::funnel::Funnel),
+    Retention(journeys::retention::Retention),
+    Lifecycle(journeys::lifecycle::Lifecycle),
+    Paths(journeys::paths::Paths),
     Scorecard(scorecard::Scorecard),
     Sources(sources::Sources),
     Quarantine(quarantine::Quarantine),
@@ -126,6 +130,14 @@ async fn run(northstar: Northstar) -> anyhow::Result<()> {
         Command::Export(command) => definitions::export(command, connection).await,
         Command::Import(command) => Box::pin(import::run(command, connection)).await,
         Command::Query(command) => query::run(command, connection).await,
+        Command::Funnel(command) => Box::pin(journeys::funnel::run(command, connection)).await,
+        Command::Retention(command) => {
+            Box::pin(journeys::retention::run(command, connection)).await
+        }
+        Command::Lifecycle(command) => {
+            Box::pin(journeys::lifecycle::run(command, connection)).await
+        }
+        Command::Paths(command) => Box::pin(journeys::paths::run(command, connection)).await,
         Command::Scorecard(command) => scorecard::run(command, connection).await,
         Command::Sources(command) => sources::run(command, connection).await,
         Command::Events(command) => Box::pin(log::run(command, connection)).await,

@@ -14,6 +14,7 @@ use northstar_proto::ingestion::v1::sources_service_client::SourcesServiceClient
 use northstar_proto::ingestion::v1::subjects_service_client::SubjectsServiceClient;
 use northstar_proto::ingestion::v1::subscriptions_service_client::SubscriptionsServiceClient;
 use northstar_proto::ingestion::v1::webhook_sources_service_client::WebhookSourcesServiceClient;
+use northstar_proto::metrics::v1::journeys_service_client::JourneysServiceClient;
 use northstar_proto::metrics::v1::metrics_service_client::MetricsServiceClient;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -113,6 +114,8 @@ clients! {
     subscriptions: SubscriptionsServiceClient over ingestion,
     /// Pillars, metrics, KPIs and their values.
     metrics: MetricsServiceClient over metrics,
+    /// Funnels, retention, lifecycle and paths.
+    journeys: JourneysServiceClient over metrics,
     /// Experiments.
     experiments: ExperimentsServiceClient over experiments,
     /// Policies, decision requests and the audit log.

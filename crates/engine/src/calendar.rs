@@ -127,6 +127,12 @@ impl Buckets {
         self.numbers[bucket]
     }
 
+    /// The first bucket whose number is this or a later one; `None` when all are earlier.
+    pub fn first_at_or_after(&self, number: i64) -> Option<usize> {
+        let at = self.numbers.partition_point(|known| i64::from(*known) < number);
+        (at < self.numbers.len()).then_some(at)
+    }
+
     /// The bucket that holds an instant; `micros` must lie within the buckets.
     #[inline]
     pub fn locate(&self, micros: i64) -> usize {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use crate::segment::{ActorKind, Seeded};
+use crate::subjects::Names;
 
 /// Number of an actor that stands for nobody.
 pub(crate) const NOBODY: u32 = u32::MAX;
@@ -19,6 +20,8 @@ pub(crate) struct Identity {
     /// subjects. By kind and value.
     others: HashMap<(Box<str>, Box<str>), u32, Seeded>,
     subjects: Vec<u32>,
+    /// What those are called that others follow.
+    names: Names,
     consent: Consent,
     version: u64,
 }
@@ -95,17 +98,23 @@ impl Identity {
         }
     }
 
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
+    }
+
     /// From now on the identifier's subject is the one that another names. Kinds
     /// are `user_id`, `anonymous_id` and whatever else names subjects.
     pub(crate) fn point_to(&mut self, identifier: (&str, &str), subject: (&str, &str)) {
         let actor = self.identifier(identifier.0, identifier.1);
-        let subject = self.identifier(subject.0, subject.1);
-        self.point(actor, subject);
+        let number = self.identifier(subject.0, subject.1);
+        self.names.note(number, subject.0, subject.1);
+        self.point(actor, number);
     }
 
     pub(crate) fn link(&mut self, anonymous_id: &str, user_id: &str) {
         let actor = self.actor(ActorKind::Anonymous, anonymous_id);
         let subject = self.actor(ActorKind::User, user_id);
+        self.names.note(subject, "user_id", user_id);
         self.point(actor, subject);
     }
 
@@ -120,6 +129,7 @@ impl Identity {
         for (anonymous_id, user_id) in links {
             let actor = self.actor(ActorKind::Anonymous, anonymous_id);
             let subject = self.actor(ActorKind::User, user_id);
+            self.names.note(subject, "user_id", user_id);
             subjects.extend(subjects.len() as u32..self.subjects.len() as u32);
             subjects[actor as usize] = subject;
         }

@@ -21,12 +21,14 @@ mod error;
 mod event;
 pub mod filter;
 mod identity;
+pub mod journeys;
 mod kernels;
 mod limits;
 mod query;
 mod runs;
 mod segment;
 mod snapshot;
+mod subjects;
 mod tail;
 mod variants;
 
@@ -37,6 +39,7 @@ pub use error::{Error, Result, SegmentFault};
 pub use event::{Actor, EventRecord};
 pub use filter::{Filter, FilterError};
 pub use kernels::Partial;
+pub use kernels::journeys::{FunnelPartial, LifecyclePartial, PathsPartial, RetentionTablePartial};
 pub use limits::Cancel;
 pub use query::{
     Anchor, Answer, Detail, Dimension, DistinctOf, DurationDetail, Entry, EventSelector,
@@ -44,4 +47,5 @@ pub use query::{
     RetentionSpec, Return, Row, Statistic, Ties, TimeToEventSpec,
 };
 pub use snapshot::Snapshot;
+pub use subjects::SubjectName;
 pub use variants::{Moments, Outcome, VariantAnswer, VariantQuery, VariantStats};

@@ -61,6 +61,13 @@ impl Run {
         self.segment.events()
     }
 
+    /// The actor of the segment whose event a row is.
+    pub(crate) fn actor_of(&self, row: u32) -> usize {
+        let starts = self.segment.actor_rows();
+        // The last one that begins at or before it; actors without events would come before.
+        starts.partition_point(|start| u32::from_le_bytes(*start) <= row).saturating_sub(1)
+    }
+
     /// Rows of an actor of the segment.
     pub(crate) fn rows(&self, actor: usize) -> (u32, u32) {
         let rows = self.segment.actor_rows();

@@ -3,13 +3,23 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     identity::{Identity, NOBODY},
-    kernels::{self, Partial, tasks},
+    journeys::{
+        FunnelAnswer, FunnelCell, FunnelQuery, LifecycleAnswer, LifecycleCell, LifecycleQuery,
+        MemberPage, Members, PathsAnswer, PathsCell, PathsQuery, RetentionAnswer, RetentionCellKey,
+        RetentionQuery,
+    },
+    kernels::{
+        self, Partial,
+        journeys::{FunnelPartial, LifecyclePartial, PathsPartial, RetentionTablePartial},
+        tasks,
+    },
     limits::{Cancel, Limits, Use, Workers},
     query::{Answer, Query},
     runs::Run,
     segment::Field,
+    subjects::{Names, SubjectName},
     variants::{VariantAnswer, VariantQuery},
 };
 
@@ -31,6 +41,7 @@ struct View {
     identity_version: u64,
     events: u64,
     excluded: Vec<Vec<Range<u32>>>,
+    names: Names,
 }
 
 /// Where the events of every subject lie.
@@ -159,6 +170,7 @@ impl Snapshot {
                 identity_version: identity.version(),
                 events,
                 excluded,
+                names: identity.names().clone(),
             }),
             limits: Limits::default(),
         }
@@ -183,6 +195,11 @@ impl Snapshot {
     pub(crate) fn workers<'a>(&self, threads: usize, mind: &'a Use<'a>) -> Workers<'a> {
         let threads = if self.events() < tasks::WORTH_A_THREAD { 1 } else { threads.max(1) };
         Workers::new(threads, mind)
+    }
+
+    /// What was found, unless the question was taken back: then it may lack parts.
+    fn if_wanted<T>(&self, found: Result<T>) -> Result<T> {
+        if self.limits.is_cancelled() { Err(Error::Cancelled) } else { found }
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -232,6 +249,130 @@ impl Snapshot {
     /// As [`Snapshot::query`].
     pub fn variant_stats_on(&self, query: &VariantQuery, threads: usize) -> Result<VariantAnswer> {
         kernels::variants(self, query, threads)
+    }
+
+    /// Answers a funnel question in any of its modes, on all cores of the machine.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) when the question contradicts itself.
+    pub fn funnel(&self, query: &FunnelQuery) -> Result<FunnelAnswer> {
+        self.funnel_partial(query, cores())?.finish(query)
+    }
+
+    /// The part of a funnel that this data set contributes, see [`Snapshot::partial`].
+    ///
+    /// # Errors
+    /// As [`Snapshot::funnel`].
+    pub fn funnel_partial(&self, query: &FunnelQuery, threads: usize) -> Result<FunnelPartial> {
+        self.if_wanted(kernels::journeys::funnel_partial(self, query, threads))
+    }
+
+    /// The subjects behind one number of a funnel: as many as the number says, where subjects are counted.
+    ///
+    /// # Errors
+    /// As [`Snapshot::funnel`], and when there is no such number.
+    pub fn funnel_members(
+        &self,
+        query: &FunnelQuery,
+        cell: &FunnelCell,
+        page: &MemberPage,
+    ) -> Result<Members> {
+        self.if_wanted(kernels::journeys::funnel_members(self, query, cell, page, cores()))
+    }
+
+    /// Answers a retention table, on all cores of the machine.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) when the question contradicts itself.
+    pub fn retention(&self, query: &RetentionQuery) -> Result<RetentionAnswer> {
+        Ok(self.retention_partial(query, cores())?.finish(query))
+    }
+
+    /// The part of it that this data set contributes, see [`Snapshot::partial`].
+    ///
+    /// # Errors
+    /// As [`Snapshot::retention`].
+    pub fn retention_partial(
+        &self,
+        query: &RetentionQuery,
+        threads: usize,
+    ) -> Result<RetentionTablePartial> {
+        self.if_wanted(kernels::journeys::retention_partial(self, query, threads))
+    }
+
+    /// The subjects behind one of its numbers.
+    ///
+    /// # Errors
+    /// As [`Snapshot::retention`], and when there is no such number.
+    pub fn retention_members(
+        &self,
+        query: &RetentionQuery,
+        cell: &RetentionCellKey,
+        page: &MemberPage,
+    ) -> Result<Members> {
+        self.if_wanted(kernels::journeys::retention_members(self, query, cell, page, cores()))
+    }
+
+    /// Answers a lifecycle, on all cores of the machine.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) when the question contradicts itself.
+    pub fn lifecycle(&self, query: &LifecycleQuery) -> Result<LifecycleAnswer> {
+        self.lifecycle_partial(query, cores())?.finish(query)
+    }
+
+    /// The part of it that this data set contributes, see [`Snapshot::partial`].
+    ///
+    /// # Errors
+    /// As [`Snapshot::lifecycle`].
+    pub fn lifecycle_partial(
+        &self,
+        query: &LifecycleQuery,
+        threads: usize,
+    ) -> Result<LifecyclePartial> {
+        self.if_wanted(kernels::journeys::lifecycle_partial(self, query, threads))
+    }
+
+    /// The subjects behind one of its numbers.
+    ///
+    /// # Errors
+    /// As [`Snapshot::lifecycle`], and when there is no such number.
+    pub fn lifecycle_members(
+        &self,
+        query: &LifecycleQuery,
+        cell: &LifecycleCell,
+        page: &MemberPage,
+    ) -> Result<Members> {
+        self.if_wanted(kernels::journeys::lifecycle_members(self, query, cell, page, cores()))
+    }
+
+    /// Answers paths, on all cores of the machine.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) when the question contradicts itself.
+    pub fn paths(&self, query: &PathsQuery) -> Result<PathsAnswer> {
+        Ok(self.paths_partial(query, cores())?.finish(query))
+    }
+
+    /// The part of it that this data set contributes, see [`Snapshot::partial`].
+    ///
+    /// # Errors
+    /// As [`Snapshot::paths`].
+    pub fn paths_partial(&self, query: &PathsQuery, threads: usize) -> Result<PathsPartial> {
+        self.if_wanted(kernels::journeys::paths_partial(self, query, threads))
+    }
+
+    /// The subjects behind one of its numbers.
+    ///
+    /// # Errors
+    /// As [`Snapshot::paths`], and when there is no such number.
+    pub fn paths_members(
+        &self,
+        query: &PathsQuery,
+        cell: &PathsCell,
+        page: &MemberPage,
+    ) -> Result<Members> {
+        self.if_wanted(kernels::journeys::paths_members(self, query, cell, page, cores()))
     }
 
     /// Highest log position that the view covers; `i64::MIN` when empty.
@@ -297,6 +438,20 @@ impl Snapshot {
         paths
     }
 
+    /// What a subject is called; `None` for one without events that nobody follows.
+    pub(crate) fn name(&self, subject: u32) -> Option<SubjectName> {
+        let parts = self.index().parts(subject);
+        let of_part = |part: &Part| {
+            let run = &self.view.runs[part.run as usize];
+            let local = run.actor_of(part.start);
+            (run.actors[local] == subject).then(|| run.segment.actor(local))
+        };
+        match parts.iter().find_map(of_part) {
+            Some((kind, key)) => Some(SubjectName::of_actor(kind, key)),
+            None => self.view.names.get(subject),
+        }
+    }
+
     pub(crate) fn runs(&self) -> &[Arc<Run>] {
         &self.view.runs
     }
@@ -306,6 +461,6 @@ impl Snapshot {
     }
 }
 
-fn cores() -> usize {
+pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -16,17 +16,25 @@ impl Drop for TakeBack {
     }
 }
 
-/// Answers a question. When the caller goes away, or its deadline passes, this
-/// future is dropped with the call, and the engine stops at its next piece of
-/// work.
+/// Answers a question.
 pub(crate) async fn ask<T: Send + 'static>(
     snapshot: &Snapshot,
     question: impl FnOnce(&Snapshot) -> engine::Result<T> + Send + 'static,
 ) -> Result<T> {
+    Ok(attempt(snapshot, question).await??)
+}
+
+/// Answers a question, or says what the engine refused. When the caller goes away, or its deadline passes, this
+/// future is dropped with the call, and the engine stops at its next piece of
+/// work.
+pub(crate) async fn attempt<T: Send + 'static>(
+    snapshot: &Snapshot,
+    question: impl FnOnce(&Snapshot) -> engine::Result<T> + Send + 'static,
+) -> Result<engine::Result<T>> {
     let cancel = Cancel::default();
     let snapshot = snapshot.cancelled_by(&cancel);
     let _take_back = TakeBack(cancel);
-    Ok(spawn_blocking(move || question(&snapshot)).await??)
+    Ok(spawn_blocking(move || question(&snapshot)).await?)
 }
 
 #[cfg(test)]

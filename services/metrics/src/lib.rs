@@ -6,6 +6,7 @@ mod config;
 pub mod convert;
 mod dataset;
 mod error;
+mod journeys;
 mod plan;
 mod provenance;
 mod query;
@@ -17,6 +18,7 @@ mod worker;
 use std::sync::Arc;
 use std::time::Duration;
 
+use northstar_proto::metrics::v1::journeys_service_server::JourneysServiceServer;
 use northstar_proto::metrics::v1::metrics_service_server::MetricsServiceServer;
 use northstar_server::{Context, Service};
 
@@ -54,7 +56,13 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         context.shutdown,
     );
     let metrics = Metrics { pool: pool.clone(), clock: context.clock, datasets };
+    let journeys = JourneysServiceServer::new(metrics.clone())
+        .max_decoding_message_size(context.max_message_bytes);
     let grpc =
         MetricsServiceServer::new(metrics).max_decoding_message_size(context.max_message_bytes);
-    Ok(Service::new("metrics").grpc(grpc).worker("metrics-follow", follow).pool(pool))
+    Ok(Service::new("metrics")
+        .grpc(grpc)
+        .grpc(journeys)
+        .worker("metrics-follow", follow)
+        .pool(pool))
 }

@@ -23,7 +23,7 @@ const MAX_BREAKDOWNS: usize = 4;
 
 /// Most rows of an answer: what fits into a message with room to spare, and more
 /// than people read.
-const MAX_ROWS: usize = 50_000;
+pub(crate) const MAX_ROWS: usize = 50_000;
 
 /// A question that makes sense.
 struct Question {
@@ -133,7 +133,7 @@ pub(crate) fn read_window(
 }
 
 /// Reads an optional filter; notes one that does not compile.
-fn read_filter(problems: &mut Problems, field: &str, text: &str) -> Option<Filter> {
+pub(crate) fn read_filter(problems: &mut Problems, field: &str, text: &str) -> Option<Filter> {
     plan::filter(text).unwrap_or_else(|error| {
         problems.expressions.push(InvalidExpression {
             field: field.to_owned(),
@@ -144,7 +144,7 @@ fn read_filter(problems: &mut Problems, field: &str, text: &str) -> Option<Filte
     })
 }
 
-fn read_breakdowns(problems: &mut Problems, breakdowns: &[String]) -> Vec<Dimension> {
+pub(crate) fn read_breakdowns(problems: &mut Problems, breakdowns: &[String]) -> Vec<Dimension> {
     if breakdowns.len() > MAX_BREAKDOWNS {
         let problem = format!("at most {MAX_BREAKDOWNS} are allowed, not {}", breakdowns.len());
         problems.fields.push("breakdowns", problem);

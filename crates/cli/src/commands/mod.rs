@@ -7,6 +7,7 @@ pub mod contract;
 pub mod decision;
 pub mod definitions;
 pub mod experiment;
+pub mod journeys;
 pub mod key;
 pub mod log;
 pub mod migrate;

@@ -211,6 +211,16 @@ fn durations(row: &mut Row, spec: &TimeToEventSpec, over: i64, as_of: i64, mut s
     row.detail = Detail::Durations(detail);
 }
 
+/// Seconds at a share of sorted times: linear interpolation between closest ranks (definition 7 of Hyndman and Fan,
+/// Sample quantiles in statistical packages, 1996; SQL's `percentile_cont`).
+pub(crate) fn percentile(sorted: &[i64], share: f64) -> Option<f64> {
+    let last = sorted.len().checked_sub(1)?;
+    let rank = last as f64 * share;
+    let below = rank.floor() as usize;
+    let (low, high) = (sorted[below], sorted[(below + 1).min(last)]);
+    Some((low as f64 + (high - low) as f64 * (rank - below as f64)) / MICROS_PER_SECOND)
+}
+
 fn retention(row: &mut Row, spec: &RetentionSpec, state: &RetentionState) {
     let cells: Vec<RetentionCell> = spec
         .offsets

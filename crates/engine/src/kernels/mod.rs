@@ -10,6 +10,7 @@ mod few;
 mod finish;
 mod funnel;
 mod journey;
+pub(crate) mod journeys;
 mod partial;
 mod quantile;
 mod retention;

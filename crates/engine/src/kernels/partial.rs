@@ -37,18 +37,24 @@ impl Partial {
 
 /// The contribution to one metric that is no ratio.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Leaf {
+pub(crate) struct Leaf<S = State> {
     pub space: Space,
-    pub cells: BTreeMap<u64, State>,
+    pub cells: BTreeMap<u64, S>,
 }
 
-impl Leaf {
+/// What adds up over disjoint subjects.
+pub(crate) trait Merge {
+    /// Takes the contribution of other subjects in.
+    fn merge(&mut self, other: Self);
+}
+
+impl<S: Merge + Send> Leaf<S> {
     /// Works out pieces and merges their states as they come, in their order.
     pub(crate) fn gather<T: Send>(
         workers: Workers<'_>,
         pieces: Vec<T>,
-        work: impl Fn(T) -> Vec<(u64, State)> + Sync,
-    ) -> BTreeMap<u64, State> {
+        work: impl Fn(T) -> Vec<(u64, S)> + Sync,
+    ) -> BTreeMap<u64, S> {
         let mut cells = BTreeMap::new();
         tasks::run_into(workers, pieces, work, |states| {
             states.into_iter().for_each(|(cell, state)| add(&mut cells, cell, state));
@@ -58,20 +64,17 @@ impl Leaf {
     }
 
     /// Merges the states of pieces, in their order.
-    pub(crate) fn collect(
-        space: Space,
-        pieces: impl IntoIterator<Item = Vec<(u64, State)>>,
-    ) -> Self {
+    pub(crate) fn collect(space: Space, pieces: impl IntoIterator<Item = Vec<(u64, S)>>) -> Self {
         let mut leaf = Self { space, cells: BTreeMap::new() };
         pieces.into_iter().flatten().for_each(|(cell, state)| leaf.add(cell, state));
         leaf
     }
 
-    pub(crate) fn add(&mut self, cell: u64, state: State) {
+    pub(crate) fn add(&mut self, cell: u64, state: S) {
         add(&mut self.cells, cell, state);
     }
 
-    fn merge(&mut self, other: Self) {
+    pub(crate) fn merge(&mut self, other: Self) {
         if self.space.dimensions == other.space.dimensions {
             other.cells.into_iter().for_each(|(cell, state)| self.add(cell, state));
             return;
@@ -89,7 +92,7 @@ impl Leaf {
     }
 }
 
-fn add(cells: &mut BTreeMap<u64, State>, cell: u64, state: State) {
+fn add<S: Merge>(cells: &mut BTreeMap<u64, S>, cell: u64, state: S) {
     match cells.entry(cell) {
         std::collections::btree_map::Entry::Vacant(slot) => _ = slot.insert(state),
         std::collections::btree_map::Entry::Occupied(mut slot) => slot.get_mut().merge(state),
@@ -120,7 +123,9 @@ impl State {
             other => other,
         }
     }
+}
 
+impl Merge for State {
     fn merge(&mut self, other: Self) {
         match (self, other) {
             (Self::Count(mine), Self::Count(theirs)) => *mine += theirs,

@@ -12,7 +12,7 @@ use crate::{
     query::EventSelector,
     runs::Run,
     segment::{Codes, Field},
-    snapshot::Part,
+    snapshot::{Part, Snapshot},
 };
 
 /// Rows that one thread matches at a time; a multiple of [`BLOCK`].
@@ -144,6 +144,27 @@ impl<B: Bits> Matches<B> {
         }
         Self::Rows(rows)
     }
+
+    /// The same, of which events beyond a position match nothing.
+    fn up_to(self, run: &Run, position: i64) -> Self {
+        let mut rows = match self {
+            Self::Nothing => return Self::Nothing,
+            Self::Same(bits) => vec![B::from_bits(bits); run.events()],
+            Self::Rows(rows) => rows,
+            Self::Few(few) => {
+                let positions = run.segment.position();
+                let kept = |row: u32| positions.get(row as usize) <= position;
+                return Self::Few(few.filter(kept, run.events()));
+            }
+        };
+        let positions = run.segment.position();
+        for (row, bits) in rows.iter_mut().enumerate() {
+            if positions.get(row) > position {
+                *bits = B::default();
+            }
+        }
+        Self::Rows(rows)
+    }
 }
 
 /// One run of events under one question.
@@ -159,15 +180,32 @@ pub(crate) fn scan<'a, B: Bits>(
     selectors: &[&EventSelector],
 ) -> Vec<RunScan<'a, B>> {
     let filter = context.query.filter.as_ref();
-    let runs = context.snapshot.runs().iter().enumerate();
+    scan_up_to(context.snapshot, selectors, filter, None, context.threads)
+}
+
+/// Matches every event against selectors, all of which `filter` narrows; with a position, those beyond it match
+/// nothing.
+pub(crate) fn scan_up_to<'a, B: Bits>(
+    snapshot: &'a Snapshot,
+    selectors: &[&EventSelector],
+    filter: Option<&Filter>,
+    position: Option<i64>,
+    workers: Workers<'_>,
+) -> Vec<RunScan<'a, B>> {
+    let runs = snapshot.runs().iter().enumerate();
     runs.map(|(number, run)| {
-        let excluded = context.snapshot.excluded_rows(number);
-        let matches = if excluded.is_empty() {
-            kept_matches(run, selectors, filter, context.threads)
+        let excluded = snapshot.excluded_rows(number);
+        let beyond = position.filter(|position| run.segment.positions().1 > *position);
+        let matches = if excluded.is_empty() && beyond.is_none() {
+            kept_matches(run, selectors, filter, workers)
         } else {
             let whole = filter.map(|filter| Predicate::new(filter.condition(), &run.segment));
-            let matches = matches(run, selectors, whole, context.threads);
-            Arc::new(matches.without(excluded, run.events()))
+            let mut matches =
+                matches(run, selectors, whole, workers).without(excluded, run.events());
+            if let Some(position) = beyond {
+                matches = matches.up_to(run, position);
+            }
+            Arc::new(matches)
         };
         RunScan { run, effective: run.segment.effective(), matches }
     })

@@ -11,6 +11,7 @@ use crate::{
     query::Dimension,
     runs::Run,
     segment::{Codes, Field, Numbers, PropertyColumn, Scalar, Seeded},
+    snapshot::Snapshot,
 };
 
 /// Cells up to which kernels keep one slot for each, rather than a hash table of those that occur.
@@ -41,6 +42,26 @@ impl Space {
         }
         values.reverse();
         ((cell / combinations) as usize, values)
+    }
+
+    /// The number of a combination, from the numbers of its values.
+    pub(crate) fn number(&self, values: impl IntoIterator<Item = u32>) -> u64 {
+        let sizes = self.dimensions.iter().map(|values| values.len() as u64);
+        sizes.zip(values).fold(0, |number, (size, value)| number * size + u64::from(value))
+    }
+
+    /// The number of a combination of values; `None` when one of them never occurs.
+    pub(crate) fn find(&self, wanted: &[Option<String>]) -> Option<u64> {
+        if wanted.len() != self.dimensions.len() {
+            return None;
+        }
+        let known = self.dimensions.iter().zip(wanted);
+        let numbers: Option<Vec<u32>> = known
+            .map(|(values, wanted)| {
+                values.iter().position(|value| value == wanted).map(|number| number as u32)
+            })
+            .collect();
+        numbers.map(|numbers| self.number(numbers))
     }
 
     /// Takes the dimension values of another space in, and returns how its cells are numbered here.
@@ -209,10 +230,13 @@ pub(crate) struct Locator<'a> {
 
 impl<'a> Locator<'a> {
     pub(crate) fn new(context: &Context<'a>) -> Self {
-        let dimensions = &context.query.breakdowns;
+        Self::over(context.snapshot, &context.query.breakdowns, context.buckets.clone())
+    }
+
+    /// Finds cells of these buckets by these dimensions.
+    pub(crate) fn over(snapshot: &'a Snapshot, dimensions: &[Dimension], buckets: Buckets) -> Self {
         let mut values: Vec<Values> = dimensions.iter().map(|_| Values::new()).collect();
-        let columns = context
-            .snapshot
+        let columns = snapshot
             .runs()
             .iter()
             .map(|run| {
@@ -221,7 +245,7 @@ impl<'a> Locator<'a> {
             })
             .collect();
         let dimensions: Vec<_> = values.into_iter().map(Values::into_values).collect();
-        let space = Space { buckets: context.buckets.clone(), dimensions };
+        let space = Space { buckets, dimensions };
         let sizes = space.dimensions.iter().map(|values| values.len() as u64).collect();
         Self { combinations: space.combinations(), sizes, space, columns }
     }
@@ -237,6 +261,12 @@ impl<'a> Locator<'a> {
             .iter()
             .zip(columns)
             .fold(0, |number, (size, column)| number * size + u64::from(column.get(row)))
+    }
+
+    /// Number of the value that an event has for one dimension; 0 for none.
+    #[inline(always)]
+    pub(crate) fn value(&self, dimension: usize, run: u32, row: usize) -> u32 {
+        self.columns[run as usize][dimension].get(row)
     }
 
     #[inline(always)]

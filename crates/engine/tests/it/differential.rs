@@ -116,7 +116,7 @@ fn journey() -> impl Strategy<Value = Outcome> {
 }
 
 /// The same events in two data sets, no subject in both.
-fn shards(events: &[Event], links: &HashMap<String, String>) -> [Dataset; 2] {
+pub fn shards(events: &[Event], links: &HashMap<String, String>) -> [Dataset; 2] {
     let dir = std::env::temp_dir().join("northstar-engine-shards-are-never-written");
     [0, 1].map(|shard| {
         let mut dataset = Dataset::new(&dir).expect("a folder");

@@ -3,6 +3,7 @@
 mod columns;
 mod differential;
 mod files;
+mod journeys;
 mod lifecycle;
 mod naive;
 mod public_data;

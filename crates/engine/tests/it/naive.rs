@@ -59,7 +59,7 @@ fn period(time: i64, zone: Tz, period: Period) -> i64 {
     }
 }
 
-fn passes(event: &Event, filter: Option<&Filter>) -> bool {
+pub fn passes(event: &Event, filter: Option<&Filter>) -> bool {
     filter.is_none_or(|filter| {
         let (_, meaning) = filters()
             .into_iter()
@@ -69,16 +69,16 @@ fn passes(event: &Event, filter: Option<&Filter>) -> bool {
     })
 }
 
-fn selected(event: &Event, selector: &EventSelector) -> bool {
+pub fn selected(event: &Event, selector: &EventSelector) -> bool {
     (selector.names.is_empty() || selector.names.iter().any(|name| name == event.name))
         && passes(event, selector.filter.as_ref())
 }
 
-fn value<'a>(event: &'a Event, path: &str) -> Option<&'a Value> {
+pub fn value<'a>(event: &'a Event, path: &str) -> Option<&'a Value> {
     path.split('.').try_fold(&event.properties, |value, key| value.get(key))
 }
 
-fn label(value: &Value) -> Option<String> {
+pub fn label(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
         Value::String(text) => Some(text.clone()),
@@ -89,14 +89,14 @@ fn label(value: &Value) -> Option<String> {
     }
 }
 
-fn number(event: &Event, path: &str) -> Option<f64> {
+pub fn number(event: &Event, path: &str) -> Option<f64> {
     match value(event, path)? {
         Value::Bool(value) => Some(f64::from(u8::from(*value))),
         value => value.as_f64(),
     }
 }
 
-fn dimension(event: &Event, dimension: &Dimension) -> Option<String> {
+pub fn dimension(event: &Event, dimension: &Dimension) -> Option<String> {
     match dimension {
         Dimension::Event => Some(event.name.to_owned()),
         Dimension::Source => Some(event.source.to_owned()),
@@ -105,7 +105,7 @@ fn dimension(event: &Event, dimension: &Dimension) -> Option<String> {
     }
 }
 
-fn median(mut seconds: Vec<f64>, share: f64) -> Option<f64> {
+pub fn median(mut seconds: Vec<f64>, share: f64) -> Option<f64> {
     seconds.sort_by(f64::total_cmp);
     let rank = (seconds.len() as f64 - 1.0) * share;
     let low = seconds.get(rank as usize)?;

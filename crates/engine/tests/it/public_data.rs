@@ -15,15 +15,15 @@ use northstar_engine::{
 use serde_json::{Value, json};
 
 /// One row of a log.
-struct Logged {
-    name: String,
-    user: Option<String>,
-    micros: i64,
-    properties: Value,
+pub struct Logged {
+    pub name: String,
+    pub user: Option<String>,
+    pub micros: i64,
+    pub properties: Value,
 }
 
 #[expect(clippy::print_stderr, reason = "a skipped test must say so")]
-fn folder(name: &str) -> Option<PathBuf> {
+pub fn folder(name: &str) -> Option<PathBuf> {
     let data = std::env::var_os("NORTHSTAR_TEST_DATA").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")),
         PathBuf::from,
@@ -40,7 +40,7 @@ fn folder(name: &str) -> Option<PathBuf> {
 }
 
 /// The rows of a gzipped CSV and the expected figures beside it.
-fn load(
+pub fn load(
     folder: &std::path::Path,
     file: &str,
     log: impl Fn(&csv::StringRecord) -> Logged,
@@ -54,7 +54,7 @@ fn load(
 }
 
 /// Half of the rows in a segment, the rest in the tail.
-fn snapshot(rows: &[Logged]) -> (tempfile::TempDir, Snapshot) {
+pub fn snapshot(rows: &[Logged]) -> (tempfile::TempDir, Snapshot) {
     let dir = tempfile::tempdir().expect("a folder");
     let mut dataset = Dataset::new(dir.path()).expect("a folder");
     let records = (0i64..).zip(rows).map(|(position, row)| EventRecord {
@@ -106,7 +106,7 @@ fn users(event: EventSelector) -> MetricSpec {
     MetricSpec::Unique { event, of: DistinctOf::Subject }
 }
 
-fn near(found: f64, expected: &Value) {
+pub fn near(found: f64, expected: &Value) {
     let expected = expected.as_f64().expect("a number");
     assert!(
         (found - expected).abs() <= 1e-9 * expected.abs().max(1.0),
@@ -180,7 +180,7 @@ fn check_cohorts(snapshot: &Snapshot, expected: &Value, filter: Option<&str>) {
     }
 }
 
-fn ecom(user: usize) -> Option<(tempfile::TempDir, Snapshot, Value)> {
+pub fn ecom(user: usize) -> Option<(tempfile::TempDir, Snapshot, Value)> {
     let folder = folder("retentioneering_ecom")?;
     let (rows, expected) = load(&folder, "ecom.csv.gz", |row| Logged {
         name: row[2].to_owned(),

@@ -6,6 +6,7 @@
 mod acknowledged;
 mod answers;
 mod definitions;
+mod journeys;
 mod restart;
 mod scorecard;
 mod subjects;

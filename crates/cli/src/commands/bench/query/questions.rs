@@ -18,6 +18,8 @@ pub(super) type Rows = Vec<Vec<Value>>;
 const DAY_SECONDS: i64 = 86_400;
 /// Days of a block of [`Question::MonthlyActive`].
 const BLOCK_DAYS: i64 = 30;
+/// Weeks of [`Question::Retention`].
+const WEEKS: i32 = 12;
 /// How long a question may take while everything is read for the first time.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -30,6 +32,8 @@ pub(super) enum Question {
     MonthlyActive,
     /// Country, and actors at each of four steps within seven days.
     Funnel,
+    /// Week of the sign-up, weeks since, actors with any event in that week.
+    Retention,
     /// Day, plan, sum of the amounts of purchases by paid channels.
     Revenue,
     /// Week of the sign-up, actors, median and 95th percentile of milliseconds to the activation.
@@ -40,10 +44,11 @@ pub(super) enum Question {
 
 impl Question {
     /// All of them.
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::DailyActive,
         Self::MonthlyActive,
         Self::Funnel,
+        Self::Retention,
         Self::Revenue,
         Self::TimeToActivate,
         Self::Variants,
@@ -55,6 +60,7 @@ impl Question {
             Self::DailyActive => "Q1",
             Self::MonthlyActive => "Q2",
             Self::Funnel => "Q3",
+            Self::Retention => "Q4",
             Self::Revenue => "Q5",
             Self::TimeToActivate => "Q6",
             Self::Variants => "Q7",
@@ -67,6 +73,7 @@ impl Question {
             Self::DailyActive => "dau",
             Self::MonthlyActive => "mau",
             Self::Funnel => "funnel",
+            Self::Retention => "retention",
             Self::Revenue => "revenue",
             Self::TimeToActivate => "time-to-activate",
             Self::Variants => "variants",
@@ -76,7 +83,7 @@ impl Question {
     /// How many times faster than the better peer it must be.
     pub(super) fn target(self) -> f64 {
         match self {
-            Self::DailyActive | Self::MonthlyActive | Self::Funnel => 8.0,
+            Self::DailyActive | Self::MonthlyActive | Self::Funnel | Self::Retention => 8.0,
             Self::Revenue => 1.0,
             Self::TimeToActivate | Self::Variants => 3.0,
         }
@@ -179,6 +186,11 @@ pub(super) async fn ask(clients: &Clients, question: Question) -> anyhow::Result
             };
             (took, answer.rows.iter().map(row).collect())
         }
+        Question::Retention => {
+            let cohorts = retention(clients).await?;
+            let took = start.elapsed();
+            (took, cohorts.iter().flat_map(weeks_of).collect())
+        }
         Question::Revenue => {
             let paid = pb::QueryMetricRequest {
                 filter: r#"properties.channel == "paid""#.to_owned(),
@@ -252,6 +264,49 @@ async fn metric(
     let mut request = tonic::Request::new(request);
     request.set_timeout(PATIENCE);
     Ok(clients.metrics().query_metric(request).await?.into_inner())
+}
+
+/// A table of the cohorts of every week, week by week.
+async fn retention(clients: &Clients) -> anyhow::Result<Vec<pb::RetentionCohort>> {
+    let brackets = (0..WEEKS).map(|week| pb::RetentionBracket { first: week, last: week });
+    let question = pb::RetentionQuestion {
+        scope: Some(pb::JourneyScope {
+            start_time: Some(day(0)),
+            end_time: Some(day(i64::from(WEEKS) * 7)),
+            ..pb::JourneyScope::default()
+        }),
+        start: Some(pb::EventSelector { event: "signup".to_owned(), ..Default::default() }),
+        r#return: Some(pb::EventSelector::default()),
+        entry: pb::RetentionEntry::FirstEver.into(),
+        cohorts: pb::Grain::Week.into(),
+        unit: pb::RetentionUnit::Week.into(),
+        clock: pb::RetentionClock::Calendar.into(),
+        brackets: brackets.collect(),
+        mode: pb::ReturnMode::On.into(),
+        ..pb::RetentionQuestion::default()
+    };
+    let mut request = tonic::Request::new(pb::QueryRetentionRequest {
+        question: Some(question),
+        ..pb::QueryRetentionRequest::default()
+    });
+    request.set_timeout(PATIENCE);
+    let mut parts = clients.journeys().query_retention(request).await?.into_inner();
+    let mut cohorts = Vec::new();
+    while let Some(part) = parts.message().await? {
+        cohorts.extend(part.cohorts);
+    }
+    Ok(cohorts)
+}
+
+/// The cells of a cohort in which anybody came back, within the weeks that are asked about.
+fn weeks_of(cohort: &pb::RetentionCohort) -> Rows {
+    let started = cohort.bucket_time.map(|time| (time.seconds - START_SECONDS) / (7 * DAY_SECONDS));
+    let Some(started) = started else { return Rows::new() };
+    let cells = (0..).zip(&cohort.cells);
+    cells
+        .filter(|(week, cell)| started + week < i64::from(WEEKS) && cell.begun_retained > 0)
+        .map(|(week, cell)| vec![json!(started), json!(week), json!(cell.begun_retained)])
+        .collect()
 }
 
 /// Revenue over buyers: one question has both as sums, and revenue before the

@@ -1,0 +1,167 @@
+//! One way to ask for all questions about journeys: view, position, answer, provenance.
+
+use chrono::{DateTime, Utc};
+use northstar_domain::ProjectId;
+use northstar_domain::kpi::Window;
+use northstar_engine as engine;
+use northstar_engine::Snapshot;
+use northstar_engine::journeys::{
+    Coverage, FunnelAnswer, FunnelCell, FunnelQuery, LifecycleAnswer, LifecycleCell,
+    LifecycleQuery, MemberPage, Members, PathsAnswer, PathsCell, PathsQuery, RetentionAnswer,
+    RetentionCellKey, RetentionQuery, Scope,
+};
+use northstar_proto::metrics::v1 as pb;
+use serde::Serialize;
+
+use super::read::ReadScope;
+use crate::ask::attempt;
+use crate::dataset::View;
+use crate::plan::{self, Metrics};
+use crate::provenance::{Answered, Sources, digest, provenance};
+use crate::service::Metrics as Service;
+use crate::{Error, Result};
+
+/// A question for the engine, and what can be asked about its answer.
+pub(super) trait Question: Clone + Serialize + Send + 'static {
+    type Answer: Serialize + Send + 'static;
+    /// One number of the answer.
+    type Cell: Serialize + Send + 'static;
+
+    fn scope(&mut self) -> &mut Scope;
+    fn answer(&self, snapshot: &Snapshot) -> engine::Result<Self::Answer>;
+    fn coverage(answer: &mut Self::Answer) -> &mut Coverage;
+    fn members(
+        &self,
+        snapshot: &Snapshot,
+        cell: &Self::Cell,
+        page: &MemberPage,
+    ) -> engine::Result<Members>;
+}
+
+macro_rules! questions {
+    ($($query:ty: $answer:ty, $cell:ty, $ask:ident, $members:ident;)*) => {$(
+        impl Question for $query {
+            type Answer = $answer;
+            type Cell = $cell;
+
+            fn scope(&mut self) -> &mut Scope {
+                &mut self.scope
+            }
+
+            fn answer(&self, snapshot: &Snapshot) -> engine::Result<$answer> {
+                snapshot.$ask(self)
+            }
+
+            fn coverage(answer: &mut $answer) -> &mut Coverage {
+                &mut answer.coverage
+            }
+
+            fn members(
+                &self,
+                snapshot: &Snapshot,
+                cell: &$cell,
+                page: &MemberPage,
+            ) -> engine::Result<Members> {
+                snapshot.$members(self, cell, page)
+            }
+        }
+    )*};
+}
+
+questions! {
+    FunnelQuery: FunnelAnswer, FunnelCell, funnel, funnel_members;
+    RetentionQuery: RetentionAnswer, RetentionCellKey, retention, retention_members;
+    LifecycleQuery: LifecycleAnswer, LifecycleCell, lifecycle, lifecycle_members;
+    PathsQuery: PathsAnswer, PathsCell, paths, paths_members;
+}
+
+/// A question that was read.
+pub(super) struct Asked<Q> {
+    pub question: Q,
+    pub scope: ReadScope,
+    /// The events that it reads.
+    pub reads: Metrics,
+    /// Where a range of the same length starts that it is asked of, too.
+    pub compare: Option<DateTime<Utc>>,
+}
+
+/// The answer for one range.
+pub(super) struct Reply<A> {
+    pub period: pb::JourneyPeriod,
+    pub answer: A,
+    pub provenance: pb::Provenance,
+}
+
+impl<Q: Question> Asked<Q> {
+    /// The answer, and that for the range compared with, from one view.
+    pub(super) async fn answer(
+        mut self,
+        service: &Service,
+        project: ProjectId,
+    ) -> Result<Vec<Reply<Q::Answer>>> {
+        let mut view = service.datasets.view(project).await?;
+        let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
+        self.hold(&mut view)?;
+        let window = self.scope.window;
+        let mut ranges = vec![(pb::JourneyPeriod::Current, window)];
+        if let Some(start) = self.compare {
+            let end = start + (window.end - window.start);
+            ranges.push((pb::JourneyPeriod::Compared, Window { start, end }));
+        }
+        let mut replies = Vec::new();
+        for (period, window) in ranges {
+            let scope = self.question.scope();
+            scope.from_micros = plan::instant(window.start);
+            scope.to_micros = plan::instant(window.end);
+            let question = self.question.clone();
+            let answer = attempt(&view.snapshot, move |snapshot| question.answer(snapshot));
+            let mut answer = answer.await?.map_err(refused)?;
+            // How much was looked at grows with the log; the answer does not.
+            let coverage = std::mem::take(Q::coverage(&mut answer));
+            let digest = digest(&self.reads, 0, &self.question, view.head, &answer)?;
+            *Q::coverage(&mut answer) = coverage;
+            let answered = Answered {
+                metrics: &self.reads,
+                metric_version: 0,
+                window,
+                time_zone: self.scope.zone.name(),
+                filter: &self.scope.filter,
+                head: view.head,
+                excluded_events: view.excluded_events,
+                scanned_events: coverage.events_scanned,
+                digest,
+            };
+            let provenance = provenance(&sources, answered);
+            replies.push(Reply { period, answer, provenance });
+        }
+        Ok(replies)
+    }
+
+    /// Ties question and view to the position that was asked for, or to the present one.
+    pub(super) fn hold(&mut self, view: &mut View) -> Result<()> {
+        let position = match self.scope.position {
+            0 => view.head.position,
+            position if position > view.head.position => {
+                let problem = format!(
+                    "{position} is beyond the log, which has come to {}",
+                    view.head.position
+                );
+                return Err(Error::field("question.scope.log_position", problem));
+            }
+            position => position,
+        };
+        view.head.position = position;
+        self.question.scope().position = Some(position);
+        Ok(())
+    }
+}
+
+/// What the engine refuses is a field of the question.
+pub(super) fn refused(error: engine::Error) -> Error {
+    match error {
+        engine::Error::InvalidQuery { field, problem } => {
+            Error::field(format!("question.{field}"), problem)
+        }
+        other => Error::from(other),
+    }
+}

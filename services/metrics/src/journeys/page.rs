@@ -1,0 +1,101 @@
+//! Pages of the subjects behind a number. The token holds the position of the log and what else the first page rested
+//! on, so that all pages are of one list, whichever process gives them.
+
+use northstar_domain::ProjectId;
+use northstar_engine::SubjectName;
+use northstar_engine::journeys::MemberPage;
+use northstar_proto::metrics::v1 as pb;
+use northstar_store::metrics::log::Head;
+use northstar_store::page::PageSize;
+use serde::{Deserialize, Serialize};
+
+use super::ask::{Asked, Question, refused};
+use crate::ask::attempt;
+use crate::provenance::digest;
+use crate::service::Metrics as Service;
+use crate::{Error, Result};
+
+/// Where a list goes on.
+#[derive(Serialize, Deserialize)]
+struct Token {
+    position: i64,
+    /// Versions of the identity map, of consent, of its policy, and erasures.
+    versions: [i64; 4],
+    /// Of the question and the number that the list is behind.
+    question: String,
+    after: (String, String),
+}
+
+fn versions(head: Head) -> [i64; 4] {
+    [head.identity_version, head.consent_version, head.consent_policy_version, head.erasure_version]
+}
+
+/// A page.
+pub(super) struct Page {
+    pub subjects: Vec<pb::JourneySubject>,
+    pub next_page_token: String,
+    pub total_size: i64,
+    pub log_position: i64,
+}
+
+/// The page that a request asks for.
+pub(super) async fn page<Q: Question>(
+    service: &Service,
+    project: ProjectId,
+    mut asked: Asked<Q>,
+    cell: Q::Cell,
+    (page_size, page_token): (i32, &str),
+) -> Result<Page> {
+    let size = PageSize::from_request(page_size)
+        .map_err(|error| Error::field("page_size", error.to_string()))?;
+    let question =
+        digest(&asked.reads, 0, &(&asked.question, &cell), Head::default(), &asked.scope.position)?;
+    let token =
+        match page_token {
+            "" => None,
+            text => Some(read_token(text).filter(|token| token.question == question).ok_or_else(
+                || Error::field("page_token", "is not a token that a page of this list gave"),
+            )?),
+        };
+    let mut view = service.datasets.view(project).await?;
+    if let Some(token) = &token {
+        if token.versions != versions(view.head) {
+            let problem = "belongs to an earlier state of identity, consent or erasure; ask for \
+                           the first page again";
+            return Err(Error::field("page_token", problem));
+        }
+        asked.scope.position = token.position;
+    }
+    asked.hold(&mut view)?;
+    let wanted = MemberPage {
+        after: token.map(|token| SubjectName { kind: token.after.0, value: token.after.1 }),
+        limit: usize::try_from(size.limit() - 1).unwrap_or_default(),
+    };
+    let asking = asked.question;
+    let members = attempt(&view.snapshot, move |snapshot| asking.members(snapshot, &cell, &wanted));
+    let members = members.await?.map_err(refused)?;
+    let next = members.subjects.last().filter(|_| members.more).map(|last| Token {
+        position: view.head.position,
+        versions: versions(view.head),
+        question,
+        after: (last.kind.clone(), last.value.clone()),
+    });
+    Ok(Page {
+        next_page_token: next.map(|token| write_token(&token)).unwrap_or_default(),
+        total_size: members.total.cast_signed(),
+        log_position: view.head.position,
+        subjects: members
+            .subjects
+            .into_iter()
+            .map(|SubjectName { kind, value }| pb::JourneySubject { kind, value })
+            .collect(),
+    })
+}
+
+fn read_token(text: &str) -> Option<Token> {
+    serde_json::from_slice(&hex::decode(text).ok()?).ok()
+}
+
+fn write_token(token: &Token) -> String {
+    hex::encode(serde_json::to_vec(token).unwrap_or_default())
+}
