@@ -1,4 +1,5 @@
 //! Stories across services.
 
 mod contracts;
+mod decisions;
 mod fresh;

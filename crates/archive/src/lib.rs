@@ -23,6 +23,7 @@
 //! row holds everything that makes an event the same event, so a stretch that is
 //! read back adds nothing to a log that has it.
 
+mod batches;
 mod columns;
 mod lines;
 mod object;
@@ -32,6 +33,7 @@ mod write;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+pub use batches::Batches;
 pub use lines::{from_line, to_line};
 pub use object::Archive;
 pub use read::ParquetEvents;

@@ -6,9 +6,9 @@ use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array as _, RecordBatch};
 use chrono::{DateTime, Utc};
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::file::reader::ChunkReader;
 
+use crate::batches::Batches;
 use crate::columns::SCHEMA;
 use crate::{ArchivedEvent, Error};
 
@@ -16,9 +16,8 @@ const BATCH_EVENTS: usize = 1_024;
 
 /// The events of a Parquet file, in order.
 pub struct ParquetEvents {
-    batches: ParquetRecordBatchReader,
+    batches: Batches,
     ready: VecDeque<ArchivedEvent>,
-    events: u64,
 }
 
 impl ParquetEvents {
@@ -28,8 +27,8 @@ impl ParquetEvents {
     /// When it is not Parquet, or its columns are not those of a stretch of a
     /// log.
     pub fn open<R: ChunkReader + 'static>(file: R) -> Result<Self, Error> {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
-        let found = builder.schema();
+        let batches = Batches::open(file, BATCH_EVENTS)?;
+        let found = batches.schema();
         for wanted in SCHEMA.fields() {
             let fits = found
                 .field_with_name(wanted.name())
@@ -42,14 +41,12 @@ impl ParquetEvents {
                 )));
             }
         }
-        let events = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
-        let batches = builder.with_batch_size(BATCH_EVENTS).build()?;
-        Ok(Self { batches, ready: VecDeque::new(), events })
+        Ok(Self { batches, ready: VecDeque::new() })
     }
 
     /// Events in the file, as it says.
     pub fn events(&self) -> u64 {
-        self.events
+        self.batches.rows()
     }
 }
 
@@ -73,7 +70,7 @@ impl Iterator for ParquetEvents {
 
 impl std::fmt::Debug for ParquetEvents {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ParquetEvents").field("events", &self.events).finish_non_exhaustive()
+        f.debug_struct("ParquetEvents").field("events", &self.events()).finish_non_exhaustive()
     }
 }
 

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot do fails it")]
 
+use bytes::Bytes;
 use northstar_archive::{ArchivedEvent, Consent, ParquetEvents, ParquetWriter, from_line, to_line};
+use proptest::prelude::*;
 
 fn event(position: i64) -> ArchivedEvent {
     ArchivedEvent {
@@ -59,4 +61,50 @@ fn what_is_no_stretch_of_a_log_is_refused_with_its_fault() {
     let error = from_line(br#"{"position":1}"#).unwrap_err().to_string();
     assert!(error.contains("missing field"), "{error}");
     assert!(from_line(b"[]").is_err());
+}
+
+/// A file of a few events.
+fn small_file() -> Vec<u8> {
+    let mut file = tempfile::tempfile().unwrap();
+    let mut writer = ParquetWriter::new(file.try_clone().unwrap()).unwrap();
+    writer.write(&(1..=30).map(event).collect::<Vec<_>>()).unwrap();
+    writer.finish().unwrap();
+    let mut content = Vec::new();
+    std::io::Seek::rewind(&mut file).unwrap();
+    std::io::Read::read_to_end(&mut file, &mut content).unwrap();
+    content
+}
+
+proptest! {
+    #[test]
+    fn a_damaged_file_is_refused_or_read_and_never_worse(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in any::<prop::sample::Index>(),
+        cuts in any::<bool>(),
+    ) {
+        let mut content = small_file();
+        for (place, byte) in damage {
+            let place = place.index(content.len());
+            content[place] = byte;
+        }
+        if cuts {
+            content.truncate(cut.index(content.len()));
+        }
+        if let Ok(events) = ParquetEvents::open(Bytes::from(content)) {
+            // What the columns hold is one thing or the other, row by row.
+            events.take(100).filter(Result::is_ok).count();
+        }
+    }
+
+    #[test]
+    fn a_damaged_line_is_refused_or_read_and_never_worse(
+        place in any::<prop::sample::Index>(), bytes in prop::collection::vec(any::<u8>(), 0..5),
+    ) {
+        let mut line = to_line(&event(5)).unwrap().into_bytes();
+        let place = place.index(line.len());
+        line.splice(place..(place + bytes.len()).min(line.len()), bytes);
+        if let Ok(read) = from_line(&line) {
+            prop_assert!(to_line(&read).is_ok());
+        }
+    }
 }

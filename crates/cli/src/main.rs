@@ -24,8 +24,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser};
 
 use commands::{
-    audit, automation, bench, contract, decision, definitions, experiment, journeys, key, log,
-    migrate, quarantine, query, scorecard, source, sources, subject, subscription, up,
+    audit, automation, behind, bench, cohort, contract, decision, definitions, experiment, explain,
+    insights, journeys, key, kpi, lineage, log, migrate, pack, quarantine, query, report,
+    restatements, scorecard, serve, source, sources, subject, subscription, threshold, up,
 };
 use connection::Connection;
 
@@ -49,7 +50,15 @@ struct Northstar {
     #[command(flatten)]
     connection: Connection,
     #[command(subcommand)]
-    command: Command,
+    program: Program,
+}
+
+#[derive(clap::Subcommand)]
+enum Program {
+    #[command(flatten)]
+    Command(Command),
+    // Brings a runtime, telemetry and exit codes of its own.
+    Serve(serve::Serve),
 }
 
 #[derive(clap::Subcommand)]
@@ -64,11 +73,27 @@ enum Command {
     Export(definitions::Export),
     Import(import::Import),
     Query(query::Query),
+    #[command(subcommand)]
+    Kpi(kpi::Kpi),
+    Lineage(lineage::Lineage),
+    #[command(subcommand)]
+    Pack(pack::Pack),
+    Behind(behind::Behind),
+    Explain(explain::Explain),
+    Restatements(restatements::Restatements),
+    #[command(subcommand)]
+    Cohort(cohort::Cohort),
+    Impact(insights::impact::Impact),
+    Anomalies(insights::anomalies::Anomalies),
+    Attribute(insights::attribute::Attribute),
+    Clv(insights::clv::Clv),
     Funnel(journeys::funnel::Funnel),
     Retention(journeys::retention::Retention),
     Lifecycle(journeys::lifecycle::Lifecycle),
     Paths(journeys::paths::Paths),
     Scorecard(scorecard::Scorecard),
+    #[command(subcommand)]
+    Report(report::Report),
     Sources(sources::Sources),
     Quarantine(quarantine::Quarantine),
     #[command(subcommand)]
@@ -88,6 +113,8 @@ enum Command {
     #[command(subcommand)]
     Experiment(experiment::Experiment),
     #[command(subcommand)]
+    Threshold(threshold::Threshold),
+    #[command(subcommand)]
     Decision(decision::Decision),
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -104,12 +131,16 @@ Example:
 }
 
 fn main() -> ExitCode {
-    let northstar = Northstar::parse();
+    let Northstar { connection, program } = Northstar::parse();
+    let command = match program {
+        Program::Command(command) => command,
+        Program::Serve(command) => return serve::run(command),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failure::report(&error.into()),
     };
-    let result = runtime.block_on(run(northstar));
+    let result = runtime.block_on(run(command, &connection));
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -117,9 +148,8 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(northstar: Northstar) -> anyhow::Result<()> {
-    let connection = &northstar.connection;
-    match northstar.command {
+async fn run(command: Command, connection: &Connection) -> anyhow::Result<()> {
+    match command {
         Command::Demo(command) => Box::pin(demo::run(command)).await,
         Command::Up(command) => Box::pin(up::run(command)).await,
         Command::Migrate(command) => migrate::run(command).await,
@@ -130,6 +160,17 @@ async fn run(northstar: Northstar) -> anyhow::Result<()> {
         Command::Export(command) => definitions::export(command, connection).await,
         Command::Import(command) => Box::pin(import::run(command, connection)).await,
         Command::Query(command) => query::run(command, connection).await,
+        Command::Kpi(command) => kpi::run(command, connection).await,
+        Command::Lineage(command) => lineage::run(command, connection).await,
+        Command::Pack(command) => pack::run(command, connection).await,
+        Command::Behind(command) => behind::run(command, connection).await,
+        Command::Explain(command) => explain::run(command, connection).await,
+        Command::Restatements(command) => restatements::run(command, connection).await,
+        Command::Cohort(command) => cohort::run(command, connection).await,
+        Command::Impact(command) => insights::impact::run(command, connection).await,
+        Command::Anomalies(command) => insights::anomalies::run(command, connection).await,
+        Command::Attribute(command) => insights::attribute::run(command, connection).await,
+        Command::Clv(command) => insights::clv::run(command, connection).await,
         Command::Funnel(command) => Box::pin(journeys::funnel::run(command, connection)).await,
         Command::Retention(command) => {
             Box::pin(journeys::retention::run(command, connection)).await
@@ -139,6 +180,7 @@ async fn run(northstar: Northstar) -> anyhow::Result<()> {
         }
         Command::Paths(command) => Box::pin(journeys::paths::run(command, connection)).await,
         Command::Scorecard(command) => scorecard::run(command, connection).await,
+        Command::Report(command) => report::run(command, connection).await,
         Command::Sources(command) => sources::run(command, connection).await,
         Command::Events(command) => Box::pin(log::run(command, connection)).await,
         Command::Subscription(command) => subscription::run(command, connection).await,
@@ -149,6 +191,7 @@ async fn run(northstar: Northstar) -> anyhow::Result<()> {
         Command::Subject(command) => subject::run(command, connection).await,
         Command::Automation(command) => automation::run(command, connection).await,
         Command::Experiment(command) => experiment::run(command, connection).await,
+        Command::Threshold(command) => threshold::run(command, connection).await,
         Command::Decision(command) => decision::run(command, connection).await,
         Command::Audit(command) => audit::run(command, connection).await,
         Command::Key(command) => key::run(command, connection).await,

@@ -105,18 +105,8 @@ impl Suite {
         principal: &str,
         role: Role,
     ) -> anyhow::Result<String> {
-        let secret = ApiKeySecret::generate(role, &mut rand::rng());
-        let key = ApiKey {
-            id: ApiKeyId::generate(),
-            project: Some(project),
-            principal: principal.to_owned(),
-            role,
-            created_at: Utc::now().trunc_subsecs(6),
-            revoked_at: None,
-        };
         let mut connection = sqlx::PgConnection::connect(&self.database.url).await?;
-        access::insert_api_key(&mut connection, &key, &secret.sha256()).await?;
-        Ok(secret.reveal().to_owned())
+        create_api_key(&mut connection, project, principal, role).await
     }
 
     /// Whether a secret is that of a working key.
@@ -138,6 +128,29 @@ impl Suite {
         self.database.close().await?;
         stopped
     }
+}
+
+/// Makes an API key in a database.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub async fn create_api_key(
+    connection: &mut sqlx::PgConnection,
+    project: ProjectId,
+    principal: &str,
+    role: Role,
+) -> anyhow::Result<String> {
+    let secret = ApiKeySecret::generate(role, &mut rand::rng());
+    let key = ApiKey {
+        id: ApiKeyId::generate(),
+        project: Some(project),
+        principal: principal.to_owned(),
+        role,
+        created_at: Utc::now().trunc_subsecs(6),
+        revoked_at: None,
+    };
+    access::insert_api_key(connection, &key, &secret.sha256()).await?;
+    Ok(secret.reveal().to_owned())
 }
 
 /// A service's configuration as its own command line would have it without

@@ -14,8 +14,13 @@ use northstar_proto::ingestion::v1::sources_service_client::SourcesServiceClient
 use northstar_proto::ingestion::v1::subjects_service_client::SubjectsServiceClient;
 use northstar_proto::ingestion::v1::subscriptions_service_client::SubscriptionsServiceClient;
 use northstar_proto::ingestion::v1::webhook_sources_service_client::WebhookSourcesServiceClient;
+use northstar_proto::metrics::v1::cohorts_service_client::CohortsServiceClient;
+use northstar_proto::metrics::v1::evidence_service_client::EvidenceServiceClient;
+use northstar_proto::metrics::v1::insights_service_client::InsightsServiceClient;
 use northstar_proto::metrics::v1::journeys_service_client::JourneysServiceClient;
 use northstar_proto::metrics::v1::metrics_service_client::MetricsServiceClient;
+use northstar_proto::metrics::v1::reports_service_client::ReportsServiceClient;
+use northstar_proto::metrics::v1::thresholds_service_client::ThresholdsServiceClient;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use url::Url;
@@ -114,6 +119,16 @@ clients! {
     subscriptions: SubscriptionsServiceClient over ingestion,
     /// Pillars, metrics, KPIs and their values.
     metrics: MetricsServiceClient over metrics,
+    /// The weekly scorecard and the executive report.
+    reports: ReportsServiceClient over metrics,
+    /// Thresholds and their evaluations.
+    thresholds: ThresholdsServiceClient over metrics,
+    /// Cohorts, and who is in them.
+    cohorts: CohortsServiceClient over metrics,
+    /// What lies behind a number, and which numbers changed later.
+    evidence: EvidenceServiceClient over metrics,
+    /// What a change did, what is out of the ordinary, why a number moved, what customers will be worth.
+    insights: InsightsServiceClient over metrics,
     /// Funnels, retention, lifecycle and paths.
     journeys: JourneysServiceClient over metrics,
     /// Experiments.

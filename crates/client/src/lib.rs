@@ -43,6 +43,8 @@ pub mod metadata {
     pub const AUTHORIZATION: &str = "authorization";
     /// The project of the call, a positive integer; with suite keys only.
     pub const PROJECT: &str = "northstar-project";
+    /// Name of the source that sends, over HTTP; without it that of the key.
+    pub const SOURCE: &str = "northstar-source";
     /// Names one request in every log and span, across services.
     pub const REQUEST_ID: &str = "northstar-request-id";
 }

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::Violation;
+use crate::consent::Consent;
 use crate::event::MAX_ID_BYTES;
 
 pub use change::{
@@ -227,6 +228,26 @@ impl ContractSpec {
         self.properties.get(property).is_none_or(|rule| {
             rule.purposes.is_empty() || rule.purposes.iter().any(|allowed| allowed == purpose)
         })
+    }
+
+    /// The properties that may not be kept of an actor who said this: those whose
+    /// rule names purposes, none of which is granted. What is not said is not
+    /// granted.
+    pub fn withheld_properties<'a>(
+        &'a self,
+        said: Option<&'a Consent>,
+    ) -> impl Iterator<Item = &'a str> {
+        let granted = move |purpose: &String| {
+            said.is_some_and(|said| {
+                said.granted.contains(purpose) && !said.denied.contains(purpose)
+            })
+        };
+        self.properties
+            .iter()
+            .filter(move |(_, rule)| {
+                !rule.purposes.is_empty() && !rule.purposes.iter().any(granted)
+            })
+            .map(|(name, _)| name.as_str())
     }
 
     /// Changes with every change of the contract.

@@ -11,12 +11,15 @@ use serde::{Deserialize, Serialize};
 use crate::{Violations, timestamp};
 
 pub use status::{Freshness, GuardrailStanding, Status, breached, next_step, status};
+pub(crate) use window::resolve;
 pub use window::{Window, WindowOutOfRange, evaluation_window};
 
 /// Longest window of a KPI, in days.
 pub const MAX_WINDOW_DAYS: i32 = 3_660;
 /// Most guardrails of a KPI.
 pub const MAX_GUARDRAILS: usize = 20;
+/// Most KPIs that one drives.
+pub const MAX_DRIVEN: usize = 20;
 
 /// A KPI, as written in its document. [`Kpi::charter`] reads the rules out of
 /// it, when they are complete.
@@ -62,6 +65,12 @@ pub struct Kpi {
     /// Where status turns; derived from baseline and target when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<Thresholds>,
+    /// The lever of the pillar that it measures.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub lever: String,
+    /// Names of the KPIs that it drives, at most 20; in no circle.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drives: Vec<String>,
 }
 
 /// A KPI's place in the stack, from what counts to what runs.
@@ -193,6 +202,8 @@ impl Kpi {
         ] {
             found.require_line(field, line);
         }
+        found.line("lever", &self.lever);
+        self.check_drives(&mut found);
         let layer = required(&mut found, "layer", self.layer);
         let direction = required(&mut found, "direction", self.direction);
         let baseline = self.check_baseline(&mut found);
@@ -281,6 +292,20 @@ impl Kpi {
         }
     }
 
+    fn check_drives(&self, found: &mut Violations) {
+        if self.drives.len() > MAX_DRIVEN {
+            found.push("drives", format!("at most {MAX_DRIVEN}"));
+        }
+        for (index, driven) in self.drives.iter().enumerate() {
+            let field = format!("drives[{index}]");
+            if self.drives[..index].contains(driven) {
+                found.push(field, format!("{driven:?} is driven twice"));
+            } else {
+                found.require_line(&field, driven);
+            }
+        }
+    }
+
     fn check_window_days(&self, found: &mut Violations) -> Option<u32> {
         if !(1..=MAX_WINDOW_DAYS).contains(&self.window_days) {
             let problem = format!("must lie between 1 and {MAX_WINDOW_DAYS}");
@@ -333,7 +358,7 @@ pub fn not_a_zone(text: &str) -> String {
     format!("{text:?} is not an IANA time zone: use a name like \"Europe/Berlin\" or \"UTC\"")
 }
 
-fn required<T>(found: &mut Violations, field: &str, value: Option<T>) -> Option<T> {
+pub(crate) fn required<T>(found: &mut Violations, field: &str, value: Option<T>) -> Option<T> {
     if value.is_none() {
         found.push(field, "is required");
     }

@@ -1,12 +1,14 @@
 //! What the words mean: ids, roles, names, states and rules. This crate knows
 //! nobody: no I/O, no async, no wire format.
 
+pub mod activity;
 mod api_key;
 pub mod assignment;
 pub mod automation;
 pub mod canonical_json;
 pub mod catalog;
 mod clock;
+pub mod cohort;
 pub mod consent;
 pub mod consent_policy;
 pub mod contract;
@@ -17,6 +19,7 @@ pub mod event;
 pub mod experiment;
 pub mod expression;
 pub mod failure;
+pub mod having;
 pub mod holdout;
 mod id;
 pub mod identity;
@@ -26,13 +29,16 @@ mod name;
 pub mod pillar;
 pub mod policy;
 pub mod quarantine;
+pub mod report;
 pub mod retention;
 pub mod retry;
 mod role;
 pub mod run;
 pub mod segment;
 pub mod source;
+pub mod span;
 pub mod subscription;
+pub mod threshold;
 pub mod time_correction;
 pub mod timestamp;
 mod violation;

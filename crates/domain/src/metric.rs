@@ -1,5 +1,8 @@
 //! Metrics: definitions of how a number is computed from events.
 
+mod check;
+mod input;
+mod options;
 mod selector;
 
 use std::fmt;
@@ -9,8 +12,14 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::span::Span;
 use crate::{Violations, duration};
 
+pub use input::{ConstantProperty, DerivedInput, MetricInput};
+pub use options::{
+    Calculation, CalendarGrain, CumulativePoint, Interval, LifecycleState, StickinessMeasure,
+    StickinessMode, SubjectAggregate, TimeStatistic,
+};
 pub use selector::EventSelector;
 
 /// Most steps of a funnel.
@@ -49,10 +58,14 @@ pub enum Definition {
     /// Number of distinct subjects, accounts or property values.
     Unique {
         /// The events that make a subject count.
+        #[serde(default)]
         event: EventSelector,
         /// What is counted once.
         #[serde(default)]
         of: DistinctOf,
+        /// Name of the activity that makes a subject count, instead of events.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        activity: String,
     },
     /// Sum of a numeric property.
     Sum {
@@ -68,12 +81,38 @@ pub enum Definition {
         /// Property, for example `amount`.
         property: String,
     },
+    /// Smallest value of a numeric property.
+    Min {
+        /// The events looked at.
+        event: EventSelector,
+        /// Property, for example `amount`.
+        property: String,
+    },
+    /// Largest value of a numeric property.
+    Max {
+        /// The events looked at.
+        event: EventSelector,
+        /// Property, for example `amount`.
+        property: String,
+    },
+    /// A percentile of a numeric property over the events that have it.
+    Percentile {
+        /// The events looked at.
+        event: EventSelector,
+        /// Property, for example `duration_ms`.
+        property: String,
+        /// Which, between 0 and 100, for example 95.
+        percentile: f64,
+        /// Estimate it with a t-digest of bounded size.
+        #[serde(default)]
+        approximate: bool,
+    },
     /// One metric divided by another, bucket by bucket.
     Ratio {
-        /// Name of the metric above the line: a count, unique, sum or mean.
-        numerator: String,
-        /// Name of the metric below the line: a count, unique, sum or mean.
-        denominator: String,
+        /// The metric above the line.
+        numerator: MetricInput,
+        /// The metric below the line.
+        denominator: MetricInput,
     },
     /// Share of subjects that complete ordered steps.
     Funnel {
@@ -111,7 +150,107 @@ pub enum Definition {
         /// Only times up to this count; unlimited when absent.
         #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
         window: Option<TimeDelta>,
+        /// Which figure of the times is the value.
+        #[serde(default, skip_serializing_if = "TimeStatistic::is_median")]
+        statistic: TimeStatistic,
     },
+    /// In how many intervals of a period subjects are active.
+    Stickiness {
+        /// What makes a subject active.
+        #[serde(default, skip_serializing_if = "EventSelector::is_any")]
+        event: EventSelector,
+        /// Name of the activity that does, instead of events. Without either it is
+        /// the project's default activity or, without one, any event.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        activity: String,
+        /// Length of an interval.
+        #[serde(default)]
+        interval: Interval,
+        /// Which figure is the value.
+        #[serde(default)]
+        measure: StickinessMeasure,
+        /// The wanted number of intervals, for shares and counts, 1 to 366.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        intervals: i32,
+        /// Whether more intervals are wanted, too.
+        #[serde(default)]
+        mode: StickinessMode,
+    },
+    /// Number of subjects that are new, returning, resurrecting or dormant.
+    Lifecycle {
+        /// What makes a subject active.
+        #[serde(default, skip_serializing_if = "EventSelector::is_any")]
+        event: EventSelector,
+        /// Name of the activity that does, instead of events. Without either it is
+        /// the project's default activity or, without one, any event.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        activity: String,
+        /// Whose number is the value.
+        state: LifecycleState,
+    },
+    /// A metric over a window that ends with each bucket.
+    Cumulative {
+        /// A count, unique, sum, mean, min, max, percentile or NPS.
+        metric: MetricInput,
+        /// How far the window goes back; without it and `grain_to_date`, to the
+        /// first event.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        window: Option<Span>,
+        /// The window begins with the week, month, quarter or year.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grain_to_date: Option<CalendarGrain>,
+        /// Whether it ends with the bucket or before it.
+        #[serde(default)]
+        at: CumulativePoint,
+    },
+    /// Base events that lead to a conversion within a window.
+    Conversion {
+        /// What may lead to a conversion.
+        base: EventSelector,
+        /// The conversion, credited to the nearest base event before it.
+        conversion: EventSelector,
+        /// Time from base to conversion, exclusive; unlimited when absent.
+        #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
+        window: Option<TimeDelta>,
+        /// Which figure is the value.
+        #[serde(default)]
+        calculation: Calculation,
+        /// Properties that base and conversion must have in common.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        constant_properties: Vec<ConstantProperty>,
+    },
+    /// An expression over other metrics.
+    Derived {
+        /// CEL arithmetic over the aliases of the inputs.
+        expression: String,
+        /// What it reads.
+        inputs: Vec<DerivedInput>,
+    },
+    /// A number per subject, over the subjects.
+    PerSubject {
+        /// The events looked at.
+        event: EventSelector,
+        /// The number of a subject.
+        aggregate: SubjectAggregate,
+        /// Property, for a sum, min or max.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        property: String,
+        /// Which figure over the subjects is the value.
+        #[serde(default = "TimeStatistic::mean")]
+        statistic: TimeStatistic,
+    },
+    /// Net promoter score: the percentage of scores of 9 and 10 minus that of 0
+    /// to 6.
+    Nps {
+        /// The answers.
+        event: EventSelector,
+        /// Property with a score from 0 to 10.
+        property: String,
+    },
+}
+
+fn is_zero(number: &i32) -> bool {
+    *number == 0
 }
 
 /// What a [`Definition::Unique`] counts once. In documents: `subject`,
@@ -206,11 +345,18 @@ impl Metric {
         match &self.definition {
             None => found.push(
                 "definition",
-                "is required: count, unique, sum, mean, ratio, funnel, retention or time_to_event",
+                "is required: count, unique, sum, mean, min, max, percentile, ratio, funnel, \
+                 retention, time_to_event, stickiness, lifecycle, cumulative, conversion, derived, \
+                 per_subject or nps",
             ),
             Some(definition) => definition.check(&mut found),
         }
         found
+    }
+
+    /// The kind of its definition; empty without one.
+    pub fn kind(&self) -> &'static str {
+        self.definition.as_ref().map_or("", Definition::kind)
     }
 
     /// Every event selector with its path.
@@ -218,14 +364,56 @@ impl Metric {
         self.definition.as_ref().map(Definition::selectors).unwrap_or_default()
     }
 
-    /// Names of the metrics that this one is computed from, with their paths.
-    pub fn parts(&self) -> Vec<(String, &str)> {
-        match &self.definition {
-            Some(Definition::Ratio { numerator, denominator }) => vec![
-                ("ratio.numerator".to_owned(), numerator.as_str()),
-                ("ratio.denominator".to_owned(), denominator.as_str()),
-            ],
+    /// The metrics that this one is computed from, with their paths.
+    pub fn parts(&self) -> Vec<(String, &MetricInput)> {
+        self.definition.as_ref().map(Definition::parts).unwrap_or_default()
+    }
+
+    /// Names of the properties it reads, as dotted paths; those of its filters
+    /// are not among them.
+    pub fn properties(&self) -> Vec<&str> {
+        let named = match &self.definition {
+            Some(
+                Definition::Sum { property, .. }
+                | Definition::Mean { property, .. }
+                | Definition::Min { property, .. }
+                | Definition::Max { property, .. }
+                | Definition::Percentile { property, .. }
+                | Definition::PerSubject { property, .. }
+                | Definition::Nps { property, .. },
+            ) => vec![property.as_str()],
+            Some(Definition::Unique { of: DistinctOf::Property(path), .. }) => vec![path.as_str()],
+            Some(Definition::Conversion { constant_properties, .. }) => constant_properties
+                .iter()
+                .flat_map(|pair| [pair.base_property.as_str(), pair.conversion_property.as_str()])
+                .collect(),
             _ => Vec::new(),
+        };
+        named.into_iter().map(property_path).filter(|path| !path.is_empty()).collect()
+    }
+
+    /// Every filter, with its path: those of the selectors and those of the parts.
+    pub fn filters(&self) -> Vec<(String, &str)> {
+        let selectors = self.selectors().into_iter();
+        let selectors = selectors.map(|(path, selector)| (path, selector.filter.as_str()));
+        let parts = self.parts().into_iter();
+        let parts = parts.map(|(path, part)| (path, part.filter.as_str()));
+        selectors
+            .chain(parts)
+            .filter(|(_, filter)| !filter.trim().is_empty())
+            .map(|(path, filter)| (format!("{path}.filter"), filter))
+            .collect()
+    }
+
+    /// Name of the activity it refers to.
+    pub fn activity(&self) -> Option<&str> {
+        match &self.definition {
+            Some(
+                Definition::Unique { activity, .. }
+                | Definition::Stickiness { activity, .. }
+                | Definition::Lifecycle { activity, .. },
+            ) => Some(activity.as_str()).filter(|name| !name.is_empty()),
+            _ => None,
         }
     }
 }
@@ -238,23 +426,41 @@ impl Definition {
             Self::Unique { .. } => "unique",
             Self::Sum { .. } => "sum",
             Self::Mean { .. } => "mean",
+            Self::Min { .. } => "min",
+            Self::Max { .. } => "max",
+            Self::Percentile { .. } => "percentile",
             Self::Ratio { .. } => "ratio",
             Self::Funnel { .. } => "funnel",
             Self::Retention { .. } => "retention",
             Self::TimeToEvent { .. } => "time_to_event",
+            Self::Stickiness { .. } => "stickiness",
+            Self::Lifecycle { .. } => "lifecycle",
+            Self::Cumulative { .. } => "cumulative",
+            Self::Conversion { .. } => "conversion",
+            Self::Derived { .. } => "derived",
+            Self::PerSubject { .. } => "per_subject",
+            Self::Nps { .. } => "nps",
         }
     }
 
-    /// Whether it may stand above or below the line of a ratio.
-    pub fn may_be_part_of_ratio(&self) -> bool {
+    /// Whether it is computed event by event, so that it can be computed over
+    /// windows that overlap.
+    pub fn can_accumulate(&self) -> bool {
         matches!(
             self,
-            Self::Count { .. } | Self::Unique { .. } | Self::Sum { .. } | Self::Mean { .. }
+            Self::Count { .. }
+                | Self::Unique { .. }
+                | Self::Sum { .. }
+                | Self::Mean { .. }
+                | Self::Min { .. }
+                | Self::Max { .. }
+                | Self::Percentile { .. }
+                | Self::Nps { .. }
         )
     }
 
-    /// Whether values of adjacent windows add up, so that a value can be scaled
-    /// to the length of another window.
+    /// Whether values of adjacent windows, and of the groups of a breakdown, add
+    /// up, so that a value can be scaled to the length of another window.
     pub fn is_additive(&self) -> bool {
         matches!(self, Self::Count { .. } | Self::Sum { .. })
     }
@@ -265,8 +471,15 @@ impl Definition {
             Self::Count { event }
             | Self::Unique { event, .. }
             | Self::Sum { event, .. }
-            | Self::Mean { event, .. } => vec![(format!("{kind}.event"), event)],
-            Self::Ratio { .. } => Vec::new(),
+            | Self::Mean { event, .. }
+            | Self::Min { event, .. }
+            | Self::Max { event, .. }
+            | Self::Percentile { event, .. }
+            | Self::Stickiness { event, .. }
+            | Self::Lifecycle { event, .. }
+            | Self::PerSubject { event, .. }
+            | Self::Nps { event, .. } => vec![(format!("{kind}.event"), event)],
+            Self::Ratio { .. } | Self::Cumulative { .. } | Self::Derived { .. } => Vec::new(),
             Self::Funnel { steps, .. } => steps
                 .iter()
                 .enumerate()
@@ -278,50 +491,25 @@ impl Definition {
             Self::TimeToEvent { from, to, .. } => {
                 vec![(format!("{kind}.from"), from), (format!("{kind}.to"), to)]
             }
+            Self::Conversion { base, conversion, .. } => {
+                vec![(format!("{kind}.base"), base), (format!("{kind}.conversion"), conversion)]
+            }
         }
     }
 
-    fn check(&self, found: &mut Violations) {
-        for (path, selector) in self.selectors() {
-            selector.check(found, &path);
-        }
-        let kind = self.kind();
+    fn parts(&self) -> Vec<(String, &MetricInput)> {
         match self {
-            Self::Count { .. } => {}
-            Self::Unique { of, .. } => found.line(format!("{kind}.of"), &of.to_string()),
-            Self::Sum { property, .. } | Self::Mean { property, .. } => {
-                let path = format!("{kind}.property");
-                if property_path(property).is_empty() {
-                    found.push(path, "is required, for example \"amount\"");
-                } else {
-                    found.line(path, property);
-                }
-            }
-            Self::Ratio { numerator, denominator } => {
-                for (field, name) in [("numerator", numerator), ("denominator", denominator)] {
-                    let path = format!("{kind}.{field}");
-                    if name.is_empty() {
-                        found.push(path, "is required: the name of a metric");
-                    } else {
-                        found.line(path, name);
-                    }
-                }
-            }
-            Self::Funnel { steps, window, .. } => {
-                if !(2..=MAX_FUNNEL_STEPS).contains(&steps.len()) {
-                    let problem =
-                        format!("needs 2 to {MAX_FUNNEL_STEPS} steps, has {}", steps.len());
-                    found.push(format!("{kind}.steps"), problem);
-                }
-                check_window(found, kind, *window);
-            }
-            Self::Retention { day, .. } => {
-                if !(1..=MAX_RETENTION_DAY).contains(day) {
-                    let problem = format!("must lie between 1 and {MAX_RETENTION_DAY}, not {day}");
-                    found.push(format!("{kind}.day"), problem);
-                }
-            }
-            Self::TimeToEvent { window, .. } => check_window(found, kind, *window),
+            Self::Ratio { numerator, denominator } => vec![
+                ("ratio.numerator".to_owned(), numerator),
+                ("ratio.denominator".to_owned(), denominator),
+            ],
+            Self::Cumulative { metric, .. } => vec![("cumulative.metric".to_owned(), metric)],
+            Self::Derived { inputs, .. } => inputs
+                .iter()
+                .enumerate()
+                .map(|(index, input)| (format!("derived.inputs[{index}]"), &input.metric))
+                .collect(),
+            _ => Vec::new(),
         }
     }
 }
@@ -330,12 +518,6 @@ impl Definition {
 /// `properties.` before it.
 pub fn property_path(property: &str) -> &str {
     property.strip_prefix("properties.").unwrap_or(property)
-}
-
-fn check_window(found: &mut Violations, kind: &str, window: Option<TimeDelta>) {
-    if window.is_some_and(|window| window <= TimeDelta::zero() || window > MAX_WINDOW) {
-        found.push(format!("{kind}.window"), "must be longer than nothing and at most 3660d");
-    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ const HOUR_SECONDS: i64 = 3_600;
 /// Instants that civil arithmetic is defined for: years 1 to 9999.
 const MIN_SECONDS: i64 = -62_135_596_800;
 const MAX_SECONDS: i64 = 253_402_300_799;
+/// A year of slack on both sides keeps every step of the arithmetic in range.
+const SLACK: i64 = 366 * 86_400;
 
 /// Width of a bucket, civil in the zone of the query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -32,6 +34,10 @@ pub enum Grain {
     Week,
     /// Calendar months.
     Month,
+    /// Calendar quarters.
+    Quarter,
+    /// Calendar years.
+    Year,
     /// One bucket for the whole range.
     #[default]
     Total,
@@ -67,8 +73,6 @@ impl Buckets {
         if grain == Grain::Total {
             return Ok(Self::new(grain, vec![from_micros, to_micros], vec![0]));
         }
-        // A year of slack on both sides keeps every step of the arithmetic in range.
-        const SLACK: i64 = 366 * 86_400;
         if first < MIN_SECONDS + SLACK || last > MAX_SECONDS - SLACK {
             return Err(invalid("civil buckets exist for the years 2 to 9998 only".to_owned()));
         }
@@ -77,6 +81,8 @@ impl Buckets {
             Grain::Day | Grain::Total => 86_400,
             Grain::Week => 7 * 86_400,
             Grain::Month => 28 * 86_400,
+            Grain::Quarter => 90 * 86_400,
+            Grain::Year => 365 * 86_400,
         };
         if (last - first) / step > MAX_BUCKETS as i64 {
             return Err(invalid(format!(
@@ -88,6 +94,12 @@ impl Buckets {
             _ => civil(first, last, zone, grain),
         };
         Ok(Self::new(grain, bounds.into_iter().map(|second| second * SECOND).collect(), numbers))
+    }
+
+    /// Buckets between bounds that rise, numbered from 0; at least two bounds.
+    pub(crate) fn between(bounds: Vec<i64>) -> Self {
+        let numbers = (0..bounds.len() as i32 - 1).collect();
+        Self::new(Grain::Total, bounds, numbers)
     }
 
     fn new(grain: Grain, bounds: Vec<i64>, numbers: Vec<i32>) -> Self {
@@ -122,7 +134,7 @@ impl Buckets {
     }
 
     /// Calendar number of a bucket: days since 1970-01-01 for days, Mondays since 1969-12-29 for weeks, months since
-    /// 1970-01 for months, running numbers otherwise. Differences are calendar distances, also over a skipped day.
+    /// 1970-01 for months, and so for quarters and years; running numbers otherwise. Differences are calendar distances, also over a skipped day.
     pub fn number(&self, bucket: usize) -> i32 {
         self.numbers[bucket]
     }
@@ -169,13 +181,16 @@ fn date_at(second: i64, zone: Tz) -> NaiveDate {
 
 /// First instant at which the local clock has reached midnight of `date`.
 fn day_start(date: NaiveDate, zone: Tz) -> i64 {
-    let midnight = date.and_hms_opt(0, 0, 0).expect("midnight is a time of day");
-    if let Some(first) = zone.from_local_datetime(&midnight).earliest() {
+    first_at(date.and_hms_opt(0, 0, 0).expect("midnight is a time of day"), zone)
+}
+
+/// First instant at which the local clock has reached a time of a date.
+fn first_at(time: NaiveDateTime, zone: Tz) -> i64 {
+    if let Some(first) = zone.from_local_datetime(&time).earliest() {
         return first.timestamp();
     }
-    // Midnight falls in a gap: search the transition, which lies between midnight at the later and at the earlier
-    // offset.
-    let local = midnight.and_utc().timestamp();
+    // It falls in a gap: search the transition, which lies between that time at the later and at the earlier offset.
+    let local = time.and_utc().timestamp();
     let (before, after) = (offset_at(local - 86_400, zone), offset_at(local + 86_400, zone));
     let (mut low, mut high) = (local - before.max(after), local - before.min(after));
     while low < high {
@@ -185,21 +200,34 @@ fn day_start(date: NaiveDate, zone: Tz) -> i64 {
     low
 }
 
+/// First day of the stretch of so many months, counted from January, that holds a date.
+fn first_of(date: NaiveDate, months: u32) -> NaiveDate {
+    NaiveDate::from_ymd_opt(date.year(), date.month0() / months * months + 1, 1)
+        .expect("every month has a first day")
+}
+
 fn civil(first: i64, last: i64, zone: Tz, grain: Grain) -> (Vec<i64>, Vec<i32>) {
     let epoch = NaiveDate::default();
     let align = |date: NaiveDate| match grain {
         Grain::Week => date - Days::new(u64::from(date.weekday().num_days_from_monday())),
-        Grain::Month => date.with_day(1).expect("every month has a first day"),
+        Grain::Month => first_of(date, 1),
+        Grain::Quarter => first_of(date, 3),
+        Grain::Year => first_of(date, 12),
         Grain::Hour | Grain::Day | Grain::Total => date,
     };
+    // A little more than the longest one, back to its first day.
     let next = |date: NaiveDate| match grain {
         Grain::Week => date + Days::new(7),
         Grain::Month => align(date + Days::new(31)),
+        Grain::Quarter => align(date + Days::new(92)),
+        Grain::Year => align(date + Days::new(366)),
         Grain::Hour | Grain::Day | Grain::Total => date + Days::new(1),
     };
     let number = |date: NaiveDate| match grain {
         Grain::Week => (date - epoch).num_days().div_euclid(7) as i32 + 1,
         Grain::Month => date.year() * 12 + date.month0() as i32 - 1970 * 12,
+        Grain::Quarter => date.year() * 4 + date.month0() as i32 / 3 - 1970 * 4,
+        Grain::Year => date.year() - 1970,
         Grain::Hour | Grain::Day | Grain::Total => (date - epoch).num_days() as i32,
     };
     let mut date = align(date_at(first, zone));
@@ -259,6 +287,114 @@ fn next_hour(start: i64, zone: Tz) -> i64 {
     }
     let moved = low + offset_at(low, zone);
     if moved >= local_end || moved < low + offset { low } else { local_end - offset_at(low, zone) }
+}
+
+/// First instant of the hour, day, week, month, quarter or year that holds an instant; of [`Grain::Total`] the instant
+/// itself.
+///
+/// # Errors
+/// As [`Buckets::covering`].
+pub fn start_of(micros: i64, zone: Tz, grain: Grain) -> Result<i64> {
+    Ok(Buckets::covering(micros, micros + 1, zone, grain)?.start(0))
+}
+
+/// A length of time by the calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// How many.
+    pub count: i64,
+    /// Of what.
+    pub unit: SpanUnit,
+}
+
+/// Unit of a [`Span`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpanUnit {
+    /// Microseconds, on the clock.
+    Microsecond,
+    /// Hours of 3,600 seconds.
+    Hour,
+    /// Calendar days, of 23 hours or 25 where clocks change.
+    Day,
+    /// Seven calendar days.
+    Week,
+    /// Calendar months; a day that the month does not have is its last one.
+    Month,
+    /// Three calendar months.
+    Quarter,
+    /// Twelve calendar months.
+    Year,
+}
+
+impl Span {
+    /// The length of a range: whole months where it begins and ends with one, else whole days, else microseconds, so
+    /// that neither a change of the clocks nor the length of a month moves the range before it.
+    pub fn between(from_micros: i64, to_micros: i64, zone: Tz) -> Self {
+        for (grain, unit) in [(Grain::Month, SpanUnit::Month), (Grain::Day, SpanUnit::Day)] {
+            let begins = |micros| start_of(micros, zone, grain).is_ok_and(|start| start == micros);
+            if begins(from_micros)
+                && begins(to_micros)
+                && let Ok(buckets) = Buckets::covering(from_micros, to_micros, zone, grain)
+            {
+                let last = buckets.len() - 1;
+                return Self {
+                    count: i64::from(buckets.number(last) - buckets.number(0)) + 1,
+                    unit,
+                };
+            }
+        }
+        Self { count: to_micros.saturating_sub(from_micros), unit: SpanUnit::Microsecond }
+    }
+
+    /// The instant that lies so much earlier by the calendar of a zone. The start of a day goes to the start of a day.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`] when it lies outside the years 2 to 9998.
+    pub fn before(self, micros: i64, zone: Tz) -> Result<i64> {
+        let beyond = || Error::InvalidQuery {
+            field: "span",
+            problem: format!(
+                "{} {:?} before the range is outside the calendar",
+                self.count, self.unit
+            ),
+        };
+        let exact = |unit: i64| {
+            self.count
+                .checked_mul(unit)
+                .and_then(|span| micros.checked_sub(span))
+                .ok_or_else(beyond)
+        };
+        let (days, months) = match self.unit {
+            SpanUnit::Microsecond => return exact(1),
+            SpanUnit::Hour => return exact(HOUR_SECONDS * SECOND),
+            SpanUnit::Day => (Some(self.count), None),
+            SpanUnit::Week => (self.count.checked_mul(7), None),
+            SpanUnit::Month => (None, Some(self.count)),
+            SpanUnit::Quarter => (None, self.count.checked_mul(3)),
+            SpanUnit::Year => (None, self.count.checked_mul(12)),
+        };
+        let second = micros.div_euclid(SECOND);
+        if !(MIN_SECONDS + SLACK..=MAX_SECONDS - SLACK).contains(&second) {
+            return Err(beyond());
+        }
+        let local = naive(second + offset_at(second, zone));
+        let shift = |date: NaiveDate| match (days, months) {
+            (Some(days), _) => date.checked_sub_signed(chrono::TimeDelta::try_days(days)?),
+            (_, Some(months)) => {
+                date.checked_sub_months(chrono::Months::new(months.try_into().ok()?))
+            }
+            _ => None,
+        };
+        let date = shift(local.date()).filter(|date| (2..=9998).contains(&date.year()));
+        let date = date.ok_or_else(beyond)?;
+        let shifted = if day_start(local.date(), zone) * SECOND == micros {
+            day_start(date, zone)
+        } else {
+            first_at(date.and_time(local.time()), zone)
+        };
+        Ok(shifted * SECOND + micros.rem_euclid(SECOND))
+    }
 }
 
 #[cfg(test)]
@@ -355,6 +491,52 @@ mod tests {
     }
 
     #[test]
+    fn a_span_goes_back_by_the_calendar_and_not_by_the_clock() {
+        let berlin = chrono_tz::Europe::Berlin;
+        let span = |count, unit| Span { count, unit };
+        for (span, from, to) in [
+            // The day on which clocks went forward had 23 hours.
+            (span(1, SpanUnit::Day), "2026-03-30T00:00:00+02:00", "2026-03-29T00:00:00+01:00"),
+            (span(24, SpanUnit::Hour), "2026-03-30T00:00:00+02:00", "2026-03-28T23:00:00+01:00"),
+            (span(1, SpanUnit::Week), "2026-04-01T12:30:00+02:00", "2026-03-25T12:30:00+01:00"),
+            // A day that a month does not have is its last.
+            (span(1, SpanUnit::Month), "2024-03-31T00:00:00+01:00", "2024-02-29T00:00:00+01:00"),
+            (span(1, SpanUnit::Year), "2024-02-29T00:00:00+01:00", "2023-02-28T00:00:00+01:00"),
+            (span(2, SpanUnit::Quarter), "2026-07-01T00:00:00+02:00", "2026-01-01T00:00:00+01:00"),
+            // 02:30 did not exist: the first instant after the gap.
+            (span(1, SpanUnit::Day), "2026-03-30T02:30:00+02:00", "2026-03-29T03:00:00+02:00"),
+        ] {
+            assert_eq!(span.before(at(from), berlin).expect("an instant"), at(to), "{from}");
+        }
+        // The day whose midnight was skipped begins an hour late, the one before it on time.
+        let sao_paulo = chrono_tz::America::Sao_Paulo;
+        assert_eq!(
+            span(1, SpanUnit::Day)
+                .before(at("2018-11-04T01:00:00-02:00"), sao_paulo)
+                .expect("an instant"),
+            at("2018-11-03T00:00:00-03:00")
+        );
+        assert!(span(9_000, SpanUnit::Year).before(at("2026-01-01T00:00:00Z"), berlin).is_err());
+    }
+
+    #[test]
+    fn the_length_of_a_range_is_that_of_the_calendar() {
+        let berlin = chrono_tz::Europe::Berlin;
+        for (from, to, count, unit) in [
+            ("2026-01-01T00:00:00+01:00", "2026-04-01T00:00:00+02:00", 3, SpanUnit::Month),
+            ("2026-03-23T00:00:00+01:00", "2026-03-30T00:00:00+02:00", 7, SpanUnit::Day),
+            (
+                "2026-03-23T00:00:00+01:00",
+                "2026-03-23T00:00:01+01:00",
+                1_000_000,
+                SpanUnit::Microsecond,
+            ),
+        ] {
+            assert_eq!(Span::between(at(from), at(to), berlin), Span { count, unit }, "{from}");
+        }
+    }
+
+    #[test]
     fn an_empty_or_absurd_range_is_refused() {
         assert!(Buckets::covering(5, 5, Tz::UTC, Grain::Day).is_err());
         assert!(Buckets::covering(i64::MIN, i64::MAX, Tz::UTC, Grain::Day).is_err());
@@ -364,7 +546,9 @@ mod tests {
 
     fn check_zone(zone: Tz, from: i64, days: i64) {
         let to = from + days * 86_400 * SECOND;
-        for grain in [Grain::Hour, Grain::Day, Grain::Week, Grain::Month] {
+        for grain in
+            [Grain::Hour, Grain::Day, Grain::Week, Grain::Month, Grain::Quarter, Grain::Year]
+        {
             let buckets = Buckets::covering(from, to, zone, grain).expect("buckets");
             assert!(
                 buckets.start(0) <= from && buckets.end(buckets.len() - 1) >= to,
@@ -397,6 +581,10 @@ mod tests {
                     Grain::Week => {
                         assert!(day_before.iso_week() != date.iso_week(), "{zone} {start}")
                     }
+                    Grain::Quarter => {
+                        assert!(date.month0() % 3 == 0 && day_before.month() != date.month())
+                    }
+                    Grain::Year => assert!(day_before.year() != date.year(), "{zone} {start}"),
                     Grain::Hour | Grain::Total => {}
                 }
             }

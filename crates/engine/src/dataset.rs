@@ -17,6 +17,7 @@ use crate::{
     runs::{self, Run},
     segment::{ActorKind, Segment},
     snapshot::Snapshot,
+    subjects::SubjectSet,
     tail::{Tail, Taking},
 };
 
@@ -325,6 +326,16 @@ impl Dataset {
         let before = self.identity.version();
         self.identity.word(identifier, purpose, at_micros, granted);
         self.links_changed_since(before);
+    }
+
+    /// The subjects that these identifiers, of kind and value, name in a snapshot taken now. Those that the data set has
+    /// never seen name nobody.
+    pub fn subjects_named<'a>(
+        &self,
+        identifiers: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> SubjectSet {
+        let of = |(kind, value)| self.identity.subject_of(kind, value);
+        identifiers.into_iter().filter_map(of).collect()
     }
 
     /// Takes a link back.

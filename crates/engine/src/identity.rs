@@ -98,6 +98,16 @@ impl Identity {
         }
     }
 
+    /// The subject that an identifier names; `None` for one that was never seen.
+    pub(crate) fn subject_of(&self, kind: &str, key: &str) -> Option<u32> {
+        let number = match kind {
+            "user_id" => self.known(ActorKind::User, key),
+            "anonymous_id" => self.known(ActorKind::Anonymous, key),
+            _ => *self.others.get(&(kind.into(), key.into()))?,
+        };
+        self.subjects.get(number as usize).copied()
+    }
+
     pub(crate) fn names(&self) -> &Names {
         &self.names
     }

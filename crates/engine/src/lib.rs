@@ -13,17 +13,22 @@
 //! Events of a subject are in the total order (effective time, sequence, position). "Later" means later in that
 //! order, see [`Ties`] for the exceptions a question may ask for.
 
+mod adoption;
 pub mod calendar;
+mod cohort;
 mod columns;
 mod dataset;
 mod derived;
 mod error;
 mod event;
+mod evidence;
 pub mod filter;
+mod formula;
 mod identity;
 pub mod journeys;
 mod kernels;
 mod limits;
+mod purchases;
 mod query;
 mod runs;
 mod segment;
@@ -32,20 +37,27 @@ mod subjects;
 mod tail;
 mod variants;
 
-pub use calendar::Grain;
+pub use adoption::{AdoptionAnswer, AdoptionQuery, DayZero, Labels};
+pub use calendar::{Grain, Span, SpanUnit};
+pub use cohort::{Cohort, CohortRule, Take};
 pub use columns::{Coded, EventColumns, Properties, Property};
 pub use dataset::{Appended, Compacted, CompactionJob, Dataset, FinishedCompaction, SegmentInfo};
 pub use error::{Error, Result, SegmentFault};
 pub use event::{Actor, EventRecord};
+pub use evidence::{Cell, Contribution, Contributions, FoundEvent};
 pub use filter::{Filter, FilterError};
-pub use kernels::Partial;
+pub use formula::{Formula, FormulaError};
 pub use kernels::journeys::{FunnelPartial, LifecyclePartial, PathsPartial, RetentionTablePartial};
+pub use kernels::{AcrossGroups, Partial};
 pub use limits::Cancel;
+pub use purchases::{PurchaseAnswer, PurchaseQuery, Purchases};
 pub use query::{
-    Anchor, Answer, Detail, Dimension, DistinctOf, DurationDetail, Entry, EventSelector,
-    FunnelSpec, FunnelStepDetail, Maturity, MetricSpec, Period, Query, RetentionCell,
-    RetentionSpec, Return, Row, Statistic, Ties, TimeToEventSpec,
+    Aggregate, Anchor, Answer, ConversionMeasure, ConversionSpec, CumulativeEnd, CumulativeSpec,
+    CumulativeWindow, DerivedInput, Detail, Dimension, DistinctOf, DurationDetail, Entry,
+    EventSelector, FunnelSpec, FunnelStepDetail, Lifecycle, LifecycleDetail, LifecycleSpec,
+    Maturity, MetricSpec, Offset, PerSubjectSpec, Period, Query, RetentionCell, RetentionSpec,
+    Return, Row, Statistic, StickinessMeasure, StickinessSpec, Ties, TimeToEventSpec,
 };
 pub use snapshot::Snapshot;
-pub use subjects::SubjectName;
+pub use subjects::{SubjectName, SubjectSet};
 pub use variants::{Moments, Outcome, VariantAnswer, VariantQuery, VariantStats};

@@ -5,7 +5,10 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    kernels::WORTH_A_THREAD,
+};
 
 /// Takes questions back: those that are under way stop at their next piece of work, with
 /// [`Error::Cancelled`](crate::Error::Cancelled). Clones are of one and the same.
@@ -75,6 +78,13 @@ pub(crate) struct Workers<'a> {
 impl<'a> Workers<'a> {
     pub(crate) fn new(threads: usize, mind: &'a Use<'a>) -> Self {
         Self { threads, mind: Some(mind) }
+    }
+
+    /// The same, or one where the work on so many events is not worth more.
+    #[must_use]
+    pub(crate) fn worth(self, events: u64) -> Self {
+        let threads = if events < WORTH_A_THREAD { 1 } else { self.threads.max(1) };
+        Self { threads, ..self }
     }
 
     /// Whether the work is in vain.

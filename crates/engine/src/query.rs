@@ -3,7 +3,11 @@
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use crate::{calendar::Grain, filter::Filter};
+use crate::{
+    calendar::{Grain, Span},
+    filter::Filter,
+    formula::Formula,
+};
 
 /// One question about the events of a project.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -72,6 +76,16 @@ pub enum Dimension {
     AccountId,
     /// A property by its dotted path.
     Property(String),
+    /// Whether the subject is in a cohort of the view, see [`Snapshot::with_cohorts`](crate::Snapshot::with_cohorts):
+    /// [`Dimension::IN`] or [`Dimension::OUT`].
+    Cohort(String),
+}
+
+impl Dimension {
+    /// The value of a cohort's dimension for its members.
+    pub const IN: &str = "in";
+    /// The value of a cohort's dimension for everybody else, and for events of nobody.
+    pub const OUT: &str = "out";
 }
 
 /// How a number is computed from events.
@@ -133,6 +147,42 @@ pub enum MetricSpec {
     Retention(RetentionSpec),
     /// Time from one event to the first later event of another kind, per subject.
     TimeToEvent(TimeToEventSpec),
+    /// A percentile of a numeric property over the events that carry a number.
+    Percentile {
+        /// Which events.
+        event: EventSelector,
+        /// Dotted path.
+        property: String,
+        /// Share of the numbers that lie below, between 0 and 1.
+        quantile: f64,
+        /// Estimate it with a t-digest of bounded size instead of keeping every number.
+        approximate: bool,
+    },
+    /// Net promoter score of a property that holds scores from 0 to 10: the percentage of 9 and 10 minus the percentage
+    /// of 0 to 6. Whatever is no number from 0 to 10 is left out.
+    Nps {
+        /// Which events.
+        event: EventSelector,
+        /// Dotted path.
+        property: String,
+    },
+    /// How many days, weeks or months of a bucket subjects are active in.
+    Stickiness(StickinessSpec),
+    /// Who is new, returning, resurrecting or dormant.
+    Lifecycle(LifecycleSpec),
+    /// A number per subject and bucket, over the subjects.
+    PerSubject(PerSubjectSpec),
+    /// Events of one kind that lead to an event of another.
+    Conversion(ConversionSpec),
+    /// A metric over a window that ends with each bucket.
+    Cumulative(CumulativeSpec),
+    /// An expression over other metrics, cell by cell.
+    Derived {
+        /// Over the inputs by their names.
+        formula: Formula,
+        /// What the formula reads, in the order of its names.
+        inputs: Vec<DerivedInput>,
+    },
 }
 
 /// What [`MetricSpec::Unique`] counts once.
@@ -292,6 +342,165 @@ pub struct TimeToEventSpec {
     pub statistic: Statistic,
 }
 
+/// How many days, weeks or months of a bucket subjects are active in. With breakdowns, activity is judged per
+/// combination of values.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StickinessSpec {
+    /// What makes a subject active.
+    pub event: EventSelector,
+    /// Length of an interval.
+    pub interval: Period,
+    /// Which figure is the value.
+    pub measure: StickinessMeasure,
+}
+
+/// Which figure of the stickiness of a bucket is the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StickinessMeasure {
+    /// Mean number of subjects active in an interval over subjects active in the bucket: DAU/MAU for intervals of a
+    /// day and buckets of a month. Intervals that have not begun at `as_of` do not count.
+    Ratio,
+    /// Share of the active subjects that are active in at least so many intervals.
+    ShareAtLeast(u32),
+    /// Share of the active subjects that are active in exactly so many.
+    ShareExactly(u32),
+    /// Number of subjects that are active in at least so many intervals.
+    CountAtLeast(u32),
+    /// Number of subjects that are active in exactly so many.
+    CountExactly(u32),
+}
+
+/// What a subject was in a bucket, judged by the whole of that bucket, the one before (for [`Grain::Total`] a stretch
+/// of the same length) and everything earlier, also where the range begins or ends within one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LifecycleSpec {
+    /// What makes a subject active.
+    pub event: EventSelector,
+    /// Whose number is the value.
+    pub state: Lifecycle,
+}
+
+/// What a subject is in a period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lifecycle {
+    /// Active for the first time ever.
+    New,
+    /// Active in this period and the one before.
+    Returning,
+    /// Active in this period and some earlier one, but not in the one before.
+    Resurrecting,
+    /// Active in the period before, but not in this one. A period that has not begun at `as_of` has none.
+    Dormant,
+}
+
+/// A number per subject that has a matching event in a bucket, over these subjects.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PerSubjectSpec {
+    /// Which events.
+    pub event: EventSelector,
+    /// The number of a subject.
+    pub aggregate: Aggregate,
+    /// Which figure over the subjects is the value.
+    pub statistic: Statistic,
+}
+
+/// The number of one subject, by the dotted path of a property where it takes one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Aggregate {
+    /// Events.
+    Count,
+    /// Sum of a property over the events that carry a number.
+    Sum(String),
+    /// Smallest number.
+    Min(String),
+    /// Largest number.
+    Max(String),
+}
+
+/// Events of one kind that lead to an event of another. Each conversion is credited to the nearest base event of the
+/// same subject before it in the order of events, if that lies less than a window back; the row is that of the base
+/// event, and the conversion may lie after the end of the range.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConversionSpec {
+    /// What may lead to a conversion.
+    pub base: EventSelector,
+    /// The conversion.
+    pub conversion: EventSelector,
+    /// Time from base to conversion, exclusive; `None` is unlimited.
+    pub window_micros: Option<i64>,
+    /// Properties of the base and of the conversion that must be there and equal, as dotted paths.
+    pub constants: Vec<(String, String)>,
+    /// Which figure is the value.
+    pub measure: ConversionMeasure,
+}
+
+/// Which figure of conversions is the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConversionMeasure {
+    /// Share of the base events that a conversion was credited to; never above one.
+    #[default]
+    Rate,
+    /// Conversions that were credited to a base event.
+    Conversions,
+}
+
+/// A metric over a window that ends (or that begins and ends before) each bucket.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CumulativeSpec {
+    /// A count, unique, sum, mean, min, max, percentile or score.
+    pub metric: Box<MetricSpec>,
+    /// How far the window goes back from its end.
+    pub window: CumulativeWindow,
+    /// Where it ends.
+    pub end: CumulativeEnd,
+}
+
+/// How far the window of a [`CumulativeSpec`] goes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CumulativeWindow {
+    /// To the first event ever.
+    AllTime,
+    /// So far by the calendar.
+    Trailing(Span),
+    /// To the start of the week, month, quarter or year that the last instant of the window lies in.
+    ToDate(Grain),
+}
+
+/// Where the window of a [`CumulativeSpec`] ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CumulativeEnd {
+    /// With the bucket (or the range, if that ends first): the closing balance.
+    #[default]
+    BucketEnd,
+    /// Before the bucket (or the range, if that begins later): the opening balance.
+    BucketStart,
+}
+
+/// What a [`MetricSpec::Derived`] reads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DerivedInput {
+    /// What is computed.
+    pub metric: MetricSpec,
+    /// Of which time, if not of the same.
+    pub offset: Option<Offset>,
+}
+
+/// Which other bucket stands for a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Offset {
+    /// The one that lies so far back by the calendar.
+    Window(Span),
+    /// The first of the week, month, quarter or year it lies in.
+    ToGrain(Grain),
+}
+
 /// The answer to a [`Query`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
@@ -319,7 +528,8 @@ pub struct Row {
     pub value: Option<f64>,
     /// Events or subjects that the number rests on: events for count, sum, mean, min and max; distinct things for
     /// unique; entered subjects for funnel and time-to-event; eligible subjects for retention; the denominator's
-    /// `n` for ratio.
+    /// `n` for ratio; subjects for stickiness and per-subject numbers, those of the state for lifecycle; base events for
+    /// conversion; the smallest of its inputs for derived.
     pub n: u64,
     /// For rates: what is above the line.
     pub numerator: Option<f64>,
@@ -345,6 +555,23 @@ pub enum Detail {
     Retention(Vec<RetentionCell>),
     /// The distribution of times.
     Durations(DurationDetail),
+    /// Subjects by the number of intervals they were active in, from one interval up.
+    Stickiness(Vec<u64>),
+    /// Subjects by what they were.
+    Lifecycle(LifecycleDetail),
+}
+
+/// Subjects of a period by what they were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LifecycleDetail {
+    /// Active for the first time ever.
+    pub new: u64,
+    /// Active in this period and the one before.
+    pub returning: u64,
+    /// Active in this period and some earlier one, but not in the one before.
+    pub resurrecting: u64,
+    /// Active in the period before, but not in this one.
+    pub dormant: u64,
 }
 
 /// One step of a funnel.

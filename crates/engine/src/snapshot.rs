@@ -3,6 +3,8 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use crate::{
+    adoption::{AdoptionAnswer, AdoptionQuery},
+    cohort::{Cohort, CohortRule},
     error::{Error, Result},
     identity::{Identity, NOBODY},
     journeys::{
@@ -13,13 +15,13 @@ use crate::{
     kernels::{
         self, Partial,
         journeys::{FunnelPartial, LifecyclePartial, PathsPartial, RetentionTablePartial},
-        tasks,
     },
     limits::{Cancel, Limits, Use, Workers},
+    purchases::{PurchaseAnswer, PurchaseQuery},
     query::{Answer, Query},
     runs::Run,
     segment::Field,
-    subjects::{Names, SubjectName},
+    subjects::{Names, SubjectName, SubjectSet},
     variants::{VariantAnswer, VariantQuery},
 };
 
@@ -33,15 +35,21 @@ pub struct Snapshot {
     limits: Limits,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct View {
     runs: Vec<Arc<Run>>,
-    index: Index,
+    index: Arc<Index>,
+    /// The subject of every actor; nobody where it is not counted.
+    subjects: Arc<[u32]>,
+    names: Names,
     watermark: i64,
     identity_version: u64,
     events: u64,
-    excluded: Vec<Vec<Range<u32>>>,
-    names: Names,
+    /// Of each run the rows that are in no answer.
+    excluded: Arc<Vec<Vec<Range<u32>>>>,
+    /// Of each run the rows whose subject's consent is lacking.
+    without_consent: Arc<Vec<Vec<Range<u32>>>>,
+    cohorts: BTreeMap<String, SubjectSet>,
 }
 
 /// Where the events of every subject lie.
@@ -113,6 +121,53 @@ impl Index {
         }
     }
 
+    /// The same without the parts of other subjects.
+    fn only(&self, subjects: &SubjectSet) -> Self {
+        let known = self.offsets.len().saturating_sub(1);
+        let mut only = Self { offsets: Vec::with_capacity(known + 1), ..Self::default() };
+        let mut weights = vec![0u32; known];
+        for (subject, weight) in weights.iter_mut().enumerate() {
+            only.offsets.push(only.parts.len() as u32);
+            let parts = self.parts(subject as u32);
+            if subjects.contains(subject as u32) && !parts.is_empty() {
+                only.parts.extend_from_slice(parts);
+                only.subjects += 1;
+                *weight = parts.iter().map(|part| part.end - part.start).sum();
+            }
+        }
+        only.offsets.push(only.parts.len() as u32);
+        only.chunks = chunks(&weights);
+        only
+    }
+
+    /// Of each run the rows that belong to none of the subjects.
+    fn rows_of_others(&self, runs: &[Arc<Run>]) -> Vec<Vec<Range<u32>>> {
+        let mut own: Vec<Vec<Range<u32>>> = vec![Vec::new(); runs.len()];
+        self.parts.iter().for_each(|part| own[part.run as usize].push(part.start..part.end));
+        own.iter_mut().for_each(|ranges| ranges.sort_unstable_by_key(|range| range.start));
+        let complement = |(run, own): (&Arc<Run>, &Vec<Range<u32>>)| {
+            let starts = std::iter::once(0).chain(own.iter().map(|range| range.end));
+            let ends = own.iter().map(|range| range.start).chain([run.events() as u32]);
+            starts
+                .zip(ends)
+                .filter(|(start, end)| start < end)
+                .map(|(start, end)| start..end)
+                .collect()
+        };
+        runs.iter().zip(&own).map(complement).collect()
+    }
+
+    /// The parts of a subject; none of one that came after the view.
+    pub(crate) fn parts_of(&self, subject: u32) -> &[Part] {
+        if (subject as usize) + 1 < self.offsets.len() { self.parts(subject) } else { &[] }
+    }
+
+    /// The subjects that have events.
+    pub(crate) fn populated(&self) -> impl Iterator<Item = u32> {
+        let known = self.offsets.len().saturating_sub(1) as u32;
+        (0..known).filter(|subject| !self.parts(*subject).is_empty())
+    }
+
     /// The parts of a subject, by the time of their first events.
     #[inline(always)]
     pub(crate) fn parts(&self, subject: u32) -> &[Part] {
@@ -159,18 +214,21 @@ fn chunks(weights: &[u32]) -> Vec<Range<u32>> {
 impl Snapshot {
     pub(crate) fn new(runs: Vec<Arc<Run>>, identity: &Identity, watermark: i64) -> Self {
         let counted = identity.counted_subjects();
-        let index = Index::new(&runs, &counted);
-        let excluded = excluded_rows(&runs, identity.subjects(), &counted);
+        let index = Arc::new(Index::new(&runs, &counted));
+        let excluded = Arc::new(excluded_rows(&runs, identity.subjects(), &counted));
         let events = runs.iter().map(|run| run.events() as u64).sum();
         Self {
             view: Arc::new(View {
                 runs,
                 index,
+                subjects: counted.into(),
+                names: identity.names().clone(),
                 watermark,
                 identity_version: identity.version(),
                 events,
+                without_consent: Arc::clone(&excluded),
                 excluded,
-                names: identity.names().clone(),
+                cohorts: BTreeMap::new(),
             }),
             limits: Limits::default(),
         }
@@ -193,8 +251,7 @@ impl Snapshot {
 
     /// So many threads, or fewer where they would not pay.
     pub(crate) fn workers<'a>(&self, threads: usize, mind: &'a Use<'a>) -> Workers<'a> {
-        let threads = if self.events() < tasks::WORTH_A_THREAD { 1 } else { threads.max(1) };
-        Workers::new(threads, mind)
+        Workers::new(threads, mind).worth(self.events())
     }
 
     /// What was found, unless the question was taken back: then it may lack parts.
@@ -204,6 +261,92 @@ impl Snapshot {
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The same view with these subjects only: every question to it is about them and their events. What was taken in,
+    /// up to which position and which instant, stays as it was.
+    #[must_use]
+    pub fn only(&self, subjects: &SubjectSet) -> Self {
+        let index = self.index().only(subjects);
+        let excluded = index.rows_of_others(self.runs());
+        let mut view = View::clone(&self.view);
+        (view.index, view.excluded) = (Arc::new(index), Arc::new(excluded));
+        Self { view: Arc::new(view), limits: self.limits.clone() }
+    }
+
+    /// The same view with cohorts by name, for [`Dimension::Cohort`](crate::Dimension::Cohort). They must be sets of
+    /// this view or of one of the same moment.
+    #[must_use]
+    pub fn with_cohorts(&self, cohorts: BTreeMap<String, SubjectSet>) -> Self {
+        let view = View { cohorts, ..View::clone(&self.view) };
+        Self { view: Arc::new(view), limits: self.limits.clone() }
+    }
+
+    /// Who is in a cohort at instants (microseconds since the epoch) that rise.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) when the rule is too large.
+    pub fn cohort(&self, rule: &CohortRule, as_of_micros: &[i64]) -> Result<Cohort> {
+        kernels::cohort(self, rule, as_of_micros, cores())
+    }
+
+    /// The members of one of the view's cohorts.
+    pub(crate) fn cohort_members(&self, name: &str) -> Option<&SubjectSet> {
+        self.view.cohorts.get(name)
+    }
+
+    /// The names and members of the view's cohorts.
+    pub(crate) fn cohorts(&self) -> &BTreeMap<String, SubjectSet> {
+        &self.view.cohorts
+    }
+
+    /// What the subjects are called, by kind and identifier.
+    pub fn names(&self, subjects: &SubjectSet) -> Vec<SubjectName> {
+        let mut names: Vec<SubjectName> =
+            subjects.iter().filter_map(|subject| self.name(subject)).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// What a subject is called; `None` for one without events that nobody follows.
+    pub(crate) fn name(&self, subject: u32) -> Option<SubjectName> {
+        let parts = self.index().parts_of(subject);
+        let of_part = |part: &Part| {
+            let run = &self.view.runs[part.run as usize];
+            let local = run.actor_of(part.start);
+            (run.actors[local] == subject).then(|| run.segment.actor(local))
+        };
+        match parts.iter().find_map(of_part) {
+            Some((kind, key)) => Some(SubjectName::of_actor(kind, key)),
+            None => self.view.names.get(subject),
+        }
+    }
+
+    /// The counted subject of an actor.
+    pub(crate) fn subject_of(&self, actor: u32) -> Option<u32> {
+        self.view.subjects.get(actor as usize).copied().filter(|subject| *subject != NOBODY)
+    }
+
+    /// Of each run the rows that are in no answer for lack of their subject's consent.
+    pub(crate) fn rows_without_consent(&self, run: usize) -> &[Range<u32>] {
+        self.view.without_consent.get(run).map_or(&[], Vec::as_slice)
+    }
+
+    /// The positions, rising, of the events after a position of the log that are earlier than an instant (microseconds
+    /// since the epoch).
+    pub fn late(&self, after_position: i64, before_micros: i64) -> Vec<i64> {
+        let newer = self.view.runs.iter().filter(|run| run.segment.positions().1 > after_position);
+        let mut late: Vec<i64> = newer
+            .flat_map(|run| {
+                let (positions, times) = (run.segment.position(), run.segment.effective());
+                (0..run.events())
+                    .map(move |row| (positions.get(row), i64::from_le_bytes(times[row])))
+                    .filter(|(position, time)| *position > after_position && *time < before_micros)
+                    .map(|(position, _)| position)
+            })
+            .collect();
+        late.sort_unstable();
+        late
     }
 
     /// Answers a question on all cores of the machine.
@@ -249,6 +392,22 @@ impl Snapshot {
     /// As [`Snapshot::query`].
     pub fn variant_stats_on(&self, query: &VariantQuery, threads: usize) -> Result<VariantAnswer> {
         kernels::variants(self, query, threads)
+    }
+
+    /// Every subject before and after a day zero of its own, on all cores of the machine.
+    ///
+    /// # Errors
+    /// As [`Snapshot::query`].
+    pub fn adoption(&self, query: &AdoptionQuery) -> Result<AdoptionAnswer> {
+        kernels::adoption(self, query, cores())
+    }
+
+    /// The purchase history of every customer, on all cores of the machine.
+    ///
+    /// # Errors
+    /// As [`Snapshot::query`].
+    pub fn purchases(&self, query: &PurchaseQuery) -> Result<PurchaseAnswer> {
+        kernels::purchases(self, query, cores())
     }
 
     /// Answers a funnel question in any of its modes, on all cores of the machine.
@@ -387,7 +546,8 @@ impl Snapshot {
 
     /// Events that are in no answer for lack of their subject's consent.
     pub fn excluded_events(&self) -> u64 {
-        self.view.excluded.iter().flatten().map(|rows| u64::from(rows.end - rows.start)).sum()
+        let rows = self.view.without_consent.iter().flatten();
+        rows.map(|rows| u64::from(rows.end - rows.start)).sum()
     }
 
     /// The rows of a run that are in no answer, for whoever does not go by subject.
@@ -436,20 +596,6 @@ impl Snapshot {
         paths.sort_unstable();
         paths.dedup();
         paths
-    }
-
-    /// What a subject is called; `None` for one without events that nobody follows.
-    pub(crate) fn name(&self, subject: u32) -> Option<SubjectName> {
-        let parts = self.index().parts(subject);
-        let of_part = |part: &Part| {
-            let run = &self.view.runs[part.run as usize];
-            let local = run.actor_of(part.start);
-            (run.actors[local] == subject).then(|| run.segment.actor(local))
-        };
-        match parts.iter().find_map(of_part) {
-            Some((kind, key)) => Some(SubjectName::of_actor(kind, key)),
-            None => self.view.names.get(subject),
-        }
     }
 
     pub(crate) fn runs(&self) -> &[Arc<Run>] {

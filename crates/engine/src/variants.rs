@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::query::{Anchor, EventSelector, Return, Ties};
+use crate::query::{
+    Aggregate, Anchor, ConversionMeasure, ConversionSpec, EventSelector, Period, Return,
+    StickinessMeasure, Ties,
+};
 
 /// Per-variant statistics of an outcome after the first exposure of each subject.
 ///
@@ -101,12 +104,51 @@ pub enum Outcome {
         /// Events at the same instant.
         ties: Ties,
     },
+    /// In how many UTC days, weeks or months the subject was active, or 1 if the number is the wanted one, else 0.
+    Active {
+        /// What makes a subject active.
+        event: EventSelector,
+        /// Length of an interval.
+        interval: Period,
+        /// The number for the ratio, 1 or 0 for shares and counts.
+        measure: StickinessMeasure,
+    },
+    /// A number over the subject's events. A count and a sum are 0 for a subject without events; a smallest and a
+    /// largest number are among those who have one, for whom the denominator is 1.
+    PerSubject {
+        /// Which events.
+        event: EventSelector,
+        /// Which number.
+        aggregate: Aggregate,
+    },
+    /// A hundred for each score of 9 and 10 less a hundred for each of 0 to 6. The denominator is the number of scores.
+    Score {
+        /// Which events.
+        event: EventSelector,
+        /// Dotted path.
+        property: String,
+    },
+    /// Base events that a conversion was credited to; the denominator is the number of base events. Or the conversions
+    /// that were credited, without denominator.
+    Converted(ConversionSpec),
 }
 
 impl Outcome {
     /// Whether the outcome is a share or a mean among some of the subjects, and so says itself who is below the line.
     pub fn has_denominator(&self) -> bool {
-        matches!(self, Self::Returned { .. } | Self::Elapsed { .. })
+        match self {
+            Self::Returned { .. } | Self::Elapsed { .. } | Self::Score { .. } => true,
+            Self::PerSubject { aggregate, .. } => {
+                matches!(aggregate, Aggregate::Min(_) | Aggregate::Max(_))
+            }
+            Self::Converted(spec) => spec.measure == ConversionMeasure::Rate,
+            Self::Did { .. }
+            | Self::Count { .. }
+            | Self::Sum { .. }
+            | Self::Mean { .. }
+            | Self::Completed { .. }
+            | Self::Active { .. } => false,
+        }
     }
 
     /// The events it is computed from, in the order of their bits.
@@ -115,7 +157,11 @@ impl Outcome {
             Self::Did { event }
             | Self::Count { event }
             | Self::Sum { event, .. }
-            | Self::Mean { event, .. } => vec![event],
+            | Self::Mean { event, .. }
+            | Self::Active { event, .. }
+            | Self::PerSubject { event, .. }
+            | Self::Score { event, .. } => vec![event],
+            Self::Converted(spec) => vec![&spec.base, &spec.conversion],
             Self::Completed { steps, .. } => steps.iter().collect(),
             Self::Returned { start, returning, .. } => vec![start, returning],
             Self::Elapsed { from, to, .. } => vec![from, to],
@@ -124,7 +170,13 @@ impl Outcome {
 
     /// Whether the order of a subject's events matters.
     pub(crate) fn is_ordered(&self) -> bool {
-        matches!(self, Self::Completed { .. } | Self::Returned { .. } | Self::Elapsed { .. })
+        matches!(
+            self,
+            Self::Completed { .. }
+                | Self::Returned { .. }
+                | Self::Elapsed { .. }
+                | Self::Converted(_)
+        )
     }
 }
 

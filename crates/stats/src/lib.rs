@@ -1,8 +1,9 @@
 //! Inference on sufficient statistics: tests, intervals, sample-ratio checks. Pure, no I/O.
 //!
-//! Every comparison starts from counts or moments that can be computed in parts and merged
+//! A comparison of randomised arms starts from counts or moments that can be computed in parts and merged
 //! ([`Proportion`], [`Moments`], [`PairMoments`]), never from rows, so the service that holds the
-//! rows and the service that judges them can be different processes.
+//! rows and the service that judges them can be different processes. Where nobody was randomised ([`impact`]), rows are
+//! needed, as they are for series ([`anomaly`]), for segments ([`attribution`]) and for customers ([`clv`]).
 //!
 //! ```
 //! use northstar_stats::{Confidence, Proportion, proportion};
@@ -22,7 +23,12 @@
 //! returns NaN.
 
 pub mod adjust;
+pub mod anomaly;
+pub mod attribution;
+pub mod clv;
 pub mod distribution;
+pub mod impact;
+pub mod logistic;
 pub mod mean;
 pub mod power;
 pub mod proportion;
@@ -31,10 +37,13 @@ pub mod sample_ratio;
 pub mod sequential;
 
 mod confidence;
+mod dense;
 mod effect;
 mod error;
+mod minimise;
 mod moments;
 mod pair;
+mod special;
 
 pub use self::{
     confidence::Confidence,

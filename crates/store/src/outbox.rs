@@ -21,6 +21,8 @@ pub enum Outbox {
     Automations,
     /// `ingestion.outbox`.
     Ingestion,
+    /// `metrics.outbox`.
+    Metrics,
 }
 
 /// An event to be sent.
@@ -155,6 +157,7 @@ outbox!(approvals, "approvals.outbox");
 outbox!(experiments, "experiments.outbox");
 outbox!(automations, "automations.outbox");
 outbox!(ingestion, "ingestion.outbox");
+outbox!(metrics, "metrics.outbox");
 
 impl Outbox {
     /// Writes an event, in the transaction of the change it tells of.
@@ -164,6 +167,7 @@ impl Outbox {
             Self::Experiments => experiments::put(connection, new).await,
             Self::Automations => automations::put(connection, new).await,
             Self::Ingestion => ingestion::put(connection, new).await,
+            Self::Metrics => metrics::put(connection, new).await,
         }
     }
 
@@ -179,6 +183,7 @@ impl Outbox {
             Self::Experiments => experiments::lock_next(connection, limit).await,
             Self::Automations => automations::lock_next(connection, limit).await,
             Self::Ingestion => ingestion::lock_next(connection, limit).await,
+            Self::Metrics => metrics::lock_next(connection, limit).await,
         }
     }
 
@@ -189,6 +194,7 @@ impl Outbox {
             Self::Experiments => experiments::remove(connection, ids).await,
             Self::Automations => automations::remove(connection, ids).await,
             Self::Ingestion => ingestion::remove(connection, ids).await,
+            Self::Metrics => metrics::remove(connection, ids).await,
         }
     }
 
@@ -200,6 +206,7 @@ impl Outbox {
             Self::Experiments => experiments::refuse(connection, id, refusal).await,
             Self::Automations => automations::refuse(connection, id, refusal).await,
             Self::Ingestion => ingestion::refuse(connection, id, refusal).await,
+            Self::Metrics => metrics::refuse(connection, id, refusal).await,
         }
     }
 }

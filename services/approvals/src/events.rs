@@ -20,11 +20,15 @@ pub(crate) fn verdict(
 ) -> NewMessage {
     let id =
         format!("decision/{}/verdict/{}/{}", request.id, verdict.review_cycle, verdict.approver);
-    let more = json!({
+    let mut more = json!({
         "kind": verdict.kind.as_str(),
         "review_cycle": verdict.review_cycle,
         "state": request.state.as_str(),
     });
+    // Of the verdict that decided: how long the question waited.
+    if let Some(decided_at) = request.decided_at {
+        more["handling_seconds"] = json!((decided_at - request.created_at).num_seconds());
+    }
     message(project, request, "verdict", id, &verdict.approver, verdict.created_at, more)
 }
 

@@ -4,6 +4,7 @@ mod activate;
 pub mod config;
 mod consent;
 pub mod convert;
+mod decisions;
 mod define;
 mod deliver;
 mod emit;
@@ -29,13 +30,14 @@ use northstar_store::outbox::Outbox;
 pub use config::Config;
 pub use error::Error;
 
+use crate::decisions::Decisions;
 use crate::deliver::Deliverer;
 use crate::service::{Automations, Wake};
 use crate::target::Reach;
 use crate::trigger::Triggers;
 use crate::webhook::Sender;
 
-/// Builds the service: its pool, its gRPC service and its four workers.
+/// Builds the service: its pool, its gRPC service and its five workers.
 ///
 /// # Errors
 /// [`northstar_server::InvalidConfig`] when the signing secrets cannot be used;
@@ -67,6 +69,12 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         wake: wake.clone(),
         lease: config.lease(),
     };
+    let decisions = Decisions {
+        pool: pool.clone(),
+        clock: context.clock.clone(),
+        clients: context.clients.clone(),
+        wake: wake.clone(),
+    };
     let deliverer = Arc::new(Deliverer {
         pool: pool.clone(),
         clock: context.clock.clone(),
@@ -87,7 +95,8 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
                 .max_decoding_message_size(context.max_message_bytes),
         )
         .worker("automation-triggers", triggers.run(shutdown.clone()))
-        .worker("automation-runs", deliverer.run(shutdown))
+        .worker("automation-runs", deliverer.run(shutdown.clone()))
+        .worker("automation-decisions", decisions.run(shutdown))
         .worker("automation-sunset", sunset)
         .worker("automations-outbox", relay)
         .pool(pool))

@@ -8,9 +8,10 @@ use northstar_proto::automations::v1 as pb;
 use northstar_proto::experiments::v1::Estimate;
 use northstar_proto::metrics::v1 as metrics;
 use northstar_server::Caller;
+use northstar_stats::sequential::ConfidenceSequence;
 use northstar_stats::{
-    Confidence, ConfidenceSequence, Effect, InputError, Moments, PairMoments, Proportion,
-    RatioStats, SampleStats, Undefined, mean, proportion, ratio,
+    Confidence, Effect, InputError, Moments, PairMoments, Proportion, RatioStats, SampleStats,
+    Undefined, mean, proportion, ratio,
 };
 use northstar_store::automations as store;
 

@@ -131,7 +131,20 @@ fn unusable(definition: &Definition) -> Option<&'static str> {
         | Definition::Unique(_)
         | Definition::Sum(_)
         | Definition::Mean(_)
-        | Definition::Ratio(_) => None,
+        | Definition::Ratio(_)
+        | Definition::Stickiness(_)
+        | Definition::Conversion(_)
+        | Definition::PerSubject(_)
+        | Definition::Nps(_) => None,
+        Definition::Min(_)
+        | Definition::Max(_)
+        | Definition::Percentile(_)
+        | Definition::Lifecycle(_)
+        | Definition::Cumulative(_)
+        | Definition::Derived(_) => Some(
+            "cannot be compared by sums over subjects: use a count, a unique, a sum, a mean, a \
+             ratio, a stickiness, a conversion, a per_subject or an nps",
+        ),
         Definition::Funnel(_) | Definition::Retention(_) | Definition::TimeToEvent(_) => {
             Some("is no number per subject: use a count, a unique, a sum, a mean or a ratio")
         }

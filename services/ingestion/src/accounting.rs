@@ -107,25 +107,49 @@ impl<'a> Tally<'a> {
         known: &KnownNames,
     ) -> Result<()> {
         let mut additions = Additions::default();
-        for ((project, source), counts) in self.counts {
-            // A refused event does not make its name known.
-            let named: BTreeSet<&str> = counts
-                .iter()
-                .filter(|(_, added)| added.counts.received() > added.counts.rejected)
-                .map(|((name, _), _)| *name)
-                .filter(|name| !name.is_empty())
-                .collect();
-            let counted = known.admit(connection, project, source, named).await?;
-            let mut merged: BTreeMap<(&str, DateTime<Utc>), EventCounts> = BTreeMap::new();
-            for ((name, hour), added) in counts {
-                let name = if counted.contains(name) { name } else { "" };
-                merge(merged.entry((name, hour)).or_default(), &added);
-            }
-            for ((name, hour), added) in merged {
-                additions.push(project, source, name, hour, &added);
-            }
+        for (origin, counts) in &self.counts {
+            let counted = known.admit(connection, *origin, named(counts)).await?;
+            add_to(&mut additions, *origin, counts, &counted);
         }
         if additions.is_empty() { Ok(()) } else { accounting::add(connection, &additions).await }
+    }
+
+    /// What is to be added, if it is known which names are counted one by one
+    /// without asking.
+    pub(crate) fn of_known_names(&self, known: &KnownNames) -> Option<Additions> {
+        let mut additions = Additions::default();
+        for (origin, counts) in &self.counts {
+            let counted = known.suffices_for(*origin, &named(counts))?;
+            add_to(&mut additions, *origin, counts, &counted);
+        }
+        Some(additions)
+    }
+}
+
+/// The names that these counts may make known: a refused event does not.
+fn named<'a>(counts: &CountsByName<'a>) -> BTreeSet<&'a str> {
+    counts
+        .iter()
+        .filter(|(_, added)| added.counts.received() > added.counts.rejected)
+        .map(|((name, _), _)| *name)
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+/// Adds the counts of a source, by its counted names and "other".
+fn add_to(
+    additions: &mut Additions,
+    (project, source): (ProjectId, SourceId),
+    counts: &CountsByName<'_>,
+    counted: &HashSet<String>,
+) {
+    let mut merged: BTreeMap<(&str, DateTime<Utc>), EventCounts> = BTreeMap::new();
+    for ((name, hour), added) in counts {
+        let name = if counted.contains(*name) { *name } else { "" };
+        merge(merged.entry((name, *hour)).or_default(), added);
+    }
+    for ((name, hour), added) in merged {
+        additions.push(project, source, name, hour, &added);
     }
 }
 
@@ -147,37 +171,44 @@ impl KnownNames {
     async fn admit(
         &self,
         connection: &mut PgConnection,
-        project: ProjectId,
-        source: SourceId,
+        (project, source): (ProjectId, SourceId),
         named: BTreeSet<&str>,
     ) -> Result<Arc<HashSet<String>>> {
-        let mut known = self.remembered(project, source);
+        let origin = (project, source);
+        if let Some(known) = self.suffices_for(origin, &named) {
+            return Ok(known);
+        }
         let news = |known: &HashSet<String>| -> Vec<String> {
             let unknown = named.iter().filter(|name| !known.contains(**name));
             unknown.map(|name| (*name).to_owned()).collect()
         };
-        if known.len() < MAX_NAMES && !news(&known).is_empty() {
-            let stored = accounting::names(connection, project, source).await?;
-            known = Arc::new(stored.into_iter().filter(|name| !name.is_empty()).collect());
-            // What is about to be added is not remembered: it may roll back.
-            self.remember(project, source, Arc::clone(&known));
-            let room = MAX_NAMES.saturating_sub(known.len());
-            let admitted = news(&known).into_iter().take(room);
-            known = Arc::new(known.iter().cloned().chain(admitted).collect());
-        }
-        Ok(known)
+        let stored = accounting::names(connection, project, source).await?;
+        let known: HashSet<String> = stored.into_iter().filter(|name| !name.is_empty()).collect();
+        let known = Arc::new(known);
+        // What is about to be added is not remembered: it may roll back.
+        self.remember(origin, Arc::clone(&known));
+        let room = MAX_NAMES.saturating_sub(known.len());
+        let admitted = news(&known).into_iter().take(room);
+        Ok(Arc::new(known.iter().cloned().chain(admitted).collect()))
     }
 
-    fn remembered(&self, project: ProjectId, source: SourceId) -> Arc<HashSet<String>> {
+    /// The names that are counted one by one, if these add none to them.
+    fn suffices_for(
+        &self,
+        origin: (ProjectId, SourceId),
+        named: &BTreeSet<&str>,
+    ) -> Option<Arc<HashSet<String>>> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&(project, source)).map(Arc::clone).unwrap_or_default()
+        let known = known.get(&origin).map(Arc::clone).unwrap_or_default();
+        let suffices = known.len() >= MAX_NAMES || named.iter().all(|name| known.contains(*name));
+        suffices.then_some(known)
     }
 
-    fn remember(&self, project: ProjectId, source: SourceId, names: Arc<HashSet<String>>) {
+    fn remember(&self, origin: (ProjectId, SourceId), names: Arc<HashSet<String>>) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_SOURCES {
             known.clear();
         }
-        known.insert((project, source), names);
+        known.insert(origin, names);
     }
 }

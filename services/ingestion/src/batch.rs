@@ -107,8 +107,11 @@ impl Batch {
         let mut names = Names::default();
         events.each(&mut |event| {
             names.push(event.as_ref().map_or("", |event| event.name));
+            let undated = events.is_undated(items.len());
             let item = event
-                .and_then(|event| prepare(origin, &event, contracts, &mut encoded, &mut ids))
+                .and_then(|event| {
+                    prepare(origin, &event, undated, contracts, &mut encoded, &mut ids)
+                })
                 .unwrap_or_else(|fault| match events.keep(items.len(), &fault) {
                     Some(record) if !fault.reason.forbids_keeping() => {
                         keep(origin, record, contracts)
@@ -151,16 +154,19 @@ impl Batch {
 fn prepare(
     origin: Origin,
     event: &Event<'_>,
+    undated: bool,
     contracts: &ProjectContracts,
     encoded: &mut EncodedEvents,
     ids: &mut LinkedIds,
 ) -> Result<Item, Fault> {
     event.check()?;
     let said = consent::judge(&contracts.consent, event)?;
+    // A time that we made up says nothing about the body.
+    let occurred_at = if undated { DateTime::UNIX_EPOCH } else { event.occurred_at };
     let key = BodyKey {
         source: origin.source,
         message_hash: message_hash(event.message_id),
-        body_hash: event.body_hash(),
+        body_hash: Event { occurred_at, ..*event }.body_hash(),
     };
     let (effective_at, correction) =
         effective_time(event.occurred_at, event.sent_at, origin.received_at);

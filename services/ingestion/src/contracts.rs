@@ -460,4 +460,63 @@ mod tests {
         }
         assert!(additions > 500 && held > 5_000, "{additions} additions, {held} values");
     }
+
+    /// A schema in which something is not what a keyword takes.
+    fn broken(random: &mut StdRng) -> Value {
+        let mut schema = schema(random, 2);
+        let odd = [
+            json!(null),
+            json!(-1),
+            json!(1e308),
+            json!("("),
+            json!({"$ref": "#/nowhere"}),
+            json!([[]]),
+            json!({"$ref": "https://example.com/schema"}),
+            json!("\u{0}"),
+            json!({"type": 7}),
+        ];
+        let keywords = [
+            "type",
+            "properties",
+            "required",
+            "pattern",
+            "$ref",
+            "$defs",
+            "enum",
+            "items",
+            "minLength",
+            "multipleOf",
+            "additionalProperties",
+            "patternProperties",
+            "$schema",
+            "format",
+            "allOf",
+            "if",
+            "dependentSchemas",
+        ];
+        if let Value::Object(fields) = &mut schema {
+            for _ in 0..random.random_range(1..4) {
+                let keyword = (*keywords.choose(random).unwrap()).to_owned();
+                fields.insert(keyword, odd.choose(random).unwrap().clone());
+            }
+        }
+        schema
+    }
+
+    #[test]
+    fn whatever_is_called_a_schema_compiles_or_says_why_it_does_not() {
+        let mut random = StdRng::seed_from_u64(11);
+        let mut refused = 0;
+        for _ in 0..4_000 {
+            let schema = broken(&mut random);
+            match Validator::compile(&schema) {
+                Ok(validator) => _ = validator.violations(&instance(&mut random, 2)),
+                Err(problem) => {
+                    assert!(!problem.is_empty() && problem.len() < 2_000, "{schema}: {problem}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused > 500, "{refused} refused");
+    }
 }

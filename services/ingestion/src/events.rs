@@ -18,6 +18,13 @@ pub(crate) trait Events: Send + Sync {
     /// with its limits: the body hash is of that text.
     fn each(&self, take: &mut dyn FnMut(Result<Event<'_>, Fault>));
 
+    /// Whether an event did not say when it happened, and was given the time of its
+    /// receipt: a second delivery is received at another, and is the same event all
+    /// the same.
+    fn is_undated(&self, _index: usize) -> bool {
+        false
+    }
+
     /// One event as an encoded `northstar.ingestion.v1.Event`, which is how
     /// quarantine keeps it. Few events are asked for.
     fn encode(&self, index: usize) -> Vec<u8>;
@@ -56,6 +63,10 @@ impl Events for Box<dyn Events> {
 
     fn each(&self, take: &mut dyn FnMut(Result<Event<'_>, Fault>)) {
         (**self).each(take);
+    }
+
+    fn is_undated(&self, index: usize) -> bool {
+        (**self).is_undated(index)
     }
 
     fn encode(&self, index: usize) -> Vec<u8> {

@@ -153,8 +153,18 @@ impl Ingestion {
     ) -> Result<Answer, Error> {
         check_name("source", source, MAX_SOURCE_BYTES)?;
         check_count(events.len())?;
-        let contracts = self.contracts.of(project).await?;
         let origin = self.origin(project, source).await?;
+        self.ingest_from(origin, events, memory).await
+    }
+
+    /// As [`Self::ingest`], from where it is known already.
+    pub(crate) async fn ingest_from(
+        &self,
+        origin: Origin,
+        events: impl Events + 'static,
+        memory: Memory,
+    ) -> Result<Answer, Error> {
+        let contracts = self.contracts.of(origin.project).await?;
         let batch = Batch::of_events(origin, events, &contracts);
         drop(contracts);
         self.writer.write(batch, memory).await

@@ -16,6 +16,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
+use northstar_domain::consent::Consent;
 use northstar_domain::contract::{ContractMode, SchemaVersion, VERSION_PROPERTY};
 use northstar_domain::event::{Event, Fault, Reason};
 use northstar_domain::time_correction::TimeCorrection;
@@ -45,8 +46,11 @@ pub(crate) struct Notes {
     pub(crate) late: bool,
     /// The superseded version that it keeps.
     pub(crate) validated_with: Option<SchemaVersion>,
-    /// The properties kept aside, as JSON text of an object.
+    /// The properties kept aside, as JSON text of an object; null for one that was
+    /// not kept at all.
     pub(crate) omitted: Option<String>,
+    /// Those that were not kept, for want of consent.
+    pub(crate) withheld: Vec<String>,
     /// The properties without them, as JSON text; `None` when none was left out.
     pub(crate) properties: Option<String>,
 }
@@ -79,6 +83,9 @@ pub(crate) fn judge(contracts: &ProjectContracts, event: &Event<'_>, times: Time
         _ => Map::new(),
     };
     let mut judgement = judge_properties(contract, properties);
+    if !contracts.consent.purposes.is_empty() {
+        judgement = withhold(contract, event, judgement);
+    }
     if let Judgement::Accept(notes) = &mut judgement
         && contract.spec.late_after.is_some_and(|horizon| {
             times.received_at.signed_duration_since(times.effective_at) > horizon
@@ -90,6 +97,48 @@ pub(crate) fn judge(contracts: &ProjectContracts, event: &Event<'_>, times: Time
         event.name.clone_into(&mut notes.name);
     }
     judgement
+}
+
+/// Leaves out what the actor did not agree to, value and all. An event that would
+/// wait in quarantine is kept there whole, so one with such properties is refused.
+fn withhold(contract: &Compiled, event: &Event<'_>, judgement: Judgement) -> Judgement {
+    // What cannot be read was refused before.
+    let said = Consent::from_text(event.consent).ok().flatten();
+    let mut withheld = contract.spec.withheld_properties(said.as_ref()).peekable();
+    if withheld.peek().is_none() {
+        return judgement;
+    }
+    let object = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap_or_default();
+    let sent = object(event.properties);
+    let withheld: Vec<String> =
+        withheld.filter(|name| sent.contains_key(*name)).map(str::to_owned).collect();
+    let Some(first) = withheld.first() else { return judgement };
+    match judgement {
+        Judgement::Accept(notes) => {
+            let mut notes = notes.unwrap_or_default();
+            let mut kept = notes.properties.as_deref().map_or(sent, object);
+            let mut omitted = notes.omitted.as_deref().map(object).unwrap_or_default();
+            for name in &withheld {
+                kept.shift_remove(name);
+                omitted.insert(name.clone(), Value::Null);
+            }
+            notes.properties = Some(text(&kept));
+            notes.omitted = Some(text(&omitted));
+            notes.withheld = withheld;
+            Judgement::Accept(Some(notes))
+        }
+        Judgement::Quarantine(_) => Judgement::Reject(Fault::new(
+            Reason::ConsentMissing,
+            format!("properties.{first}"),
+            "breaks its contract, and may not be kept until that is mended: none of the purposes \
+             of this property is granted",
+        )),
+        refused @ Judgement::Reject(_) => refused,
+    }
+}
+
+fn text(object: &Map<String, Value>) -> String {
+    serde_json::to_string(object).expect("a JSON object is JSON text")
 }
 
 fn judge_unplanned(mode: Option<ContractMode>, name: &str) -> Judgement {
@@ -238,9 +287,6 @@ fn verdict(
             if let Some(left) = left {
                 return Judgement::Quarantine(left.fault);
             }
-            let text = |map: &Map<String, Value>| {
-                serde_json::to_string(map).expect("a JSON object is JSON text")
-            };
             Judgement::Accept(Some(Box::new(Notes {
                 observed,
                 omitted: Some(text(&omitted)),
@@ -276,6 +322,10 @@ mod tests {
     }
 
     fn judged(contracts: &ProjectContracts, properties: Value) -> Judgement {
+        judged_with(contracts, properties, "")
+    }
+
+    fn judged_with(contracts: &ProjectContracts, properties: Value, consent: &str) -> Judgement {
         let at = DateTime::UNIX_EPOCH;
         let times = Times { received_at: at, effective_at: at, correction: TimeCorrection::None };
         let event = Event {
@@ -289,7 +339,7 @@ mod tests {
             sequence: 0,
             properties: &properties.to_string(),
             region: "",
-            consent: "",
+            consent,
         };
         judge(contracts, &event, times)
     }
@@ -331,6 +381,36 @@ mod tests {
         let kept = r#"{"plan":"pro","$schema_version":"1-1-0"}"#;
         assert_eq!(found.properties.as_deref(), Some(kept));
         assert!(!found.observed);
+    }
+
+    #[test]
+    fn a_property_is_not_kept_without_a_grant_for_one_of_its_purposes() {
+        let mut rules = contracts(json!({"properties": {
+            "email": {"purposes": ["support", "marketing"]}, "plan": {"purposes": []},
+        }}));
+        let sent = || json!({"plan": "pro", "email": "a@b.c"});
+        assert_eq!(notes(judged(&rules, sent())), Notes::default(), "nobody asks for consent");
+        let policy = json!({"owner": "privacy", "purposes": [{"name": "support"}]});
+        rules.consent = serde_json::from_value(policy).unwrap();
+        let said = |granted: &[&str], denied: &[&str]| {
+            json!({"granted": granted, "denied": denied}).to_string()
+        };
+        let kept = notes(judged_with(&rules, sent(), &said(&["marketing"], &["support"])));
+        assert_eq!(kept, Notes::default());
+        for consent in ["", &said(&["other"], &[]), &said(&["support"], &["support"])] {
+            let found = notes(judged_with(&rules, sent(), consent));
+            assert_eq!(found.properties.as_deref(), Some(r#"{"plan":"pro"}"#), "{consent}");
+            assert_eq!(found.omitted.as_deref(), Some(r#"{"email":null}"#));
+            assert_eq!(found.withheld, ["email"]);
+        }
+        assert_eq!(notes(judged(&rules, json!({"plan": "pro"}))), Notes::default());
+        // Quarantine would keep it.
+        let broken = judged(&rules, json!({"email": "a@b.c"}));
+        assert!(matches!(
+            broken,
+            Judgement::Reject(fault)
+                if fault.reason == Reason::ConsentMissing && fault.field == "properties.email"
+        ));
     }
 
     #[test]

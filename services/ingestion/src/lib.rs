@@ -3,7 +3,9 @@
 mod accounting;
 mod apply_contract;
 mod arrivals;
+mod at_once;
 mod batch;
+mod change;
 mod columns;
 mod config;
 mod consent;

@@ -54,6 +54,15 @@ impl KnownLinks {
             .any(|(known_user, known_at)| &**known_user == user_id && *known_at <= linked_at)
     }
 
+    /// The erasure version since which links of a project are remembered; `None`
+    /// when there are none.
+    pub(crate) fn erasure_version(&self, project: ProjectId) -> Option<i64> {
+        [&self.younger, &self.older]
+            .into_iter()
+            .find_map(|generation| generation.get(&project))
+            .map(|links| links.erasure_version)
+    }
+
     /// Remembers links that are recorded.
     pub(crate) fn remember(
         &mut self,

@@ -26,7 +26,8 @@ pub(crate) async fn note(
     for (new, position) in plan.new.iter().zip(positions) {
         let batch = &batches[new.batch];
         let Item::Accept { notes: Some(notes), .. } = &batch.items[new.item] else { continue };
-        let Notes { name, observed, late, validated_with, omitted, properties: _ } = &**notes;
+        let Notes { name, observed, late, validated_with, omitted, withheld: _, properties: _ } =
+            &**notes;
         let count = counts.entry((batch.project, name)).or_default();
         count.observed += i64::from(*observed);
         count.late += i64::from(*late);
@@ -56,7 +57,7 @@ pub(crate) async fn note(
 pub(crate) fn flagged(item: &Item, result: pb::EventResult) -> pb::EventResult {
     let Item::Accept { notes: Some(notes), .. } = item else { return result };
     let (reason, message) = if let Some(omitted) = &notes.omitted {
-        (Reason::OmittedProperties, format!("kept aside: {}", names(omitted)))
+        (Reason::OmittedProperties, told(omitted, &notes.withheld))
     } else if let Some(version) = notes.validated_with {
         (Reason::SupersededContract, format!("accepted by version {version} of its contract"))
     } else if notes.late {
@@ -67,9 +68,16 @@ pub(crate) fn flagged(item: &Item, result: pb::EventResult) -> pb::EventResult {
     pb::EventResult { reason: reason.as_str().to_owned(), message, ..result }
 }
 
-/// The names of the properties of a JSON text, not their values.
-fn names(omitted: &str) -> String {
+/// The names of the properties that were left out, not their values.
+fn told(omitted: &str, withheld: &[String]) -> String {
     let omitted: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(omitted).unwrap_or_default();
-    omitted.keys().cloned().collect::<Vec<_>>().join(", ")
+    let aside: Vec<String> =
+        omitted.keys().filter(|name| !withheld.contains(name)).cloned().collect();
+    [("kept aside: ", aside.as_slice()), ("not kept without consent: ", withheld)]
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(what, names)| format!("{what}{}", names.join(", ")))
+        .collect::<Vec<_>>()
+        .join("; ")
 }

@@ -28,6 +28,7 @@ use crate::contracts::Contracts;
 use crate::convert::{quarantined_to_proto, source_to_proto};
 use crate::error::Error;
 use crate::ingest::{check_bytes, check_count};
+use crate::page;
 use crate::sources::Sources;
 use crate::subjects::resolve_subject;
 use crate::subscribe::Subscription;
@@ -300,15 +301,12 @@ impl Ingestion {
         request: &pb::ListContractsRequest,
     ) -> Result<pb::ListContractsResponse, Error> {
         let size = page_size(request.page_size)?;
-        let after = hex::decode(&request.page_token)
-            .ok()
-            .and_then(|name| String::from_utf8(name).ok())
-            .ok_or_else(unknown_page)?;
+        let after = page::read_name(&request.page_token)?;
         let mut connection = self.pool.acquire().await.map_err(northstar_store::Error::from)?;
         let found = contracts::list(&mut connection, project, &after, size).await?;
         let (page, more) = size.cut(found);
         let next_page_token = match page.last() {
-            Some(last) if more => hex::encode(&last.name),
+            Some(last) if more => page::token(&last.name),
             _ => String::new(),
         };
         let contracts = page.iter().map(stored_contract).collect();

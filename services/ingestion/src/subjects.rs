@@ -15,14 +15,16 @@ use std::sync::Arc;
 use northstar_client::Clients;
 use northstar_domain::Clock;
 use northstar_proto::ingestion::v1 as pb;
-use northstar_server::caller;
+use northstar_server::{Caller, caller};
 use northstar_store::PgPool;
 use pb::subjects_service_server::SubjectsService;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use crate::change::{Begun, Change};
 use crate::contracts::Contracts;
 use crate::erasure::Erasures;
+use crate::error::Error;
 
 pub use convert::{
     consent_policy_from_proto, consent_policy_to_proto, identity_policy_from_proto,
@@ -37,6 +39,20 @@ pub(crate) struct Subjects {
     pub(crate) clients: Clients,
     pub(crate) contracts: Contracts,
     pub(crate) erasures: Erasures,
+}
+
+impl Subjects {
+    /// Begins what a call asks for.
+    async fn begin<'a, R: prost::Message + Default>(
+        &self,
+        caller: &'a Caller,
+        method: &'static str,
+        request_id: &str,
+        request: &impl prost::Message,
+    ) -> Result<Begun<'a, R>, Error> {
+        let now = self.clock.now();
+        Change::begin(&self.pool, caller, method, request_id, request, now).await
+    }
 }
 
 #[tonic::async_trait]

@@ -63,28 +63,36 @@ pub(crate) enum Attempt {
     HeadMoved,
 }
 
-/// Writes the batches of a project. The caller commits.
+/// What becomes of the events, by every key that is known.
+pub(crate) async fn plan(
+    connection: &mut PgConnection,
+    batches: &[Batch],
+    keys: &mut ProjectKeys,
+) -> Result<Plan> {
+    let taken = find_taken(connection, batches, keys).await?;
+    Ok(decide(batches, &taken))
+}
+
+/// Writes the batches of a project as planned, its new events after a position.
+/// The caller commits.
 pub(crate) async fn write(
     connection: &mut PgConnection,
     project: ProjectId,
     batches: &Arc<Vec<Batch>>,
-    keys: &mut ProjectKeys,
+    plan: &Plan,
+    after: i64,
     known_links: &KnownLinks,
     known_names: &KnownNames,
 ) -> Result<Attempt> {
-    let taken = find_taken(connection, batches, keys).await?;
-    let plan = decide(batches, &taken);
     let head = if plan.new.is_empty() {
         heads::read(connection, project).await?
     } else {
-        match append(connection, project, batches, &plan, keys.position()).await? {
+        match append(connection, project, batches, plan, after).await? {
             None => return Ok(Attempt::HeadMoved),
             Some(head) => head,
         }
     };
-    // The new events have the positions up to the head.
-    let first = head.position - plan.new.len() as i64 + 1;
-    let positions: Vec<i64> = (first..).take(plan.new.len()).collect();
+    let positions = positions(plan, head.position);
 
     let mut quarantined = HashMap::new();
     if !plan.quarantine.is_empty() {
@@ -100,19 +108,25 @@ pub(crate) async fn write(
             quarantined.insert(body.key, (body.batch, body.item, is_new));
         }
     }
-    let links = link(connection, project, batches, &plan, &positions, known_links, head).await?;
-    consent::add_said(connection, batches, &plan, &positions).await?;
-    note(connection, batches, &plan, &positions).await?;
+    let links = link(connection, project, batches, plan, &positions, known_links, head).await?;
+    consent::add_said(connection, batches, plan, &positions).await?;
+    note(connection, batches, plan, &positions).await?;
 
-    let answers = answers(batches, &plan, &positions, &quarantined, head);
-    count(connection, project, batches, &answers, known_names).await?;
+    let answers = answers(batches, plan, &positions, &quarantined, head.position);
+    let (counts, tally) = count(batches, &answers);
+    for (source, counts) in counts {
+        sources::count(connection, project, source, &counts).await?;
+    }
+    tally.save(connection, known_names).await?;
     consent::count_refusals(connection, batches).await?;
-    let keys = new_keys(batches, &plan)
-        .map(|(source, key)| {
-            (MessageKey::new(source, key.message_hash), short_body_hash(key.body_hash))
-        })
-        .collect();
+    let keys = remembered_keys(batches, plan);
     Ok(Attempt::Done(Written { answers, links, erasures: head.erasure_version, keys }))
+}
+
+/// The positions of the new events, which are those up to the end of the log.
+pub(crate) fn positions(plan: &Plan, end: i64) -> Vec<i64> {
+    let first = end - plan.new.len() as i64 + 1;
+    (first..).take(plan.new.len()).collect()
 }
 
 async fn find_taken(
@@ -148,14 +162,21 @@ fn new_keys<'a>(
     })
 }
 
-/// Appends the new events after a position; `None` when the head is not there.
-async fn append(
-    connection: &mut PgConnection,
-    project: ProjectId,
+/// The new keys as this process remembers them.
+pub(crate) fn remembered_keys(batches: &[Batch], plan: &Plan) -> Vec<(MessageKey, u64)> {
+    let keys = new_keys(batches, plan);
+    keys.map(|(source, key)| {
+        (MessageKey::new(source, key.message_hash), short_body_hash(key.body_hash))
+    })
+    .collect()
+}
+
+/// The new events and their keys as the log takes them.
+pub(crate) async fn encode(
     batches: &Arc<Vec<Batch>>,
     plan: &Plan,
     after: i64,
-) -> Result<Option<Head>> {
+) -> (Blocks, NewKeys) {
     let picked: Vec<(usize, usize)> = plan
         .new
         .iter()
@@ -181,6 +202,18 @@ async fn append(
     for (source, key) in new_keys(batches, plan) {
         keys.push(source, key.message_hash, key.body_hash);
     }
+    (blocks, keys)
+}
+
+/// Appends the new events after a position; `None` when the head is not there.
+async fn append(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    batches: &Arc<Vec<Batch>>,
+    plan: &Plan,
+    after: i64,
+) -> Result<Option<Head>> {
+    let (blocks, keys) = encode(batches, plan, after).await;
     let position = after + plan.new.len() as i64;
     Ok(match log::append(connection, project, after, &blocks, &keys).await? {
         Appended::HeadMoved => None,
@@ -255,14 +288,17 @@ async fn link(
     Ok(links)
 }
 
-type Quarantined = HashMap<BodyKey, (usize, usize, bool)>;
+/// For each body that was to be quarantined its batch, its item, and whether it is
+/// new there.
+pub(crate) type Quarantined = HashMap<BodyKey, (usize, usize, bool)>;
 
-fn answers(
+/// What is answered when the log ends at a position.
+pub(crate) fn answers(
     batches: &[Batch],
     plan: &Plan,
     positions: &[i64],
     quarantined: &Quarantined,
-    head: Head,
+    log_position: i64,
 ) -> Vec<Answer> {
     let result = |batch_index: usize, item_index: usize, outcome: Outcome| {
         let batch = &batches[batch_index];
@@ -317,7 +353,7 @@ fn answers(
                 .enumerate()
                 .map(|(item_index, outcome)| result(batch_index, item_index, *outcome))
                 .collect(),
-            log_position: head.position,
+            log_position,
         })
         .collect()
 }
@@ -332,15 +368,12 @@ pub(crate) fn faulty(outcome: EventOutcome, fault: &Fault) -> pb::EventResult {
     }
 }
 
-/// Counts what is answered, so that the accounting equation holds by
-/// construction.
-async fn count(
-    connection: &mut PgConnection,
-    project: ProjectId,
-    batches: &[Batch],
+/// Counts what is answered, by source and by name, so that the accounting equation
+/// holds by construction.
+pub(crate) fn count<'a>(
+    batches: &'a [Batch],
     answers: &[Answer],
-    known_names: &KnownNames,
-) -> Result<()> {
+) -> (BTreeMap<SourceId, Counts>, Tally<'a>) {
     let mut tally = Tally::default();
     let mut counts: BTreeMap<SourceId, Counts> = BTreeMap::new();
     for (batch, answer) in batches.iter().zip(answers) {
@@ -365,10 +398,7 @@ async fn count(
             }
         }
     }
-    for (source, counts) in counts {
-        sources::count(connection, project, source, &counts).await?;
-    }
-    tally.save(connection, known_names).await
+    (counts, tally)
 }
 
 fn effective_time_of(item: &Item) -> Option<DateTime<Utc>> {

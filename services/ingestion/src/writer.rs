@@ -6,22 +6,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use northstar_domain::ProjectId;
-use northstar_store::ingestion::{begin_durably, heads};
+use northstar_store::ingestion::{heads, settle_writer};
 use northstar_store::{PgPool, Result};
-use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
+use sqlx::{Connection as _, Postgres};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::accounting::KnownNames;
+use crate::at_once;
 use crate::batch::Batch;
 use crate::error::Error;
 use crate::keys::KnownKeys;
 use crate::links::KnownLinks;
-use crate::transaction::{Answer, Attempt, write};
+use crate::transaction::{self, Answer, Attempt};
 
 /// A transaction takes no more once it holds so many events or bytes.
 const FULL_EVENTS: usize = 20_000;
@@ -33,6 +34,9 @@ const MAX_ATTEMPTS: u32 = 10;
 const PARTITION_LEAD: i64 = 1_000_000;
 /// After the signal to stop, the writer leaves when nothing came for so long.
 const QUIET: Duration = Duration::from_millis(500);
+
+/// A connection that was not used for so long is asked whether it is there.
+const RESTED: Duration = Duration::from_secs(1);
 
 struct Queued {
     batch: Batch,
@@ -127,8 +131,9 @@ impl Writer {
 
 struct Task {
     pool: PgPool,
-    /// Held between transactions: to ask a pool for one costs a round trip.
-    connection: Option<PoolConnection<Postgres>>,
+    /// Held between transactions, since its last use: to ask a pool for one costs a
+    /// round trip.
+    connection: Option<(PoolConnection<Postgres>, Instant)>,
     keys: KnownKeys,
     known_links: KnownLinks,
     known_names: KnownNames,
@@ -227,14 +232,11 @@ impl Task {
         batches: &Arc<Vec<Batch>>,
         others: Others,
     ) -> Result<Option<Vec<Answer>>, Failed> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.pool.acquire().await?,
-        };
+        let mut connection = self.connect().await?;
         let keys = self.keys.of(&mut connection, project).await?;
         if !keys.tend(&self.pool).await? {
             self.keys.forget(project);
-            self.connection = Some(connection);
+            self.keep(connection);
             return Ok(None);
         }
         let events: usize = batches.iter().map(|batch| batch.items.len()).sum();
@@ -244,41 +246,86 @@ impl Task {
             let end = grow(&mut connection, from, last + PARTITION_LEAD).await?;
             self.partition_end = Some(end);
         }
-        let mut transaction = match begin_durably(&mut connection).await {
-            Ok(transaction) => transaction,
-            // It may have rested for long. Nothing was asked of it yet.
-            Err(northstar_store::Error::Unavailable(_)) if others == Others::Absent => {
-                return Ok(None);
-            }
-            Err(error) => return Err(error.into()),
-        };
-        if others == Others::Present {
-            heads::lock(&mut transaction, project).await?;
-            if !keys.catch_up(&mut transaction).await? {
-                self.keys.forget(project);
-                transaction.rollback().await?;
-                self.connection = Some(connection);
-                return Ok(None);
-            }
-        }
         let (links, names) = (&self.known_links, &self.known_names);
-        match write(&mut transaction, project, batches, keys, links, names).await? {
-            Attempt::HeadMoved => {
-                transaction.rollback().await?;
-                self.connection = Some(connection);
-                Ok(None)
+        let mut planned = None;
+        if others == Others::Absent {
+            let plan = transaction::plan(&mut connection, batches, keys).await?;
+            let after = keys.position();
+            let written =
+                at_once::write(&mut connection, project, batches, &plan, after, links, names);
+            if let Some(attempt) = written.await.map_err(at_commit)? {
+                return Ok(self.learn(project, connection, attempt));
             }
-            Attempt::Done(written) => {
-                transaction.commit().await.map_err(|error| match error.into() {
-                    error @ northstar_store::Error::Unavailable(_) => Failed::Commit(error),
-                    error => Failed::Store(error),
-                })?;
-                keys.remember(written.keys);
-                self.known_links.remember(project, written.erasures, written.links);
-                self.connection = Some(connection);
-                Ok(Some(written.answers))
+            planned = Some(plan);
+        }
+        let mut transaction = connection.begin().await?;
+        let plan = match planned {
+            Some(plan) => plan,
+            None => {
+                heads::lock(&mut transaction, project).await?;
+                if !keys.catch_up(&mut transaction).await? {
+                    self.keys.forget(project);
+                    transaction.rollback().await?;
+                    self.keep(connection);
+                    return Ok(None);
+                }
+                transaction::plan(&mut transaction, batches, keys).await?
+            }
+        };
+        let after = keys.position();
+        let attempt =
+            transaction::write(&mut transaction, project, batches, &plan, after, links, names)
+                .await?;
+        match attempt {
+            Attempt::HeadMoved => transaction.rollback().await?,
+            Attempt::Done(_) => {
+                transaction.commit().await.map_err(|error| at_commit(error.into()))?;
             }
         }
+        Ok(self.learn(project, connection, attempt))
+    }
+
+    /// The connection that this task holds, or a new one. One that has rested may
+    /// have been lost meanwhile, which is better found out before anything is
+    /// asked of it.
+    async fn connect(&mut self) -> Result<PoolConnection<Postgres>> {
+        if let Some((mut connection, used)) = self.connection.take()
+            && (used.elapsed() < RESTED || connection.ping().await.is_ok())
+        {
+            return Ok(connection);
+        }
+        let mut connection = self.pool.acquire().await?;
+        // It is not like the others any more.
+        connection.close_on_drop();
+        settle_writer(&mut connection).await?;
+        Ok(connection)
+    }
+
+    fn keep(&mut self, connection: PoolConnection<Postgres>) {
+        self.connection = Some((connection, Instant::now()));
+    }
+
+    /// Remembers what was written; `None` when it was not, because another process
+    /// wrote first.
+    fn learn(
+        &mut self,
+        project: ProjectId,
+        connection: PoolConnection<Postgres>,
+        attempt: Attempt,
+    ) -> Option<Vec<Answer>> {
+        self.keep(connection);
+        let Attempt::Done(written) = attempt else { return None };
+        self.keys.remember(project, written.keys);
+        self.known_links.remember(project, written.erasures, written.links);
+        Some(written.answers)
+    }
+}
+
+/// A failure of what commits: without a connection nobody knows whether it did.
+fn at_commit(error: northstar_store::Error) -> Failed {
+    match error {
+        error @ northstar_store::Error::Unavailable(_) => Failed::Commit(error),
+        error => Failed::Store(error),
     }
 }
 

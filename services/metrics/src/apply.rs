@@ -4,27 +4,34 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
+use northstar_domain::activity::Activity;
 use northstar_domain::catalog::Catalog;
+use northstar_domain::cohort::Cohort;
 use northstar_domain::kpi::Kpi;
 use northstar_domain::metric::Metric;
 use northstar_domain::pillar::Pillar;
+use northstar_domain::threshold::Threshold;
 use northstar_domain::{Problems, ResourceName, Violations};
 use northstar_server::Caller;
+use northstar_store::metrics::cohort;
 use northstar_store::metrics::definition::{self, Document, Stored};
+use northstar_store::metrics::threshold;
 use northstar_store::{PgConnection, PgPool, audit, idempotency};
 use prost::Message;
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::convert::Received;
-use crate::plan::compile_filter;
+use crate::plan::{COMPILERS, compile_filter};
 use crate::{Error, Result};
 
 /// A kind of document that can be applied.
 pub(crate) trait Applied: Document + Clone + PartialEq {
-    /// The request's field that holds the document; with an `s`, the collection
-    /// that holds the resource.
+    /// The request's field that holds the document.
     const FIELD: &'static str;
+
+    /// The collection that holds the resource.
+    const COLLECTION: &'static str;
 
     /// Everything wrong with the document in this catalog.
     fn check(&self, name: &str, catalog: &Catalog) -> Problems;
@@ -38,6 +45,7 @@ pub(crate) trait Applied: Document + Clone + PartialEq {
     async fn keep_version(
         _connection: &mut PgConnection,
         _caller: &Caller,
+        _before: Option<&Stored<Self>>,
         _stored: &Stored<Self>,
         _now: DateTime<Utc>,
     ) -> Result<()> {
@@ -47,6 +55,7 @@ pub(crate) trait Applied: Document + Clone + PartialEq {
 
 impl Applied for Pillar {
     const FIELD: &'static str = "pillar";
+    const COLLECTION: &'static str = "pillars";
 
     fn check(&self, _name: &str, _catalog: &Catalog) -> Problems {
         Problems { fields: self.violations(), ..Problems::default() }
@@ -55,9 +64,10 @@ impl Applied for Pillar {
 
 impl Applied for Metric {
     const FIELD: &'static str = "metric";
+    const COLLECTION: &'static str = "metrics";
 
     fn check(&self, name: &str, catalog: &Catalog) -> Problems {
-        catalog.check_metric(name, self, &compile_filter)
+        catalog.check_metric(name, self, COMPILERS)
     }
 
     /// Title, description and owner may change without changing a number.
@@ -68,6 +78,7 @@ impl Applied for Metric {
     async fn keep_version(
         connection: &mut PgConnection,
         caller: &Caller,
+        _before: Option<&Stored<Self>>,
         stored: &Stored<Self>,
         now: DateTime<Utc>,
     ) -> Result<()> {
@@ -77,11 +88,81 @@ impl Applied for Metric {
     }
 }
 
+impl Applied for Activity {
+    const FIELD: &'static str = "activity";
+    const COLLECTION: &'static str = "activities";
+
+    fn check(&self, name: &str, catalog: &Catalog) -> Problems {
+        catalog.check_activity(name, self, &compile_filter)
+    }
+
+    /// Title, description and owner may change without changing who is active.
+    fn is_new_version(&self, before: &Self) -> bool {
+        (&self.events, self.default) != (&before.events, before.default)
+    }
+}
+
 impl Applied for Kpi {
     const FIELD: &'static str = "kpi";
+    const COLLECTION: &'static str = "kpis";
+
+    fn check(&self, name: &str, catalog: &Catalog) -> Problems {
+        catalog.check_kpi(name, self)
+    }
+}
+
+impl Applied for Threshold {
+    const FIELD: &'static str = "threshold";
+    const COLLECTION: &'static str = "thresholds";
 
     fn check(&self, _name: &str, catalog: &Catalog) -> Problems {
-        catalog.check_kpi(self)
+        catalog.check_threshold(self)
+    }
+
+    /// Other rules begin anew; what was remembered follows from the old ones.
+    async fn keep_version(
+        connection: &mut PgConnection,
+        caller: &Caller,
+        before: Option<&Stored<Self>>,
+        stored: &Stored<Self>,
+        now: DateTime<Utc>,
+    ) -> Result<()> {
+        let Stored { name, version, document, .. } = stored;
+        let same_rules = before.is_some_and(|before| before.document.rules() == document.rules());
+        if same_rules {
+            threshold::keep(connection, caller.project, name, *version).await?;
+        } else {
+            threshold::begin(connection, caller.project, name, *version, now).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Applied for Cohort {
+    const FIELD: &'static str = "cohort";
+    const COLLECTION: &'static str = "cohorts";
+
+    fn check(&self, _name: &str, catalog: &Catalog) -> Problems {
+        catalog.check_cohort(self, &compile_filter)
+    }
+
+    /// Title, description and owner may change without changing a member.
+    fn is_new_version(&self, before: &Self) -> bool {
+        (&self.rule, &self.list) != (&before.rule, &before.list)
+    }
+
+    /// A rule has no list.
+    async fn keep_version(
+        connection: &mut PgConnection,
+        caller: &Caller,
+        _before: Option<&Stored<Self>>,
+        stored: &Stored<Self>,
+        _now: DateTime<Utc>,
+    ) -> Result<()> {
+        if stored.document.rule.is_some() {
+            cohort::clear(connection, caller.project, stored.name.as_str()).await?;
+        }
+        Ok(())
     }
 }
 
@@ -135,7 +216,7 @@ pub(crate) async fn apply<D: Applied, R: Message + Default>(
     if current.as_ref().is_none_or(|current| current.etag != next.etag) {
         definition::save(connection, project, &next, &caller.principal, now).await?;
         if current.as_ref().is_none_or(|current| current.version != next.version) {
-            D::keep_version(connection, caller, &next, now).await?;
+            D::keep_version(connection, caller, current.as_ref(), &next, now).await?;
         }
         record(connection, caller, current.as_ref(), &next, now).await?;
     }
@@ -147,7 +228,7 @@ pub(crate) async fn apply<D: Applied, R: Message + Default>(
 }
 
 /// Reads a request id; empty is none.
-fn read_request_id(text: &str) -> Result<Option<Uuid>> {
+pub(crate) fn read_request_id(text: &str) -> Result<Option<Uuid>> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -156,7 +237,8 @@ fn read_request_id(text: &str) -> Result<Option<Uuid>> {
         .map_err(|_| Error::field("request_id", format!("{text:?} is not a UUID")))
 }
 
-fn decode<R: Message + Default>(response: &[u8]) -> Result<R> {
+/// Reads an answer that was given before.
+pub(crate) fn decode<R: Message + Default>(response: &[u8]) -> Result<R> {
     R::decode(response).map_err(|error| {
         Error::Store(northstar_store::Error::Corrupt {
             table: "access.idempotency_keys",
@@ -167,19 +249,25 @@ fn decode<R: Message + Default>(response: &[u8]) -> Result<R> {
     })
 }
 
-/// What a new document is checked against: KPIs constrain nothing.
-async fn load_catalog(connection: &mut PgConnection, caller: &Caller) -> Result<Catalog> {
+/// What a new document is checked against.
+pub(crate) async fn load_catalog(
+    connection: &mut PgConnection,
+    caller: &Caller,
+) -> Result<Catalog> {
     let pillars = definition::all::<Pillar>(connection, caller.project).await?;
     let metrics = definition::all::<Metric>(connection, caller.project).await?;
+    let kpis = definition::all::<Kpi>(connection, caller.project).await?;
+    let activities = definition::all::<Activity>(connection, caller.project).await?;
     Ok(Catalog {
+        activities: activities.into_iter().map(|stored| (stored.name, stored.document)).collect(),
+        kpis: kpis.into_iter().map(|stored| (stored.name, stored.document)).collect(),
         pillars: pillars.into_iter().map(|stored| (stored.name, stored.document)).collect(),
         metrics: metrics.into_iter().map(|stored| (stored.name, stored.document)).collect(),
-        ..Catalog::default()
     })
 }
 
 /// Refuses the document with everything that is wrong with it.
-fn check<D: Applied>(received: &Received<D>, catalog: &Catalog) -> Result<ResourceName> {
+pub(crate) fn check<D: Applied>(received: &Received<D>, catalog: &Catalog) -> Result<ResourceName> {
     let name = received.name.parse::<ResourceName>();
     let mut found = Violations::new();
     if let Err(error) = &name {
@@ -200,7 +288,7 @@ fn first_by_field(violations: Violations) -> Violations {
 }
 
 /// An empty etag replaces whatever is there.
-fn check_etag<D: Document>(
+pub(crate) fn check_etag<D: Document>(
     etag: &str,
     name: &ResourceName,
     current: Option<&Stored<D>>,
@@ -235,7 +323,7 @@ async fn record<D: Applied>(
         project: caller.project,
         actor: &caller.principal,
         action: &format!("{}.apply", D::FIELD),
-        resource: &format!("{}s/{}", D::FIELD, after.name),
+        resource: &format!("{}/{}", D::COLLECTION, after.name),
         detail: &detail,
         at: now,
     };

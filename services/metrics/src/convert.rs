@@ -3,9 +3,12 @@
 //! From the wire nothing fails: what cannot be read becomes a violation beside
 //! a document without it, so that everything wrong is reported at once.
 
+pub mod activity;
+pub mod cohort;
 pub mod kpi;
 pub mod metric;
 pub mod pillar;
+pub mod threshold;
 mod time;
 
 use northstar_domain::Violations;

@@ -10,14 +10,16 @@ mod archived;
 mod compact;
 mod folder;
 mod load;
+mod progress;
 mod refresh;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use northstar_domain::{Clock, ProjectId};
 use northstar_engine::{Dataset, Snapshot};
 use northstar_store::PgPool;
+use northstar_store::metrics::cohort::Member;
 use northstar_store::metrics::log::Head;
 
 pub(crate) use folder::Folder;
@@ -63,6 +65,9 @@ pub(crate) struct View {
     /// Events that are in no answer for lack of consent.
     pub(crate) excluded_events: u64,
 }
+
+/// Lists of subjects by the names of their cohorts.
+pub(crate) type Lists = BTreeMap<String, Arc<Vec<Member>>>;
 
 impl Datasets {
     pub(crate) fn new(

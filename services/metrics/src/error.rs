@@ -35,6 +35,9 @@ pub enum Error {
         /// Its present etag; `None` when it does not exist.
         current: Option<String>,
     },
+    /// The data do not allow the number that was asked for.
+    #[error("the data do not allow this number: {0}")]
+    InsufficientData(String),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -54,6 +57,9 @@ pub enum Error {
     /// one is only seen when there is none.
     #[error("reading the log was interrupted")]
     Interrupted,
+    /// A shared rule of all calls was broken: the request id.
+    #[error("the request breaks a rule that all calls share")]
+    Shared(Failure),
     /// A task of this process ended before its work was done.
     #[error("a task ended before its work was done")]
     Task(#[from] tokio::task::JoinError),
@@ -70,6 +76,12 @@ impl Error {
     /// Fails when there is a problem.
     pub fn check(problems: Problems) -> Result<()> {
         if problems.is_empty() { Ok(()) } else { Err(Self::Refused(problems)) }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Self::Shared(failure)
     }
 }
 
@@ -102,6 +114,9 @@ impl From<Error> for Failure {
                     None => mismatch,
                 }
             }
+            Error::InsufficientData(detail) => {
+                failure(ErrorReason::InsufficientData, error.to_string()).metadata("detail", detail)
+            }
             Error::Archive(_) | Error::ArchiveDamaged { .. } => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the archive is gone");
                 failure(
@@ -111,9 +126,11 @@ impl From<Error> for Failure {
                 )
                 .metadata("dependency", "archive")
             }
-            Error::Store(_) | Error::Engine(_) | Error::Interrupted | Error::Task(_) => {
-                internal(error)
-            }
+            Error::Store(_)
+            | Error::Engine(_)
+            | Error::Interrupted
+            | Error::Task(_)
+            | Error::Shared(_) => internal(error),
         }
     }
 }
@@ -121,6 +138,7 @@ impl From<Error> for Failure {
 fn internal(error: Error) -> Failure {
     match error {
         Error::Store(error) => error.into(),
+        Error::Shared(failure) => failure,
         other => {
             tracing::error!(error = &other as &dyn std::error::Error, "metrics call failed");
             failure(ErrorReason::Internal, "the call failed; the server's log says why")

@@ -1,29 +1,45 @@
 //! From a definition to a question for the engine.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod scope;
+
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use northstar_domain::ResourceName;
+use northstar_domain::catalog::Compilers;
 use northstar_domain::metric::{
-    Definition, DistinctOf, EventSelector, FunnelAnchor, Metric, RetentionMode, property_path,
+    Calculation, CalendarGrain, CumulativePoint, Definition, DerivedInput, DistinctOf,
+    EventSelector, FunnelAnchor, Interval, LifecycleState, MetricInput, RetentionMode,
+    StickinessMeasure, StickinessMode, SubjectAggregate, TimeStatistic, property_path,
 };
+use northstar_domain::span::{CalendarUnit, Span};
 use northstar_engine as engine;
-use northstar_engine::{Dimension, Filter, MetricSpec};
+use northstar_engine::{Dimension, Filter, Formula, MetricSpec};
 
 use crate::{Error, Result};
 
-/// The metrics that a question needs, by name: the one asked for and, for a
-/// ratio, its parts.
-pub(crate) type Metrics = BTreeMap<ResourceName, Metric>;
+pub(crate) use scope::{Metrics, Scope};
 
-/// Compiles a filter, or says what is wrong with it. What `northstar validate`
-/// hands to [`northstar_domain::catalog::Catalog::check`].
+/// Compiles a filter, or says what is wrong with it.
 ///
 /// # Errors
 /// The problem, for people.
 pub fn compile_filter(text: &str) -> Result<(), String> {
     Filter::parse(text).map(|_| ()).map_err(|error| error.to_string())
 }
+
+/// Compiles the expression of a derived metric over its aliases, or says what is
+/// wrong with it.
+///
+/// # Errors
+/// The problem, for people.
+pub fn compile_formula(text: &str, aliases: &[&str]) -> Result<(), String> {
+    Formula::parse(text, aliases).map(|_| ()).map_err(|error| error.problem)
+}
+
+/// What reads the expressions of definitions, for
+/// [`Catalog::check`](northstar_domain::catalog::Catalog::check).
+pub const COMPILERS: Compilers<'_> =
+    Compilers { filter: &compile_filter, formula: &compile_formula };
 
 /// Reads an optional filter; blank is none.
 pub(crate) fn filter(text: &str) -> Result<Option<Filter>, engine::FilterError> {
@@ -69,26 +85,46 @@ pub(crate) fn definition<'a>(metrics: &'a Metrics, name: &str) -> Result<&'a Def
 
 /// What the engine computes for a metric.
 pub(crate) fn spec(metrics: &Metrics, name: &str) -> Result<MetricSpec> {
-    Ok(match definition(metrics, name)? {
-        Definition::Count { event } => MetricSpec::Count { event: selector(event)? },
-        Definition::Unique { event, of } => {
-            MetricSpec::Unique { event: selector(event)?, of: distinct_of(of) }
+    spec_of(&Scope::new(metrics), name)
+}
+
+/// What the engine computes for a metric over the events of a scope.
+fn spec_of(scope: &Scope<'_>, name: &str) -> Result<MetricSpec> {
+    Ok(match definition(scope.metrics, name)? {
+        Definition::Count { event } => MetricSpec::Count { event: scope.selector(event)? },
+        Definition::Unique { event, of, activity } => {
+            MetricSpec::Unique { event: scope.active(event, activity)?, of: distinct_of(of) }
         }
-        Definition::Sum { event, property } => MetricSpec::Sum {
-            event: selector(event)?,
-            property: property_path(property).to_owned(),
-        },
-        Definition::Mean { event, property } => MetricSpec::Mean {
-            event: selector(event)?,
-            property: property_path(property).to_owned(),
-        },
+        Definition::Sum { event, property } => {
+            MetricSpec::Sum { event: scope.selector(event)?, property: path(property) }
+        }
+        Definition::Mean { event, property } => {
+            MetricSpec::Mean { event: scope.selector(event)?, property: path(property) }
+        }
+        Definition::Min { event, property } => {
+            MetricSpec::Min { event: scope.selector(event)?, property: path(property) }
+        }
+        Definition::Max { event, property } => {
+            MetricSpec::Max { event: scope.selector(event)?, property: path(property) }
+        }
+        Definition::Percentile { event, property, percentile, approximate } => {
+            MetricSpec::Percentile {
+                event: scope.selector(event)?,
+                property: path(property),
+                quantile: percentile / 100.0,
+                approximate: *approximate,
+            }
+        }
+        Definition::Nps { event, property } => {
+            MetricSpec::Nps { event: scope.selector(event)?, property: path(property) }
+        }
         Definition::Ratio { numerator, denominator } => MetricSpec::Ratio {
-            numerator: Box::new(part(metrics, numerator)?),
-            denominator: Box::new(part(metrics, denominator)?),
+            numerator: Box::new(part(scope, numerator)?),
+            denominator: Box::new(part(scope, denominator)?),
         },
         Definition::Funnel { steps, window, anchor, allow_ties } => {
             MetricSpec::Funnel(engine::FunnelSpec {
-                steps: steps.iter().map(selector).collect::<Result<_>>()?,
+                steps: steps.iter().map(|step| scope.selector(step)).collect::<Result<_>>()?,
                 window_micros: window.map(micros),
                 anchor: match anchor {
                     FunnelAnchor::FirstTouch => engine::Anchor::FirstTouch,
@@ -105,8 +141,8 @@ pub(crate) fn spec(metrics: &Metrics, name: &str) -> Result<MetricSpec> {
             let offset = u32::try_from(*day)
                 .map_err(|_| Error::field("retention.day", "must not be negative"))?;
             MetricSpec::Retention(engine::RetentionSpec {
-                start: selector(start)?,
-                returning: selector(returning)?,
+                start: scope.selector(start)?,
+                returning: scope.selector(returning)?,
                 period: engine::Period::Day,
                 offsets: vec![offset],
                 headline: offset,
@@ -119,26 +155,180 @@ pub(crate) fn spec(metrics: &Metrics, name: &str) -> Result<MetricSpec> {
                 entry: engine::Entry::FirstInRange,
             })
         }
-        Definition::TimeToEvent { from, to, window } => {
+        Definition::TimeToEvent { from, to, window, statistic: figure } => {
             MetricSpec::TimeToEvent(engine::TimeToEventSpec {
-                from: selector(from)?,
-                to: selector(to)?,
+                from: scope.selector(from)?,
+                to: scope.selector(to)?,
                 window_micros: window.map(micros),
                 entry: engine::Entry::FirstInRange,
                 ties: engine::Ties::ByOrder,
-                statistic: engine::Statistic::P50,
+                statistic: statistic(*figure),
             })
+        }
+        Definition::Stickiness { event, activity, interval, measure, intervals, mode } => {
+            MetricSpec::Stickiness(engine::StickinessSpec {
+                event: scope.active_by_default(event, activity)?,
+                interval: period(*interval),
+                measure: stickiness_measure(*measure, *intervals, *mode),
+            })
+        }
+        Definition::Lifecycle { event, activity, state } => {
+            MetricSpec::Lifecycle(engine::LifecycleSpec {
+                event: scope.active_by_default(event, activity)?,
+                state: match state {
+                    LifecycleState::New => engine::Lifecycle::New,
+                    LifecycleState::Returning => engine::Lifecycle::Returning,
+                    LifecycleState::Resurrecting => engine::Lifecycle::Resurrecting,
+                    LifecycleState::Dormant => engine::Lifecycle::Dormant,
+                },
+            })
+        }
+        Definition::PerSubject { event, aggregate, property, statistic: figure } => {
+            MetricSpec::PerSubject(engine::PerSubjectSpec {
+                event: scope.selector(event)?,
+                aggregate: self::aggregate(*aggregate, property),
+                statistic: statistic(*figure),
+            })
+        }
+        Definition::Conversion { .. } => MetricSpec::Conversion(conversion(scope, name)?),
+        Definition::Cumulative { metric, window, grain_to_date, at } => {
+            MetricSpec::Cumulative(engine::CumulativeSpec {
+                metric: Box::new(part(scope, metric)?),
+                window: match (window, grain_to_date) {
+                    (Some(window), _) => engine::CumulativeWindow::Trailing(span(*window)),
+                    (None, Some(to_date)) => engine::CumulativeWindow::ToDate(grain(*to_date)),
+                    (None, None) => engine::CumulativeWindow::AllTime,
+                },
+                end: match at {
+                    CumulativePoint::End => engine::CumulativeEnd::BucketEnd,
+                    CumulativePoint::Start => engine::CumulativeEnd::BucketStart,
+                },
+            })
+        }
+        Definition::Derived { expression, inputs } => {
+            let aliases: Vec<&str> = inputs.iter().map(DerivedInput::alias).collect();
+            MetricSpec::Derived {
+                formula: Formula::parse(expression, &aliases)
+                    .map_err(|error| Error::field("metric", error.to_string()))?,
+                inputs: inputs
+                    .iter()
+                    .map(|input| {
+                        let offset = match (input.offset_window, input.offset_to_grain) {
+                            (Some(back), _) => Some(engine::Offset::Window(span(back))),
+                            (None, Some(to)) => Some(engine::Offset::ToGrain(grain(to))),
+                            (None, None) => None,
+                        };
+                        Ok(engine::DerivedInput { metric: part(scope, &input.metric)?, offset })
+                    })
+                    .collect::<Result<_>>()?,
+            }
         }
     })
 }
 
-/// A part of a ratio, which is never a ratio itself, so this ends.
-fn part(metrics: &Metrics, name: &str) -> Result<MetricSpec> {
-    if definition(metrics, name)?.may_be_part_of_ratio() {
-        spec(metrics, name)
-    } else {
-        Err(Error::field("metric", format!("{name} cannot be part of a ratio")))
+/// A metric that another is computed from. Stored metrics stand in no circle; the
+/// depth is checked all the same, so that this ends.
+fn part<'a>(scope: &Scope<'a>, input: &'a MetricInput) -> Result<MetricSpec> {
+    spec_of(&scope.of(input)?, &input.metric)
+}
+
+/// The conversion that a metric of this kind counts.
+pub(crate) fn conversion(scope: &Scope<'_>, name: &str) -> Result<engine::ConversionSpec> {
+    let Definition::Conversion { base, conversion, window, calculation, constant_properties } =
+        definition(scope.metrics, name)?
+    else {
+        return Err(Error::field("metric", format!("{name} is no conversion")));
+    };
+    Ok(engine::ConversionSpec {
+        base: scope.selector(base)?,
+        conversion: scope.selector(conversion)?,
+        window_micros: window.map(micros),
+        constants: constant_properties
+            .iter()
+            .map(|pair| (path(&pair.base_property), path(&pair.conversion_property)))
+            .collect(),
+        measure: match calculation {
+            Calculation::ConversionRate => engine::ConversionMeasure::Rate,
+            Calculation::Conversions => engine::ConversionMeasure::Conversions,
+        },
+    })
+}
+
+/// The dotted path of a property.
+pub(crate) fn path(property: &str) -> String {
+    property_path(property).to_owned()
+}
+
+pub(crate) fn aggregate(aggregate: SubjectAggregate, property: &str) -> engine::Aggregate {
+    match aggregate {
+        SubjectAggregate::Count => engine::Aggregate::Count,
+        SubjectAggregate::Sum => engine::Aggregate::Sum(path(property)),
+        SubjectAggregate::Min => engine::Aggregate::Min(path(property)),
+        SubjectAggregate::Max => engine::Aggregate::Max(path(property)),
     }
+}
+
+fn statistic(statistic: TimeStatistic) -> engine::Statistic {
+    match statistic {
+        TimeStatistic::Median => engine::Statistic::P50,
+        TimeStatistic::Mean => engine::Statistic::Mean,
+        TimeStatistic::P90 => engine::Statistic::P90,
+        TimeStatistic::P95 => engine::Statistic::P95,
+    }
+}
+
+pub(crate) fn period(interval: Interval) -> engine::Period {
+    match interval {
+        Interval::Day => engine::Period::Day,
+        Interval::Week => engine::Period::Week,
+        Interval::Month => engine::Period::Month,
+    }
+}
+
+pub(crate) fn stickiness_measure(
+    measure: StickinessMeasure,
+    intervals: i32,
+    mode: StickinessMode,
+) -> engine::StickinessMeasure {
+    let wanted = intervals.unsigned_abs();
+    match (measure, mode) {
+        (StickinessMeasure::Ratio, _) => engine::StickinessMeasure::Ratio,
+        (StickinessMeasure::Share, StickinessMode::AtLeast) => {
+            engine::StickinessMeasure::ShareAtLeast(wanted)
+        }
+        (StickinessMeasure::Share, StickinessMode::Exactly) => {
+            engine::StickinessMeasure::ShareExactly(wanted)
+        }
+        (StickinessMeasure::Count, StickinessMode::AtLeast) => {
+            engine::StickinessMeasure::CountAtLeast(wanted)
+        }
+        (StickinessMeasure::Count, StickinessMode::Exactly) => {
+            engine::StickinessMeasure::CountExactly(wanted)
+        }
+    }
+}
+
+fn grain(grain: CalendarGrain) -> engine::Grain {
+    match grain {
+        CalendarGrain::Day => engine::Grain::Day,
+        CalendarGrain::Week => engine::Grain::Week,
+        CalendarGrain::Month => engine::Grain::Month,
+        CalendarGrain::Quarter => engine::Grain::Quarter,
+        CalendarGrain::Year => engine::Grain::Year,
+    }
+}
+
+/// A length of calendar time for the engine.
+pub(crate) fn span(span: Span) -> engine::Span {
+    let unit = match span.unit {
+        CalendarUnit::Hour => engine::SpanUnit::Hour,
+        CalendarUnit::Day => engine::SpanUnit::Day,
+        CalendarUnit::Week => engine::SpanUnit::Week,
+        CalendarUnit::Month => engine::SpanUnit::Month,
+        CalendarUnit::Quarter => engine::SpanUnit::Quarter,
+        CalendarUnit::Year => engine::SpanUnit::Year,
+    };
+    engine::Span { count: span.count.into(), unit }
 }
 
 fn distinct_of(of: &DistinctOf) -> engine::DistinctOf {
@@ -149,14 +339,20 @@ fn distinct_of(of: &DistinctOf) -> engine::DistinctOf {
     }
 }
 
+/// What the name of a cohort's dimension begins with.
+pub(crate) const COHORT: &str = "cohort.";
+
 /// A dimension as requests name it: `event.name`, `event.source`,
-/// `event.account_id`, `properties.x` or just `x`.
+/// `event.account_id`, `cohort.x`, `properties.x` or just `x`.
 pub(crate) fn dimension(text: &str) -> Dimension {
     match text {
         "event" | "event.name" => Dimension::Event,
         "event.source" => Dimension::Source,
         "event.account_id" => Dimension::AccountId,
-        _ => Dimension::Property(property_path(text).to_owned()),
+        _ => match text.strip_prefix(COHORT) {
+            Some(cohort) => Dimension::Cohort(cohort.to_owned()),
+            None => Dimension::Property(property_path(text).to_owned()),
+        },
     }
 }
 
@@ -164,8 +360,8 @@ pub(crate) fn dimension(text: &str) -> Dimension {
 pub(crate) fn events_read(metrics: &Metrics) -> Option<BTreeSet<&str>> {
     metrics
         .values()
-        .flat_map(Metric::selectors)
-        .map(|(_, selector)| Some(selector.name.as_str()).filter(|name| !name.is_empty()))
+        .flat_map(|metric| metrics.selectors_of(metric))
+        .map(|selector| Some(selector.name.as_str()).filter(|name| !name.is_empty()))
         .collect()
 }
 

@@ -169,7 +169,25 @@ pub(crate) fn provenance(sources: &Sources, answered: Answered<'_>) -> pb::Prove
         excluded_no_consent_events: answered.excluded_events.cast_signed(),
         scanned_events: answered.scanned_events.cast_signed(),
         digest: answered.digest,
+        activity_versions: answered.metrics.activity_versions(),
     }
+}
+
+/// A provenance as JSON.
+pub(crate) fn to_json(provenance: &pb::Provenance) -> serde_json::Value {
+    let state = provenance.freshness().as_str_name().trim_start_matches("FRESHNESS_");
+    serde_json::json!({
+        "metric_version": provenance.metric_version,
+        "identity_map_version": provenance.identity_map_version,
+        "contract_versions": provenance.contract_versions,
+        "time_zone": provenance.time_zone,
+        "log_position": provenance.log_position,
+        "freshness": state.to_ascii_lowercase(),
+        "breached_sources": provenance.breached_sources,
+        "excluded_quarantined_events": provenance.excluded_quarantined_events,
+        "excluded_no_consent_events": provenance.excluded_no_consent_events,
+        "digest": provenance.digest,
+    })
 }
 
 /// SHA-256, in hex, over what was asked, what it was asked of and what the

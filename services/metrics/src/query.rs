@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono_tz::Tz;
+use northstar_domain::activity::Activity;
 use northstar_domain::kpi::{Window, not_a_zone, read_zone};
 use northstar_domain::metric::{Definition, Metric};
 use northstar_domain::{InvalidExpression, Problems, ProjectId};
@@ -12,9 +13,12 @@ use northstar_store::metrics::definition;
 use northstar_store::{Error as StoreError, PgConnection, PgPool};
 
 use crate::ask::ask;
+use crate::cohorts::{self, MAX_COHORTS, Scope, Used};
 use crate::convert::{from_timestamp, to_timestamp};
+use crate::dataset::View;
+use crate::evidence::keep;
 use crate::plan::{self, Metrics};
-use crate::provenance::{Answered, Sources, digest, provenance};
+use crate::provenance::{Answered, Sources, provenance};
 use crate::service::Metrics as Service;
 use crate::{Error, Result};
 
@@ -32,6 +36,18 @@ struct Question {
     grain: Grain,
     breakdowns: Vec<Dimension>,
     filter: Option<Filter>,
+    scope: Scope,
+}
+
+/// An answer with everything that it rests on.
+pub(crate) struct Computed {
+    pub(crate) metrics: Metrics,
+    pub(crate) version: i64,
+    pub(crate) query: Query,
+    pub(crate) view: View,
+    pub(crate) cohorts: Vec<Used>,
+    pub(crate) answer: Answer,
+    window: Window,
 }
 
 /// Answers a question.
@@ -40,7 +56,28 @@ pub(crate) async fn query_metric(
     project: ProjectId,
     request: pb::QueryMetricRequest,
 ) -> Result<pb::QueryMetricResponse> {
-    let question = read(&request)?;
+    let computed = compute(service, project, &request, None).await?;
+    let sources =
+        Sources::read(&service.pool, project, computed.view.head, service.clock.now()).await?;
+    check_size(&computed.answer)?;
+    if request.keep_for_restatements {
+        keep::question(service, project, &request, &computed).await?;
+    }
+    Ok(pb::QueryMetricResponse {
+        provenance: Some(computed.provenance(&sources, &request)?),
+        rows: computed.rows(&request)?,
+        metric: request.metric,
+    })
+}
+
+/// Computes an answer; with `as_of_micros`, as if later events were not known.
+pub(crate) async fn compute(
+    service: &Service,
+    project: ProjectId,
+    request: &pb::QueryMetricRequest,
+    as_of_micros: Option<i64>,
+) -> Result<Computed> {
+    let question = read(request)?;
     let (metrics, version) = find(&service.pool, project, &request.metric).await?;
     let query = Query {
         metric: plan::spec(&metrics, &request.metric)?,
@@ -50,31 +87,42 @@ pub(crate) async fn query_metric(
         grain: question.grain,
         breakdowns: question.breakdowns,
         filter: question.filter,
-        as_of_micros: None,
+        as_of_micros,
     };
-    let view = service.datasets.view(project).await?;
+    let window = question.window;
+    let (view, cohorts) = cohorts::view(service, project, &question.scope, window.end).await?;
     let asked = query.clone();
-    let (sources, answer) = tokio::try_join!(
-        Sources::read(&service.pool, project, view.head, service.clock.now()),
-        ask(&view.snapshot, move |snapshot| snapshot.query(&asked)),
-    )?;
-    check_size(&answer)?;
-    let answered = Answered {
-        metrics: &metrics,
-        metric_version: version,
-        window: question.window,
-        time_zone: question.zone.name(),
-        filter: &request.filter,
-        head: view.head,
-        excluded_events: view.excluded_events,
-        scanned_events: answer.events_scanned,
-        digest: digest(&metrics, version, &query, view.head, &answer.rows)?,
-    };
-    Ok(pb::QueryMetricResponse {
-        provenance: Some(provenance(&sources, answered)),
-        rows: rows(&answer, &request.breakdowns, plan::definition(&metrics, &request.metric)?),
-        metric: request.metric,
-    })
+    let answer = ask(&view.snapshot, move |snapshot| snapshot.query(&asked)).await?;
+    Ok(Computed { metrics, version, query, view, cohorts, answer, window })
+}
+
+impl Computed {
+    /// Where the answer comes from.
+    pub(crate) fn provenance(
+        &self,
+        sources: &Sources,
+        request: &pb::QueryMetricRequest,
+    ) -> Result<pb::Provenance> {
+        let Self { metrics, version, query, view, cohorts, answer, window } = self;
+        let answered = Answered {
+            metrics,
+            metric_version: *version,
+            window: *window,
+            time_zone: query.zone.name(),
+            filter: &request.filter,
+            head: view.head,
+            excluded_events: view.excluded_events,
+            scanned_events: answer.events_scanned,
+            digest: cohorts::digest(metrics, *version, query, cohorts, view.head, &answer.rows)?,
+        };
+        Ok(provenance(sources, answered))
+    }
+
+    /// The rows for the wire.
+    pub(crate) fn rows(&self, request: &pb::QueryMetricRequest) -> Result<Vec<pb::MetricRow>> {
+        let definition = plan::definition(&self.metrics, &request.metric)?;
+        Ok(rows(&self.answer, &request.breakdowns, definition))
+    }
 }
 
 /// Reads a request, or says everything that is wrong with it.
@@ -85,24 +133,36 @@ fn read(request: &pb::QueryMetricRequest) -> Result<Question> {
     if zone.is_none() {
         problems.fields.push("time_zone", not_a_zone(&request.time_zone));
     }
-    let grain = match pb::Grain::try_from(request.grain) {
+    let grain = read_grain(&mut problems, request.grain);
+    let breakdowns = read_breakdowns(&mut problems, &request.breakdowns);
+    let filter = read_filter(&mut problems, "filter", &request.filter);
+    if request.cohorts.len() > MAX_COHORTS {
+        let problem = format!("at most {MAX_COHORTS} are allowed, not {}", request.cohorts.len());
+        problems.fields.push("cohorts", problem);
+    }
+    match (window, zone, grain) {
+        (Some(window), Some(zone), Some(grain)) if problems.is_empty() => {
+            let scope = Scope::of(&request.cohorts, &breakdowns);
+            Ok(Question { window, zone, grain, breakdowns, filter, scope })
+        }
+        _ => Err(Error::Refused(problems)),
+    }
+}
+
+/// Reads a grain; notes one that is none.
+pub(crate) fn read_grain(problems: &mut Problems, grain: i32) -> Option<Grain> {
+    match pb::Grain::try_from(grain) {
         Ok(pb::Grain::Hour) => Some(Grain::Hour),
         Ok(pb::Grain::Day) => Some(Grain::Day),
         Ok(pb::Grain::Week) => Some(Grain::Week),
         Ok(pb::Grain::Month) => Some(Grain::Month),
+        Ok(pb::Grain::Quarter) => Some(Grain::Quarter),
+        Ok(pb::Grain::Year) => Some(Grain::Year),
         Ok(pb::Grain::Total | pb::Grain::Unspecified) => Some(Grain::Total),
         Err(_) => {
             problems.fields.push("grain", "is not a known grain");
             None
         }
-    };
-    let breakdowns = read_breakdowns(&mut problems, &request.breakdowns);
-    let filter = read_filter(&mut problems, "filter", &request.filter);
-    match (window, zone, grain) {
-        (Some(window), Some(zone), Some(grain)) if problems.is_empty() => {
-            Ok(Question { window, zone, grain, breakdowns, filter })
-        }
-        _ => Err(Error::Refused(problems)),
     }
 }
 
@@ -151,9 +211,9 @@ pub(crate) fn read_breakdowns(problems: &mut Problems, breakdowns: &[String]) ->
     }
     let mut names = BTreeSet::new();
     for (index, name) in breakdowns.iter().enumerate() {
-        let problem = if name.is_empty() || name == "properties." {
-            "names no dimension: use \"properties.x\", \"event.name\", \"event.source\" or \
-             \"event.account_id\""
+        let problem = if name.is_empty() || name == "properties." || name == plan::COHORT {
+            "names no dimension: use \"properties.x\", \"event.name\", \"event.source\", \
+             \"event.account_id\" or \"cohort.x\""
         } else if !names.insert(name) {
             "is asked for twice"
         } else {
@@ -164,33 +224,41 @@ pub(crate) fn read_breakdowns(problems: &mut Problems, breakdowns: &[String]) ->
     breakdowns.iter().map(|name| plan::dimension(name)).collect()
 }
 
-/// Finds a metric and, for a ratio, its parts; and the metric's version.
+/// Finds a metric, those that it is computed from and their activities; and the
+/// metric's version.
 pub(crate) async fn find(pool: &PgPool, project: ProjectId, name: &str) -> Result<(Metrics, i64)> {
     let mut connection = pool.acquire().await.map_err(StoreError::from)?;
     let mut metrics = Metrics::new();
-    let metric = find_into(&mut metrics, &mut connection, project, name).await?;
-    let parts: Vec<String> =
-        metric.document.parts().into_iter().map(|(_, part)| part.to_owned()).collect();
-    for part in parts {
-        find_into(&mut metrics, &mut connection, project, &part).await?;
-    }
-    Ok((metrics, metric.version))
+    let version = find_into(&mut metrics, &mut connection, project, name).await?;
+    let activities = definition::all::<Activity>(&mut connection, project).await?;
+    let activities = activities.iter();
+    metrics
+        .take_activities(activities.map(|stored| (&stored.name, stored.version, &stored.document)));
+    Ok((metrics, version))
 }
 
+/// Adds a metric and those that it is computed from; the metric's version.
 async fn find_into(
     metrics: &mut Metrics,
     connection: &mut PgConnection,
     project: ProjectId,
     name: &str,
-) -> Result<definition::Stored<Metric>> {
-    let stored = definition::find::<Metric>(connection, project, name)
-        .await?
-        .ok_or_else(|| Error::NotFound { kind: "Metric", name: name.to_owned() })?;
-    metrics.insert(stored.name.clone(), stored.document.clone());
-    Ok(stored)
+) -> Result<i64> {
+    let mut version = None;
+    let mut wanted = vec![name.to_owned()];
+    while let Some(name) = wanted.pop() {
+        let stored = definition::find::<Metric>(connection, project, &name)
+            .await?
+            .ok_or_else(|| Error::NotFound { kind: "Metric", name })?;
+        version.get_or_insert(stored.version);
+        let parts = stored.document.parts().into_iter().map(|(_, part)| part.metric.clone());
+        wanted.extend(parts.filter(|part| !metrics.contains_key(part.as_str())));
+        metrics.insert(stored.name, stored.document);
+    }
+    Ok(version.unwrap_or_default())
 }
 
-fn check_size(answer: &Answer) -> Result<()> {
+pub(crate) fn check_size(answer: &Answer) -> Result<()> {
     if answer.rows.len() <= MAX_ROWS {
         return Ok(());
     }
@@ -207,7 +275,11 @@ fn rows(answer: &Answer, breakdowns: &[String], definition: &Definition) -> Vec<
     answer.rows.iter().map(|row| row_to_proto(row, breakdowns, definition)).collect()
 }
 
-fn row_to_proto(row: &Row, breakdowns: &[String], definition: &Definition) -> pb::MetricRow {
+pub(crate) fn row_to_proto(
+    row: &Row,
+    breakdowns: &[String],
+    definition: &Definition,
+) -> pb::MetricRow {
     let dimensions: BTreeMap<String, String> = breakdowns
         .iter()
         .zip(&row.dimensions)
@@ -250,7 +322,14 @@ fn row_to_proto(row: &Row, breakdowns: &[String], definition: &Definition) -> pb
                 });
             }
         }
-        (Detail::None | Detail::Funnel(_) | Detail::Retention(_), _) => {}
+        (
+            Detail::None
+            | Detail::Funnel(_)
+            | Detail::Retention(_)
+            | Detail::Stickiness(_)
+            | Detail::Lifecycle(_),
+            _,
+        ) => {}
     }
     converted
 }

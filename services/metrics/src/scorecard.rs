@@ -1,31 +1,35 @@
 //! GetScorecard: every KPI against baseline and target, from one view of the
 //! log.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
-use northstar_domain::ProjectId;
+use northstar_domain::activity::Activity;
 use northstar_domain::kpi::{
     self, Charter, Direction, Guardrail, GuardrailStanding, Kpi, Window, evaluation_window,
 };
 use northstar_domain::metric::Metric;
+use northstar_domain::{ProjectId, ResourceName};
 use northstar_engine::{Answer, Grain, Query};
 use northstar_proto::metrics::v1 as pb;
-use northstar_store::Error as StoreError;
 use northstar_store::metrics::definition::{self, Stored};
+use northstar_store::{Error as StoreError, PgPool};
 use tokio::task::spawn_blocking;
 
 use crate::convert::kpi::{status_to_proto, to_proto};
 use crate::convert::{from_timestamp, to_timestamp};
 use crate::dataset::View;
+use crate::evidence::keep::{self, Told};
 use crate::plan::{self, Metrics};
 use crate::provenance::{Answered, Sources, digest, provenance};
 use crate::service::Metrics as Service;
 use crate::{Error, Result};
 
 /// A KPI with its rules and the stretch it is judged over.
-struct Judged {
-    stored: Stored<Kpi>,
-    charter: Charter,
-    window: Window,
+pub(crate) struct Judged {
+    pub(crate) stored: Stored<Kpi>,
+    pub(crate) charter: Charter,
+    pub(crate) window: Window,
 }
 
 /// Answers the question.
@@ -40,7 +44,7 @@ pub(crate) async fn get_scorecard(
             Error::field("evaluation_time", "is not a time: seconds or nanos are out of range")
         })?,
     };
-    let (kpis, metrics) = load(service, project).await?;
+    let (kpis, versions) = load(&service.pool, project).await?;
     let mut judged = kpis
         .into_iter()
         .map(|stored| judge(stored, evaluation_time))
@@ -57,25 +61,38 @@ pub(crate) async fn get_scorecard(
     let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
     // All questions are asked of the same view, on one thread beside the async
     // ones; the engine spreads each over the cores.
-    let kpis = spawn_blocking(move || {
-        let values = judged.iter().map(|judged| value(&view, &metrics, &sources, judged));
-        values.collect::<Result<Vec<_>>>()
+    let (kpis, told) = spawn_blocking(move || {
+        let mut told = Vec::new();
+        let values =
+            judged.iter().map(|judged| value(&view, &versions, &sources, judged, &mut told));
+        values.collect::<Result<Vec<_>>>().map(|values| (values, told))
     })
     .await??;
+    keep::kpis(service, project, told).await?;
     Ok(pb::GetScorecardResponse { kpis, evaluation_time: Some(to_timestamp(evaluation_time)) })
 }
 
-/// Metrics with their versions.
-type Versions = std::collections::BTreeMap<northstar_domain::ResourceName, Stored<Metric>>;
-
-async fn load(service: &Service, project: ProjectId) -> Result<(Vec<Stored<Kpi>>, Versions)> {
-    let mut connection = service.pool.acquire().await.map_err(StoreError::from)?;
-    let kpis = definition::all::<Kpi>(&mut connection, project).await?;
-    let metrics = definition::all::<Metric>(&mut connection, project).await?;
-    Ok((kpis, metrics.into_iter().map(|stored| (stored.name.clone(), stored)).collect()))
+/// What KPIs are computed from, with its versions.
+pub(crate) struct Versions {
+    metrics: BTreeMap<ResourceName, Stored<Metric>>,
+    activities: Vec<Stored<Activity>>,
 }
 
-fn judge(stored: Stored<Kpi>, evaluation_time: DateTime<Utc>) -> Result<Judged> {
+/// Every KPI of a project, and what KPIs are computed from.
+pub(crate) async fn load(
+    pool: &PgPool,
+    project: ProjectId,
+) -> Result<(Vec<Stored<Kpi>>, Versions)> {
+    let mut connection = pool.acquire().await.map_err(StoreError::from)?;
+    let kpis = definition::all::<Kpi>(&mut connection, project).await?;
+    let metrics = definition::all::<Metric>(&mut connection, project).await?;
+    let metrics = metrics.into_iter().map(|stored| (stored.name.clone(), stored)).collect();
+    let activities = definition::all::<Activity>(&mut connection, project).await?;
+    Ok((kpis, Versions { metrics, activities }))
+}
+
+/// The rules of a KPI, and its window at a time.
+pub(crate) fn judge(stored: Stored<Kpi>, evaluation_time: DateTime<Utc>) -> Result<Judged> {
     let charter = stored.document.charter().map_err(|violations| StoreError::Corrupt {
         table: "metrics.definitions",
         column: "document",
@@ -87,17 +104,37 @@ fn judge(stored: Stored<Kpi>, evaluation_time: DateTime<Utc>) -> Result<Judged> 
     Ok(Judged { stored, charter, window })
 }
 
-fn value(
+/// The number of a KPI over its window.
+pub(crate) fn number(view: &View, versions: &Versions, judged: &Judged) -> Result<Option<f64>> {
+    let Judged { stored, charter, window } = judged;
+    let (metrics, _) = needed(versions, &stored.document.metric)?;
+    let (_, answer) = ask(view, &metrics, &stored.document.metric, *window, charter)?;
+    Ok(total(&answer))
+}
+
+/// How a KPI stands.
+pub(crate) fn value(
     view: &View,
     versions: &Versions,
     sources: &Sources,
     judged: &Judged,
+    told: &mut Vec<Told>,
 ) -> Result<pb::KpiValue> {
     let Judged { stored, charter, window } = judged;
     let kpi = &stored.document;
     let (metrics, version) = needed(versions, &kpi.metric)?;
     let (query, answer) = ask(view, &metrics, &kpi.metric, *window, charter)?;
     let value = total(&answer);
+    told.push(Told {
+        kpi: stored.name.to_string(),
+        metric: kpi.metric.clone(),
+        window: *window,
+        zone: charter.zone,
+        definitions_hash: keep::definitions_hash(&metrics, version, &[])?,
+        metric_version: version,
+        head: view.head,
+        value,
+    });
     let guardrails = kpi
         .guardrails
         .iter()
@@ -136,7 +173,7 @@ fn value(
 
 /// A guardrail over the KPI's window and over its baseline's. Counts and sums
 /// grow with the length of a window, so their baseline is scaled to the KPI's.
-fn guardrail_value(
+pub(crate) fn guardrail_value(
     view: &View,
     versions: &Versions,
     guardrail: &Guardrail,
@@ -165,17 +202,23 @@ fn guardrail_value(
 }
 
 /// The definitions that a metric needs, and its version.
-fn needed(versions: &Versions, name: &str) -> Result<(Metrics, i64)> {
+pub(crate) fn needed(versions: &Versions, name: &str) -> Result<(Metrics, i64)> {
     let find = |name: &str| {
-        versions.get(name).ok_or_else(|| Error::NotFound { kind: "Metric", name: name.to_owned() })
+        let found = versions.metrics.get(name);
+        found.ok_or_else(|| Error::NotFound { kind: "Metric", name: name.to_owned() })
     };
-    let metric = find(name)?;
-    let parts = metric.document.parts().into_iter().map(|(_, part)| find(part));
-    let all = std::iter::once(Ok(metric)).chain(parts);
-    let metrics = all
-        .map(|stored| stored.map(|stored| (stored.name.clone(), stored.document.clone())))
-        .collect::<Result<Metrics>>()?;
-    Ok((metrics, metric.version))
+    let mut metrics = Metrics::new();
+    let mut wanted = vec![name];
+    while let Some(name) = wanted.pop() {
+        let stored = find(name)?;
+        let parts = stored.document.parts().into_iter().map(|(_, part)| part.metric.as_str());
+        wanted.extend(parts.filter(|part| !metrics.contains_key(*part)));
+        metrics.insert(stored.name.clone(), stored.document.clone());
+    }
+    let activities = versions.activities.iter();
+    metrics
+        .take_activities(activities.map(|stored| (&stored.name, stored.version, &stored.document)));
+    Ok((metrics, find(name)?.version))
 }
 
 /// Computes a metric over a window as it stood at the end of the window, so that

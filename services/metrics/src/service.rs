@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use northstar_domain::activity::Activity;
 use northstar_domain::kpi::Kpi;
 use northstar_domain::metric::Metric;
 use northstar_domain::pillar::Pillar;
@@ -17,7 +18,7 @@ use tonic::{Request, Response, Status};
 
 use crate::apply::{Application, apply};
 use crate::dataset::Datasets;
-use crate::{Error, Result, convert, query, scorecard, variants};
+use crate::{Error, Result, convert, lineage, query, query_metrics, scorecard, variants};
 
 /// The gRPC service.
 #[derive(Clone)]
@@ -28,7 +29,8 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    async fn get<D: Document>(&self, caller: &Caller, name: &str) -> Result<Stored<D>> {
+    /// A document by its name.
+    pub(crate) async fn get<D: Document>(&self, caller: &Caller, name: &str) -> Result<Stored<D>> {
         let mut connection = self.pool.acquire().await.map_err(StoreError::from)?;
         definition::find(&mut connection, caller.project, name)
             .await?
@@ -37,7 +39,7 @@ impl Metrics {
 
     /// A page by name and the token of the next one, which is the last name of
     /// this one.
-    async fn list<D: Document>(
+    pub(crate) async fn list<D: Document>(
         &self,
         caller: &Caller,
         page_size: i32,
@@ -59,7 +61,7 @@ impl Metrics {
     }
 }
 
-fn pillar(stored: &Stored<Pillar>) -> pb::Pillar {
+pub(crate) fn pillar(stored: &Stored<Pillar>) -> pb::Pillar {
     convert::pillar::to_proto(stored.name.as_str(), &stored.etag, &stored.document)
 }
 
@@ -68,7 +70,12 @@ fn metric(stored: &Stored<Metric>) -> pb::Metric {
     convert::metric::to_proto(name.as_str(), *version, etag, document)
 }
 
-fn kpi(stored: &Stored<Kpi>) -> pb::Kpi {
+fn activity(stored: &Stored<Activity>) -> pb::Activity {
+    let Stored { name, version, etag, document } = stored;
+    convert::activity::to_proto(name.as_str(), *version, etag, document)
+}
+
+pub(crate) fn kpi(stored: &Stored<Kpi>) -> pb::Kpi {
     convert::kpi::to_proto(stored.name.as_str(), &stored.etag, &stored.document)
 }
 
@@ -150,6 +157,45 @@ impl MetricsService for Metrics {
         Ok(Response::new(pb::ListMetricsResponse { metrics, next_page_token }))
     }
 
+    async fn apply_activity(
+        &self,
+        request: Request<pb::ApplyActivityRequest>,
+    ) -> Result<Response<pb::ApplyActivityResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let application = Application {
+            method: "/northstar.metrics.v1.MetricsService/ApplyActivity",
+            body: request.encode_to_vec(),
+            received: convert::activity::from_proto(request.activity.unwrap_or_default()),
+            validate_only: request.validate_only,
+            request_id: request.request_id,
+        };
+        let respond = |stored: &Stored<Activity>| pb::ApplyActivityResponse {
+            activity: Some(activity(stored)),
+        };
+        let now = self.clock.now();
+        Ok(Response::new(apply(&self.pool, &caller, now, application, respond).await?))
+    }
+
+    async fn get_activity(
+        &self,
+        request: Request<pb::GetActivityRequest>,
+    ) -> Result<Response<pb::GetActivityResponse>, Status> {
+        let stored = self.get(&caller(&request)?, &request.get_ref().name).await?;
+        Ok(Response::new(pb::GetActivityResponse { activity: Some(activity(&stored)) }))
+    }
+
+    async fn list_activities(
+        &self,
+        request: Request<pb::ListActivitiesRequest>,
+    ) -> Result<Response<pb::ListActivitiesResponse>, Status> {
+        let caller = caller(&request)?;
+        let pb::ListActivitiesRequest { page_size, page_token } = request.into_inner();
+        let (page, next_page_token) = self.list(&caller, page_size, &page_token).await?;
+        let activities = page.iter().map(activity).collect();
+        Ok(Response::new(pb::ListActivitiesResponse { activities, next_page_token }))
+    }
+
     async fn apply_kpi(
         &self,
         request: Request<pb::ApplyKpiRequest>,
@@ -194,6 +240,35 @@ impl MetricsService for Metrics {
         let project = caller(&request)?.project;
         let answer = query::query_metric(self, project, request.into_inner()).await?;
         Ok(Response::new(answer))
+    }
+
+    type QueryMetricsStream = query_metrics::Answers;
+
+    async fn query_metrics(
+        &self,
+        request: Request<pb::QueryMetricsRequest>,
+    ) -> Result<Response<Self::QueryMetricsStream>, Status> {
+        let project = caller(&request)?.project;
+        let answer = query_metrics::query_metrics(self, project, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn get_kpi_tree(
+        &self,
+        request: Request<pb::GetKpiTreeRequest>,
+    ) -> Result<Response<pb::GetKpiTreeResponse>, Status> {
+        let project = caller(&request)?.project;
+        let tree = lineage::kpi_tree(self, project, request.into_inner()).await?;
+        Ok(Response::new(tree))
+    }
+
+    async fn get_lineage(
+        &self,
+        request: Request<pb::GetLineageRequest>,
+    ) -> Result<Response<pb::GetLineageResponse>, Status> {
+        let project = caller(&request)?.project;
+        let lineage = lineage::lineage(self, project, request.into_inner()).await?;
+        Ok(Response::new(lineage))
     }
 
     async fn query_variant_statistics(

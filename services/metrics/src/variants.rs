@@ -2,7 +2,9 @@
 //! exposure, summed up by variant.
 
 use chrono::TimeDelta;
-use northstar_domain::metric::{Definition, DistinctOf, EventSelector, property_path};
+use northstar_domain::metric::{
+    Definition, DistinctOf, EventSelector, StickinessMeasure, TimeStatistic, property_path,
+};
 use northstar_domain::{InvalidExpression, Problems, ProjectId};
 use northstar_engine::{
     FunnelSpec, MetricSpec, Outcome, RetentionSpec, TimeToEventSpec, VariantQuery, VariantStats,
@@ -12,7 +14,7 @@ use northstar_proto::metrics::v1 as pb;
 use crate::ask::ask;
 use crate::convert::metric::selector_from_proto;
 use crate::convert::read_duration;
-use crate::plan::{self, Metrics, compile_filter};
+use crate::plan::{self, Metrics, Scope, compile_filter};
 use crate::provenance::{Answered, Sources, digest, provenance};
 use crate::query::{find, read_window};
 use crate::service::Metrics as Service;
@@ -22,12 +24,12 @@ use crate::{Error, Result};
 const MAX_COVARIATE_DAYS: i32 = 366;
 
 /// A metric, per subject.
-struct PerSubject {
-    outcome: Outcome,
+pub(crate) struct PerSubject {
+    pub(crate) outcome: Outcome,
     /// Below the line of a ratio or a mean.
-    denominator: Option<Outcome>,
+    pub(crate) denominator: Option<Outcome>,
     /// Whether the outcome is 0 or 1.
-    proportion: bool,
+    pub(crate) proportion: bool,
 }
 
 /// Answers a question.
@@ -120,13 +122,12 @@ fn check_exposure(problems: &mut Problems, exposure: &EventSelector) {
 /// whether the subject completed it, among everybody who was exposed: who enters
 /// it may depend on the variant. Retention is a share of those who are old
 /// enough, and time-to-event a mean over those who got there, again ratios.
-fn per_subject(metrics: &Metrics, name: &str) -> Result<PerSubject> {
+pub(crate) fn per_subject(metrics: &Metrics, name: &str) -> Result<PerSubject> {
+    let scope = &Scope::new(metrics);
     let amount = |outcome| PerSubject { outcome, denominator: None, proportion: false };
     Ok(match plan::definition(metrics, name)? {
-        Definition::Count { .. } | Definition::Sum { .. } => amount(part(metrics, name)?),
-        Definition::Unique { .. } => {
-            PerSubject { proportion: true, ..amount(part(metrics, name)?) }
-        }
+        Definition::Count { .. } | Definition::Sum { .. } => amount(part(scope, name)?),
+        Definition::Unique { .. } => PerSubject { proportion: true, ..amount(part(scope, name)?) },
         Definition::Mean { event, property } => PerSubject {
             outcome: Outcome::Sum {
                 event: plan::selector(event)?,
@@ -136,16 +137,39 @@ fn per_subject(metrics: &Metrics, name: &str) -> Result<PerSubject> {
             proportion: false,
         },
         Definition::Ratio { numerator, denominator } => PerSubject {
-            outcome: part(metrics, numerator)?,
-            denominator: Some(part(metrics, denominator)?),
+            outcome: part(&scope.of(numerator)?, &numerator.metric)?,
+            denominator: Some(part(&scope.of(denominator)?, &denominator.metric)?),
             proportion: false,
         },
         Definition::Funnel { .. } => {
             PerSubject { proportion: true, ..amount(journey(plan::spec(metrics, name)?)?) }
         }
-        Definition::Retention { .. } | Definition::TimeToEvent { .. } => {
-            amount(journey(plan::spec(metrics, name)?)?)
+        Definition::Retention { .. } => amount(journey(plan::spec(metrics, name)?)?),
+        // Times are compared by their means, whichever figure the metric shows.
+        Definition::TimeToEvent { .. } => amount(journey(plan::spec(metrics, name)?)?),
+        Definition::Stickiness { event, activity, interval, measure, intervals, mode } => {
+            PerSubject {
+                proportion: *measure != StickinessMeasure::Ratio,
+                ..amount(Outcome::Active {
+                    event: scope.active_by_default(event, activity)?,
+                    interval: plan::period(*interval),
+                    measure: plan::stickiness_measure(*measure, *intervals, *mode),
+                })
+            }
         }
+        Definition::PerSubject { statistic: TimeStatistic::Mean, .. } => amount(part(scope, name)?),
+        Definition::Nps { event, property } => amount(Outcome::Score {
+            event: plan::selector(event)?,
+            property: property_path(property).to_owned(),
+        }),
+        Definition::Conversion { .. } => amount(Outcome::Converted(plan::conversion(scope, name)?)),
+        Definition::Min { .. }
+        | Definition::Max { .. }
+        | Definition::Percentile { .. }
+        | Definition::Lifecycle { .. }
+        | Definition::Cumulative { .. }
+        | Definition::Derived { .. }
+        | Definition::PerSubject { .. } => return Err(unsupported(metrics, name)?),
     })
 }
 
@@ -166,29 +190,59 @@ fn journey(spec: MetricSpec) -> Result<Outcome> {
 }
 
 /// A metric that is one number per subject.
-fn part(metrics: &Metrics, name: &str) -> Result<Outcome> {
-    Ok(match plan::definition(metrics, name)? {
-        Definition::Count { event } => Outcome::Count { event: plan::selector(event)? },
-        Definition::Unique { event, of: DistinctOf::Subject } => {
-            Outcome::Did { event: plan::selector(event)? }
+fn part(scope: &Scope<'_>, name: &str) -> Result<Outcome> {
+    Ok(match plan::definition(scope.metrics, name)? {
+        Definition::Count { event } => Outcome::Count { event: scope.selector(event)? },
+        Definition::Unique { event, of: DistinctOf::Subject, activity } => {
+            Outcome::Did { event: scope.active(event, activity)? }
         }
         Definition::Sum { event, property } => Outcome::Sum {
-            event: plan::selector(event)?,
+            event: scope.selector(event)?,
             property: property_path(property).to_owned(),
         },
-        _ => return Err(unsupported(metrics, name)?),
+        Definition::PerSubject { event, aggregate, property, statistic: TimeStatistic::Mean } => {
+            Outcome::PerSubject {
+                event: scope.selector(event)?,
+                aggregate: plan::aggregate(*aggregate, property),
+            }
+        }
+        _ => return Err(unsupported(scope.metrics, name)?),
     })
 }
 
+/// Why a metric cannot be compared between variants, and what to use instead.
 fn unsupported(metrics: &Metrics, name: &str) -> Result<Error> {
-    let kind = plan::definition(metrics, name)?.kind();
-    Ok(Error::field(
-        "metric",
-        format!(
-            "{name} is a {kind} that is no number per subject: use a count, a sum, a mean, a \
-             unique of subjects, a ratio of those, a funnel, a retention or a time to an event"
-        ),
-    ))
+    let definition = plan::definition(metrics, name)?;
+    let why = match definition {
+        Definition::Min { .. } | Definition::Max { .. } => {
+            "belongs to one event and not to every subject: use per_subject with aggregate min or max"
+        }
+        Definition::Percentile { .. } => {
+            "is a percentile over events, whose error does not follow from sums: use a mean or \
+             per_subject"
+        }
+        Definition::PerSubject { .. } => {
+            "is a median or percentile over subjects, whose error does not follow from sums: use \
+             statistic mean"
+        }
+        Definition::Lifecycle { .. } => {
+            "is judged by calendar periods, and variants are judged from each subject's exposure: \
+             use a retention or a unique"
+        }
+        Definition::Cumulative { .. } => {
+            "looks back from a date, and variants are judged from each subject's exposure: use the \
+             metric that it accumulates"
+        }
+        Definition::Derived { .. } => {
+            "is an expression whose error does not follow from sums: use a ratio or its inputs"
+        }
+        _ => {
+            "is no number per subject: use a count, a sum, a mean, a unique of subjects, a ratio of \
+             those, a funnel, a retention, a time to an event, a stickiness, a conversion, a \
+             per_subject or an nps"
+        }
+    };
+    Ok(Error::field("metric", format!("{name} is a {} that {why}", definition.kind())))
 }
 
 /// How many of a subject's events carry a number in this property. Booleans

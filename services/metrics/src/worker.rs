@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use northstar_domain::ProjectId;
+use northstar_server::Latch;
 use northstar_store::{Error as StoreError, PgPool, access};
 use tokio_util::sync::CancellationToken;
 
@@ -12,12 +13,14 @@ use crate::dataset::Datasets;
 
 /// Follows the log of every project until told to stop. What fails is logged
 /// and tried again in the next round: no answer depends on this loop, it only
-/// makes the next one faster.
+/// makes the next one faster. After the first round the service is ready: who asks
+/// then does not wait for a read model to be made.
 pub(crate) async fn follow(
     pool: PgPool,
     datasets: Arc<Datasets>,
     every: Duration,
     compact_at: usize,
+    ready: Latch,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     while !shutdown.is_cancelled() {
@@ -32,6 +35,7 @@ pub(crate) async fn follow(
                 }
                 Err(error) => warn(&error, None),
             }
+            ready.release();
             tokio::time::sleep(every).await;
         };
         shutdown.run_until_cancelled(round).await;
@@ -39,7 +43,8 @@ pub(crate) async fn follow(
     Ok(())
 }
 
-async fn projects(pool: &PgPool) -> Result<Vec<ProjectId>> {
+/// Every project.
+pub(crate) async fn projects(pool: &PgPool) -> Result<Vec<ProjectId>> {
     let mut connection = pool.acquire().await.map_err(StoreError::from)?;
     Ok(access::list_projects(&mut connection).await?)
 }

@@ -20,8 +20,8 @@ Examples:
   northstar apply definitions/ --dry-run --json
 
 Documents are applied in the order of their kinds: sources, contracts, identity and
-consent policies, pillars, metrics, KPIs, policies, retention policies,
-automations, experiments, webhook sources.")]
+consent policies, cohorts, activities, pillars, metrics, KPIs, policies, retention policies,
+automations, thresholds, experiments, webhook sources.")]
 pub struct Apply {
     /// YAML files, or folders of them.
     #[arg(required = true)]
@@ -66,7 +66,7 @@ Examples:
   northstar get metric revenue
   northstar get automation onboarding-nudge --json")]
 pub struct Get {
-    /// pillar, metric, kpi, automation, experiment, policy, contract, source,
+    /// activity, pillar, metric, kpi, cohort, automation, threshold, experiment, policy, contract, source,
     /// retentionpolicy, identitypolicy, consentpolicy or webhooksource.
     kind: Kind,
     /// Its name; all of the kind when absent.
@@ -74,6 +74,13 @@ pub struct Get {
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
+}
+
+impl Get {
+    /// The same of another command.
+    pub fn of(kind: Kind, name: Option<String>, json: bool) -> Self {
+        Self { kind, name, json }
+    }
 }
 
 /// Write everything that is defined as YAML documents.
@@ -246,8 +253,7 @@ pub fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Document>> {
             documents.extend(Document::read_all(&text, &file.display().to_string())?);
         }
     }
-    documents.sort_by_key(|document| document.kind);
-    Ok(documents)
+    Ok(documents::in_order(documents))
 }
 
 fn yaml_files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {

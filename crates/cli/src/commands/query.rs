@@ -1,4 +1,6 @@
-//! `northstar query`: a metric over time, as table, chart or JSON.
+//! `northstar query`: metrics over time, as table, chart or JSON.
+
+mod several;
 
 use std::collections::BTreeMap;
 
@@ -9,17 +11,26 @@ use serde::Serialize;
 use crate::connection::Connection;
 use crate::{output, time};
 
-/// Ask for a metric.
+/// Ask for one metric or several.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   northstar query weekly-active-users --from 2026-01-05 --to 2026-03-02 --grain week
   northstar query revenue --from 2026-01-01 --to 2026-04-01 --grain month --by plan,country
   northstar query sign-ups --from 2026-01-01 --to 2026-02-01 --grain day \\
-      --where \"properties.channel == 'paid'\" --zone Europe/Berlin --json")]
+      --where \"properties.channel == 'paid'\" --zone Europe/Berlin --json
+  northstar query sign-ups,activation-rate --from 2026-03-01 --to 2026-04-01 --by plan \\
+      --having \"values['sign-ups'] >= 30\" --order -sign-ups --limit 5 --compare previous-period
+  northstar query revenue --from 2026-01-01 --to 2026-04-01 --by cohort.power-users
+  northstar query revenue --from 2026-01-01 --to 2026-04-01 --cohort power-users --keep
+
+--having sees value (of the first metric), values['name'], previous['name'] and
+dimensions['plan']. --limit keeps the largest groups and adds up the others as $other
+where the metric allows it.")]
 pub struct Query {
-    /// Name of the metric.
-    metric: String,
+    /// Names of the metrics, apart by commas.
+    #[arg(required = true, value_delimiter = ',')]
+    metrics: Vec<String>,
     /// Start, inclusive: a date (midnight in the zone) or an RFC 3339 time.
     #[arg(long)]
     from: String,
@@ -35,21 +46,79 @@ pub struct Query {
     /// CEL condition, for example "properties.plan == 'pro'".
     #[arg(long = "where", value_name = "CEL", default_value = "")]
     filter: String,
+    /// CEL condition over the rows of the answer, for example "value > 10".
+    #[arg(long, value_name = "CEL", default_value = "")]
+    having: String,
+    /// time, a breakdown or a metric, with - before it for falling; apart by commas.
+    #[arg(long, value_delimiter = ',', allow_hyphen_values = true)]
+    order: Vec<String>,
+    /// Most groups of a breakdown; without one, most rows.
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    limit: i32,
+    /// Compare with another time.
+    #[arg(long, value_enum)]
+    compare: Option<Compare>,
+    /// A row for every bucket of every group.
+    #[arg(long)]
+    fill: bool,
     /// IANA zone of the buckets.
     #[arg(long, default_value = "UTC")]
     zone: Tz,
+    /// Only subjects in this cohort; give it again for more, all of which must hold.
+    #[arg(long = "cohort", value_name = "COHORT")]
+    cohorts: Vec<String>,
+    /// Keep the values, so that `northstar restatements` tells when one changes.
+    #[arg(long)]
+    keep: bool,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
 }
 
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Grain {
+/// Length of a bucket.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub enum Grain {
     Hour,
     Day,
     Week,
     Month,
+    Quarter,
+    Year,
     Total,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Compare {
+    PreviousPeriod,
+    PreviousWeek,
+    PreviousMonth,
+    PreviousYear,
+}
+
+impl From<Grain> for pb::Grain {
+    fn from(grain: Grain) -> Self {
+        match grain {
+            Grain::Hour => Self::Hour,
+            Grain::Day => Self::Day,
+            Grain::Week => Self::Week,
+            Grain::Month => Self::Month,
+            Grain::Quarter => Self::Quarter,
+            Grain::Year => Self::Year,
+            Grain::Total => Self::Total,
+        }
+    }
+}
+
+impl Query {
+    /// Whether it asks for more than one metric by itself.
+    fn is_plain(&self) -> bool {
+        self.metrics.len() == 1
+            && self.having.is_empty()
+            && self.order.is_empty()
+            && self.limit == 0
+            && self.compare.is_none()
+            && !self.fill
+    }
 }
 
 /// The answer as JSON.
@@ -105,6 +174,8 @@ pub struct Provenance {
     log_position: i64,
     freshness: String,
     breached_sources: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    activity_versions: BTreeMap<String, i64>,
     excluded_quarantined_events: i64,
     scanned_events: i64,
     digest: String,
@@ -119,6 +190,7 @@ impl From<pb::Provenance> for Provenance {
                 .trim_start_matches("FRESHNESS_")
                 .to_ascii_lowercase(),
             breached_sources: from.breached_sources,
+            activity_versions: from.activity_versions,
             metric_version: from.metric_version,
             identity_map_version: from.identity_map_version,
             contract_versions: from.contract_versions,
@@ -136,24 +208,42 @@ impl From<pb::Provenance> for Provenance {
 
 /// Runs the command.
 pub async fn run(query: Query, connection: &Connection) -> anyhow::Result<()> {
+    if !query.is_plain() {
+        return several::run(&query, connection).await;
+    }
     let request = pb::QueryMetricRequest {
-        metric: query.metric.clone(),
+        metric: query.metrics[0].clone(),
         start_time: Some(time::timestamp(time::parse(&query.from, query.zone)?)),
         end_time: Some(time::timestamp(time::parse(&query.to, query.zone)?)),
-        grain: match query.grain {
-            Grain::Hour => pb::Grain::Hour,
-            Grain::Day => pb::Grain::Day,
-            Grain::Week => pb::Grain::Week,
-            Grain::Month => pb::Grain::Month,
-            Grain::Total => pb::Grain::Total,
-        }
-        .into(),
+        grain: pb::Grain::from(query.grain).into(),
         breakdowns: query.by.clone(),
         filter: query.filter.clone(),
         time_zone: query.zone.to_string(),
+        cohorts: query.cohorts.clone(),
+        keep_for_restatements: query.keep,
     };
     let response = connection.clients()?.metrics().query_metric(request).await?.into_inner();
     if query.json { output::json(&answer(response)) } else { print(&query, &response) }
+}
+
+fn steps(steps: Vec<pb::FunnelStep>) -> Vec<Step> {
+    let steps = steps.into_iter().map(|step| Step {
+        event: step.event,
+        subjects: step.subjects,
+        conversion: step.conversion,
+        median_seconds: step.median_seconds,
+    });
+    steps.collect()
+}
+
+fn time_summary(summary: pb::TimeSummary) -> TimeSummary {
+    TimeSummary {
+        subjects: summary.subjects,
+        mean_seconds: summary.mean_seconds,
+        p50_seconds: summary.p50_seconds,
+        p90_seconds: summary.p90_seconds,
+        p95_seconds: summary.p95_seconds,
+    }
 }
 
 fn answer(response: pb::QueryMetricResponse) -> Answer {
@@ -163,23 +253,8 @@ fn answer(response: pb::QueryMetricResponse) -> Answer {
         value: row.value,
         numerator: row.numerator,
         denominator: row.denominator,
-        steps: row
-            .steps
-            .into_iter()
-            .map(|step| Step {
-                event: step.event,
-                subjects: step.subjects,
-                conversion: step.conversion,
-                median_seconds: step.median_seconds,
-            })
-            .collect(),
-        time_summary: row.time_summary.map(|summary| TimeSummary {
-            subjects: summary.subjects,
-            mean_seconds: summary.mean_seconds,
-            p50_seconds: summary.p50_seconds,
-            p90_seconds: summary.p90_seconds,
-            p95_seconds: summary.p95_seconds,
-        }),
+        steps: steps(row.steps),
+        time_summary: row.time_summary.map(time_summary),
     });
     Answer {
         metric: response.metric,

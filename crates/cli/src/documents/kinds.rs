@@ -6,12 +6,13 @@ use chrono::Utc;
 use northstar_client::Clients;
 use northstar_domain::Violation;
 use northstar_proto::{approvals, automations, experiments, ingestion, metrics};
-// Their messages lie in ingestion's package.
+// Their messages lie in the packages of others.
 use northstar_proto::ingestion as subjects;
+use northstar_proto::metrics as cohorts;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Document, Kind, Mode, Summary, retention, source, webhook_source};
+use super::{Document, Kind, Mode, Summary, retention, source, threshold, webhook_source};
 
 /// What a document says, in the domain's words.
 #[derive(Clone, Debug)]
@@ -25,6 +26,10 @@ pub enum Spec {
     IdentityPolicy(northstar_domain::identity::IdentityPolicy),
     /// See [`Kind::ConsentPolicy`].
     ConsentPolicy(northstar_domain::consent_policy::ConsentPolicy),
+    /// See [`Kind::Cohort`].
+    Cohort(northstar_domain::cohort::Cohort),
+    /// See [`Kind::Activity`].
+    Activity(northstar_domain::activity::Activity),
     /// See [`Kind::Pillar`].
     Pillar(northstar_domain::pillar::Pillar),
     /// See [`Kind::Metric`].
@@ -37,6 +42,8 @@ pub enum Spec {
     RetentionPolicy(northstar_domain::retention::RetentionSpec),
     /// See [`Kind::Automation`].
     Automation(northstar_domain::automation::Spec),
+    /// See [`Kind::Threshold`].
+    Threshold(northstar_domain::threshold::Threshold),
     /// See [`Kind::Experiment`].
     Experiment(northstar_domain::experiment::ExperimentSpec),
     /// See [`Kind::WebhookSource`].
@@ -68,12 +75,15 @@ impl Spec {
             Kind::Contract => Self::Contract(body(text)?),
             Kind::IdentityPolicy => Self::IdentityPolicy(body(text)?),
             Kind::ConsentPolicy => Self::ConsentPolicy(body(text)?),
+            Kind::Cohort => Self::Cohort(body(text)?),
+            Kind::Activity => Self::Activity(body(text)?),
             Kind::Pillar => Self::Pillar(body(text)?),
             Kind::Metric => Self::Metric(body(text)?),
             Kind::Kpi => Self::Kpi(body(text)?),
             Kind::Policy => Self::Policy(body(text)?),
             Kind::RetentionPolicy => Self::RetentionPolicy(body(text)?),
             Kind::Automation => Self::Automation(body(text)?),
+            Kind::Threshold => Self::Threshold(body(text)?),
             Kind::Experiment => Self::Experiment(body(text)?),
             Kind::WebhookSource => Self::WebhookSource(body(text)?),
         })
@@ -88,6 +98,8 @@ impl Spec {
             Self::Contract(spec) => return spec.violations(name),
             Self::IdentityPolicy(spec) => spec.violations().into_iter().collect(),
             Self::ConsentPolicy(spec) => spec.violations().into_iter().collect(),
+            Self::Cohort(spec) => spec.violations().into_iter().collect(),
+            Self::Activity(spec) => spec.violations().into_iter().collect(),
             Self::Pillar(spec) => spec.violations().into_iter().collect(),
             Self::Metric(spec) => spec.violations().into_iter().collect(),
             Self::Kpi(spec) => spec.violations().into_iter().collect::<Vec<_>>(),
@@ -97,6 +109,7 @@ impl Spec {
                     northstar_domain::automation::Definition::check(name, spec.clone(), Utc::now());
                 return checked.err().unwrap_or_default().into_iter().collect();
             }
+            Self::Threshold(spec) => spec.violations().into_iter().collect(),
             Self::Experiment(spec) => spec.violations().into_iter().collect(),
             Self::WebhookSource(spec) => spec.violations(),
         };
@@ -117,12 +130,15 @@ impl Spec {
             Self::Contract(spec) => serde_json::to_value(spec),
             Self::IdentityPolicy(spec) => serde_json::to_value(spec),
             Self::ConsentPolicy(spec) => serde_json::to_value(spec),
+            Self::Cohort(spec) => serde_json::to_value(spec),
+            Self::Activity(spec) => serde_json::to_value(spec),
             Self::Pillar(spec) => serde_json::to_value(spec),
             Self::Metric(spec) => serde_json::to_value(spec),
             Self::Kpi(spec) => serde_json::to_value(spec),
             Self::Policy(spec) => serde_json::to_value(spec),
             Self::RetentionPolicy(spec) => serde_json::to_value(spec),
             Self::Automation(spec) => serde_json::to_value(spec),
+            Self::Threshold(spec) => serde_json::to_value(spec),
             Self::Experiment(spec) => serde_json::to_value(spec),
             Self::WebhookSource(spec) => serde_json::to_value(spec),
         }?;
@@ -138,12 +154,15 @@ impl Spec {
             Self::Contract(spec) => spec.owner.clone(),
             Self::IdentityPolicy(spec) => spec.owner.clone(),
             Self::ConsentPolicy(spec) => spec.owner.clone(),
+            Self::Cohort(spec) => spec.owner.clone(),
+            Self::Activity(spec) => spec.owner.clone(),
             Self::Pillar(spec) => spec.owner.clone(),
             Self::Metric(spec) => spec.owner.clone(),
             Self::Kpi(spec) => spec.owner.clone(),
             Self::Policy(spec) => spec.owner.clone(),
             Self::RetentionPolicy(spec) => spec.owner.clone(),
             Self::Automation(spec) => spec.owner.clone(),
+            Self::Threshold(spec) => spec.owner.clone(),
             Self::Experiment(spec) => spec.owner.clone(),
             Self::WebhookSource(spec) => spec.owner.clone(),
         }
@@ -168,12 +187,15 @@ impl Spec {
             Self::ConsentPolicy(spec) => {
                 consent_policy::apply(clients, name, etag, spec, mode).await
             }
+            Self::Cohort(spec) => cohort::apply(clients, name, etag, spec, mode).await,
+            Self::Activity(spec) => activity::apply(clients, name, etag, spec, mode).await,
             Self::Pillar(spec) => pillar::apply(clients, name, etag, spec, mode).await,
             Self::Metric(spec) => metric::apply(clients, name, etag, spec, mode).await,
             Self::Kpi(spec) => kpi::apply(clients, name, etag, spec, mode).await,
             Self::RetentionPolicy(spec) => retention::apply(clients, name, etag, spec, mode).await,
             Self::Policy(spec) => policy::apply(clients, name, etag, spec, mode).await,
             Self::Automation(spec) => automation::apply(clients, name, etag, spec, mode).await,
+            Self::Threshold(spec) => threshold::apply(clients, name, etag, spec, mode).await,
             Self::Experiment(spec) => experiment::apply(clients, name, etag, spec, mode).await,
             Self::WebhookSource(spec) => {
                 webhook_source::apply(clients, name, etag, spec, mode).await
@@ -189,12 +211,15 @@ pub async fn get(clients: &Clients, kind: Kind, name: &str) -> anyhow::Result<Do
         Kind::Contract => contract::get(clients, name).await,
         Kind::IdentityPolicy => identity_policy::get(clients, name).await,
         Kind::ConsentPolicy => consent_policy::get(clients, name).await,
+        Kind::Cohort => cohort::get(clients, name).await,
+        Kind::Activity => activity::get(clients, name).await,
         Kind::Pillar => pillar::get(clients, name).await,
         Kind::Metric => metric::get(clients, name).await,
         Kind::Kpi => kpi::get(clients, name).await,
         Kind::RetentionPolicy => retention::get(clients, name).await,
         Kind::Policy => policy::get(clients, name).await,
         Kind::Automation => automation::get(clients, name).await,
+        Kind::Threshold => threshold::get(clients, name).await,
         Kind::Experiment => experiment::get(clients, name).await,
         Kind::WebhookSource => webhook_source::get(clients, name).await,
     }
@@ -207,12 +232,15 @@ pub async fn list(clients: &Clients, kind: Kind) -> anyhow::Result<Vec<Document>
         Kind::Contract => contract::list(clients).await,
         Kind::IdentityPolicy => identity_policy::list(clients).await,
         Kind::ConsentPolicy => consent_policy::list(clients).await,
+        Kind::Cohort => cohort::list(clients).await,
+        Kind::Activity => activity::list(clients).await,
         Kind::Pillar => pillar::list(clients).await,
         Kind::Metric => metric::list(clients).await,
         Kind::Kpi => kpi::list(clients).await,
         Kind::RetentionPolicy => retention::list(clients).await,
         Kind::Policy => policy::list(clients).await,
         Kind::Automation => automation::list(clients).await,
+        Kind::Threshold => threshold::list(clients).await,
         Kind::Experiment => experiment::list(clients).await,
         Kind::WebhookSource => webhook_source::list(clients).await,
     }
@@ -327,6 +355,32 @@ calls! {
         read.map_err(|found| unreadable(found.as_slice().to_vec()))
     },
     state |_| String::new(),
+}
+calls! {
+    cohort: Cohort(northstar_domain::cohort::Cohort) at cohorts,
+    apply_cohort ApplyCohortRequest, get_cohort GetCohortRequest,
+    list_cohorts ListCohortsRequest cohorts,
+    to |name, spec| Ok(northstar_metrics::convert::cohort::to_proto(name, 0, "", spec)),
+    from |message| {
+        let received = northstar_metrics::convert::cohort::from_proto(message);
+        if received.violations.is_empty() {
+            Ok(received.document)
+        } else {
+            Err(unreadable(received.violations))
+        }
+    },
+    state |message| format!("version {}", message.version),
+}
+calls! {
+    activity: Activity(northstar_domain::activity::Activity) at metrics,
+    apply_activity ApplyActivityRequest, get_activity GetActivityRequest,
+    list_activities ListActivitiesRequest activities,
+    to |name, spec| Ok(northstar_metrics::convert::activity::to_proto(name, 0, "", spec)),
+    from |message| Ok(northstar_metrics::convert::activity::from_proto(message).document),
+    state |message| {
+        let version = format!("version {}", message.version);
+        if message.default { format!("{version}, default") } else { version }
+    },
 }
 calls! {
     pillar: Pillar(northstar_domain::pillar::Pillar) at metrics,

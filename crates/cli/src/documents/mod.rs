@@ -2,9 +2,11 @@
 //! Kubernetes shapes its resources, with the domain's words in the spec.
 
 mod kinds;
+mod order;
 mod read;
 mod retention;
 mod source;
+mod threshold;
 mod webhook_source;
 
 use std::fmt;
@@ -16,6 +18,7 @@ use serde::Serialize;
 use tonic::Code;
 
 pub use kinds::Spec;
+pub use order::in_order;
 
 /// What a document defines, in the order in which kinds depend on each other.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -28,6 +31,10 @@ pub enum Kind {
     IdentityPolicy,
     /// Purposes and regions.
     ConsentPolicy,
+    /// A set of subjects.
+    Cohort,
+    /// What "active" means.
+    Activity,
     /// A vision pillar.
     Pillar,
     /// How a number is computed.
@@ -40,6 +47,8 @@ pub enum Kind {
     RetentionPolicy,
     /// Trigger, condition, actions.
     Automation,
+    /// When a number asks for a decision.
+    Threshold,
     /// A question and how it will be answered.
     Experiment,
     /// What another system sends and how it becomes events.
@@ -48,17 +57,20 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in order of dependence.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Source,
         Self::Contract,
         Self::IdentityPolicy,
         Self::ConsentPolicy,
+        Self::Cohort,
+        Self::Activity,
         Self::Pillar,
         Self::Metric,
         Self::Kpi,
         Self::Policy,
         Self::RetentionPolicy,
         Self::Automation,
+        Self::Threshold,
         Self::Experiment,
         Self::WebhookSource,
     ];
@@ -70,12 +82,15 @@ impl Kind {
             Self::Contract => "Contract",
             Self::IdentityPolicy => "IdentityPolicy",
             Self::ConsentPolicy => "ConsentPolicy",
+            Self::Cohort => "Cohort",
+            Self::Activity => "Activity",
             Self::Pillar => "Pillar",
             Self::Metric => "Metric",
             Self::Kpi => "Kpi",
             Self::Policy => "Policy",
             Self::RetentionPolicy => "RetentionPolicy",
             Self::Automation => "Automation",
+            Self::Threshold => "Threshold",
             Self::Experiment => "Experiment",
             Self::WebhookSource => "WebhookSource",
         }

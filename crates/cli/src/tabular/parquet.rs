@@ -5,7 +5,7 @@ use std::{collections::VecDeque, fmt, sync::Arc};
 use arrow_array::{Array, RecordBatch};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::ArrowError;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use northstar_archive::Batches;
 
 use super::{
     OpenError, Row, RowError,
@@ -17,7 +17,7 @@ const BATCH_ROWS: usize = 1_024;
 
 pub(super) struct Parquet {
     file: Arc<str>,
-    batches: ParquetRecordBatchReader,
+    batches: Batches,
     headers: Vec<String>,
     ready: VecDeque<Result<Row, RowError>>,
     rows_read: u64,
@@ -37,10 +37,9 @@ impl Parquet {
         let meter = source.meter();
         let file = source.into_seekable()?;
         let failed = |source| OpenError::Parquet { path: path.clone(), source };
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
-        let headers = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
-        let rows_total = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
-        let batches = builder.with_batch_size(BATCH_ROWS).build().map_err(failed)?;
+        let batches = Batches::open(file, BATCH_ROWS).map_err(failed)?;
+        let headers = batches.schema().fields().iter().map(|field| field.name().clone()).collect();
+        let rows_total = batches.rows();
         Ok(Self {
             file: file_name(&path),
             batches,

@@ -3,8 +3,12 @@
 mod analyze;
 mod contracts;
 mod datasets;
+mod evidence;
 mod export;
 mod generated;
 mod import;
+mod journeys;
+mod packs;
 mod readme;
 mod suite;
+mod thresholds;

@@ -80,6 +80,13 @@ impl Suite {
         (text("grpc"), text("api_key"))
     }
 
+    /// Its address for HTTP.
+    pub fn http(&self) -> String {
+        let context = std::fs::read(self.context()).expect("the context file");
+        let context: Value = serde_json::from_slice(&context).expect("the context file is JSON");
+        context["http"].as_str().expect("an address").to_owned()
+    }
+
     /// A file in the suite's folder.
     pub fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.folder.path().join(name);

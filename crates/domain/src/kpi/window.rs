@@ -53,7 +53,7 @@ pub fn evaluation_window(
 
 /// The instant of a local time: the first of two when the clocks go back; moved
 /// by the length of the gap when they go forward over it.
-fn resolve(local: NaiveDateTime, zone: Tz) -> Option<DateTime<Utc>> {
+pub(crate) fn resolve(local: NaiveDateTime, zone: Tz) -> Option<DateTime<Utc>> {
     match zone.from_local_datetime(&local) {
         LocalResult::Single(time) | LocalResult::Ambiguous(time, _) => Some(time.to_utc()),
         // Reading the time with the offset from before the gap moves it so.

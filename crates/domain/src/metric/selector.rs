@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::Violations;
 
 /// Longest filter, in bytes.
-const MAX_FILTER: usize = 4_096;
+pub(super) const MAX_FILTER: usize = 4_096;
 
 /// Picks events by name and condition.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -27,7 +27,12 @@ impl EventSelector {
         Self { name: name.into(), filter: String::new() }
     }
 
-    pub(super) fn check(&self, found: &mut Violations, path: &str) {
+    /// Whether it picks any event.
+    pub fn is_any(&self) -> bool {
+        self.name.is_empty() && self.filter.trim().is_empty()
+    }
+
+    pub(crate) fn check(&self, found: &mut Violations, path: &str) {
         found.line(format!("{path}.event"), &self.name);
         if self.filter.len() > MAX_FILTER || self.filter.contains('\0') {
             let problem = format!("must be at most {MAX_FILTER} bytes, none of them zero");

@@ -39,6 +39,27 @@ fn every_kind_of_definition_reads_back_from_yaml_and_json() {
         "{type: retention, start: Signed Up, return: '', day: 7, mode: on_or_after}",
         "{type: time_to_event, from: Signed Up, to: Paid, window: 1d12h}",
         "{type: funnel, steps: [A, B], anchor: first_touch, allow_ties: true}",
+        "{type: unique, activity: active}",
+        "{type: min, event: Paid, property: amount}",
+        "{type: max, event: Paid, property: amount}",
+        "{type: percentile, event: Served, property: ms, percentile: 99.5, approximate: true}",
+        "{type: ratio, numerator: {metric: paid, filter: properties.x > 0}, denominator: signups}",
+        "{type: time_to_event, from: Signed Up, to: Paid, statistic: p90}",
+        "{type: stickiness, activity: active}",
+        "{type: stickiness, event: Opened, interval: week, measure: share, intervals: 3}",
+        "{type: stickiness, measure: count, intervals: 3, mode: exactly}",
+        "{type: lifecycle, state: resurrecting}",
+        "{type: cumulative, metric: paid, window: 28 days}",
+        "{type: cumulative, metric: {metric: paid, filter: properties.x > 0}, grain_to_date: quarter}",
+        "{type: cumulative, metric: paid, at: start}",
+        "{type: conversion, base: Visit, conversion: Buy, window: 7d, calculation: conversions,
+          constant_properties: [{base_property: product, conversion_property: item}]}",
+        "{type: derived, expression: a / before - 1, inputs: [{metric: paid, alias: a},
+          {metric: {metric: paid, filter: properties.x > 0}, alias: before, offset_window: 1 month},
+          {metric: signups, offset_to_grain: year}]}",
+        "{type: per_subject, event: Paid, aggregate: sum, property: amount, statistic: median}",
+        "{type: per_subject, event: Paid, aggregate: count}",
+        "{type: nps, event: Answered, property: score}",
     ];
     for text in definitions {
         let metric = read(&format!("definition: {text}"));
@@ -57,6 +78,10 @@ fn an_unknown_field_is_refused_wherever_it_stands() {
         "{definition: {type: count, event: A, colour: red}}",
         "{definition: {type: count, event: {name: A, colour: red}}}",
         "{definition: {type: quantile, event: A}}",
+        "{definition: {type: cumulative, metric: a, window: a while}}",
+        "{definition: {type: derived, expression: a, inputs: [{metric: a, colour: red}]}}",
+        "{definition: {type: ratio, numerator: {metric: a, colour: red}, denominator: b}}",
+        "{definition: {type: lifecycle}}",
     ] {
         assert!(serde_norway::from_str::<Metric>(text).is_err(), "{text}");
     }
@@ -83,4 +108,59 @@ fn a_metric_without_definition_is_refused() {
     let violations = Metric::default().violations();
     let [violation] = violations.as_slice() else { panic!("{violations}") };
     assert_eq!(violation.field, "definition");
+}
+
+#[test]
+fn every_kind_of_definition_refuses_what_makes_no_sense() {
+    for (text, expected) in [
+        (
+            "{type: percentile, event: A, property: '', percentile: 100}",
+            "percentile.property percentile.percentile",
+        ),
+        ("{type: unique, event: A, activity: active}", "unique.activity"),
+        ("{type: stickiness, event: A, measure: share}", "stickiness.intervals"),
+        ("{type: stickiness, event: A, intervals: 3}", "stickiness.intervals"),
+        ("{type: lifecycle, event: A, activity: active, state: new}", "lifecycle.activity"),
+        (
+            "{type: cumulative, metric: '', window: 7 days, grain_to_date: day}",
+            "cumulative.metric cumulative.grain_to_date cumulative.grain_to_date",
+        ),
+        (
+            "{type: conversion, base: A, conversion: B, window: 0s,
+           constant_properties: [{base_property: '', conversion_property: x}]}",
+            "conversion.window conversion.constant_properties[0].base_property",
+        ),
+        ("{type: derived, expression: '', inputs: []}", "derived.expression derived.inputs"),
+        (
+            "{type: derived, expression: a, inputs: [{metric: a}, {metric: b, alias: a}, {metric: a-b}]}",
+            "derived.inputs[1].alias derived.inputs[2].alias",
+        ),
+        (
+            "{type: derived, expression: a, inputs: [{metric: a, offset_window: 1 day, offset_to_grain: week}]}",
+            "derived.inputs[0].offset_to_grain",
+        ),
+        ("{type: per_subject, event: A, aggregate: count, property: x}", "per_subject.property"),
+        ("{type: per_subject, event: A, aggregate: max}", "per_subject.property"),
+        ("{type: nps, event: A, property: ''}", "nps.property"),
+        ("{type: ratio, numerator: '', denominator: b}", "ratio.numerator"),
+    ] {
+        let fields: Vec<_> = read(&format!("definition: {text}"))
+            .violations()
+            .into_iter()
+            .map(|v| v.field)
+            .collect();
+        assert_eq!(fields.join(" "), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_metric_says_what_it_reads() {
+    let metric = read(
+        "definition: {type: ratio, numerator: {metric: a, filter: properties.x > 0}, denominator: b}",
+    );
+    assert_eq!(metric.filters(), [("ratio.numerator.filter".to_owned(), "properties.x > 0")]);
+    let parts: Vec<_> = metric.parts().into_iter().map(|(_, part)| part.metric.as_str()).collect();
+    assert_eq!(parts, ["a", "b"]);
+    let metric = read("definition: {type: nps, event: Answered, property: properties.score}");
+    assert_eq!(metric.properties(), ["score"]);
 }

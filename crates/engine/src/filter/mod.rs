@@ -59,6 +59,16 @@ impl Filter {
         paths
     }
 
+    /// Whether an event carries a property, be it null; of an object also when only members of it are there.
+    pub(crate) fn carries(path: &str) -> Self {
+        let operand = Operand::Property(path.to_owned());
+        let quoted = serde_json::Value::from(path).to_string();
+        Self {
+            source: format!("has(properties[{quoted}])"),
+            condition: Condition::Test(operand, Test::IsPresent),
+        }
+    }
+
     pub(crate) fn condition(&self) -> &Condition {
         &self.condition
     }

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Coverage, Scope};
-use crate::{calendar::Grain, query::EventSelector};
+use crate::{
+    calendar::Grain,
+    query::{EventSelector, Lifecycle},
+};
 
 /// One lifecycle question. Periods are whole: the range is widened to them. A subject is active in a period in which it
 /// has an event that counts, and new in the first one of all times.
@@ -15,20 +18,6 @@ pub struct LifecycleQuery {
     pub event: EventSelector,
     /// Length of a period; not the total.
     pub period: Grain,
-}
-
-/// What a subject is in a period.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LifecycleState {
-    /// Active for the first time of all.
-    New,
-    /// Active, and in the period before.
-    Returning,
-    /// Active, not in the period before, and not new.
-    Resurrecting,
-    /// Not active, but in the period before.
-    Dormant,
 }
 
 /// The answer to a [`LifecycleQuery`].
@@ -70,5 +59,5 @@ pub struct LifecycleCell {
     /// First instant of the period.
     pub bucket_start: i64,
     /// Which of its numbers.
-    pub state: LifecycleState,
+    pub state: Lifecycle,
 }

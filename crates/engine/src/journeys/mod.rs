@@ -20,7 +20,7 @@ pub use funnel::{
     FunnelQuery, FunnelRow, FunnelStep, HistogramBin, OTHER, Occurrence, StepCount, StepOrder,
     StepOutcome, TimeSummary, Window,
 };
-pub use lifecycle::{LifecycleAnswer, LifecycleCell, LifecycleQuery, LifecycleRow, LifecycleState};
+pub use lifecycle::{LifecycleAnswer, LifecycleCell, LifecycleQuery, LifecycleRow};
 pub use members::{MemberPage, Members};
 pub use paths::{
     Direction, PathEdge, PathNode, PathStart, PathsAnswer, PathsCell, PathsQuery, PathsStep,

@@ -1,19 +1,28 @@
 //! From a merged partial result to the rows of an answer.
 
+mod derived;
+
 use std::{cmp::Ordering, collections::BTreeMap, vec};
 
 use super::{
-    partial::{Leaf, NumberState, Partial, RetentionState, State, StepState},
+    partial::{
+        ConversionState, Leaf, LifecycleState, NumberState, Partial, RetentionState, ScoreState,
+        State, StepState, Sum,
+    },
     quantile::seconds_at,
 };
 use crate::{
-    calendar::Grain,
+    calendar::{Buckets, Grain},
     error::{Error, Result},
     query::{
-        Answer, Detail, DurationDetail, FunnelStepDetail, MetricSpec, Query, RetentionCell,
-        RetentionSpec, Row, Statistic, TimeToEventSpec,
+        Answer, ConversionMeasure, Detail, DurationDetail, FunnelStepDetail, Lifecycle, MetricSpec,
+        Query, RetentionCell, RetentionSpec, Row, Statistic, StickinessMeasure, StickinessSpec,
+        TimeToEventSpec,
     },
 };
+
+/// Bucket and dimension values of a row.
+type Key = (Option<i64>, Vec<Option<String>>);
 
 const MICROS_PER_SECOND: f64 = 1e6;
 
@@ -54,6 +63,14 @@ fn rows(
         let below = rows(denominator, query, as_of, leaves)?;
         return Ok(ratio(numerator, above, below));
     }
+    if let MetricSpec::Derived { formula, inputs } = metric {
+        return derived::rows(formula, inputs, query, as_of, leaves);
+    }
+    // A window that overlaps others says what the metric itself would say.
+    let metric = match metric {
+        MetricSpec::Cumulative(spec) => &spec.metric,
+        metric => metric,
+    };
     let mismatch = || Error::InvalidQuery {
         field: "metric",
         problem: "the partial result was computed for another question".to_owned(),
@@ -99,6 +116,31 @@ fn rows(
                 (MetricSpec::Retention(spec), State::Retention(state)) => {
                     retention(&mut row, spec, &state)
                 }
+                (MetricSpec::Percentile { quantile: share, .. }, State::Values(mut values)) => {
+                    row.n = values.len() as u64;
+                    row.value = quantile(sorted(&mut values), *share);
+                }
+                (MetricSpec::Percentile { quantile: share, .. }, State::Digest(digest)) => {
+                    row.n = digest.count();
+                    row.value = digest.quantile(*share);
+                }
+                (MetricSpec::Nps { .. }, State::Scores(state)) => score(&mut row, state),
+                (MetricSpec::PerSubject(spec), State::Values(values)) => {
+                    per_subject(&mut row, spec.statistic, values)
+                }
+                (MetricSpec::Stickiness(spec), State::Histogram(histogram)) => {
+                    let start = space.buckets.start(bucket).max(query.from_micros);
+                    let begun = (start, over.min(as_of));
+                    stickiness(&mut row, spec, query, begun, histogram)?
+                }
+                (MetricSpec::Lifecycle(spec), State::Lifecycle(state)) => {
+                    row.complete = space.buckets.end(bucket) <= as_of;
+                    lifecycle(&mut row, spec.state, state)
+                }
+                (MetricSpec::Conversion(spec), State::Conversion(state)) => {
+                    row.complete &= windows_over(spec.window_micros, over, as_of, state.bases, 0);
+                    conversion(&mut row, spec.measure, state)
+                }
                 _ => return Err(mismatch()),
             }
             Ok(row)
@@ -109,9 +151,17 @@ fn rows(
 /// The state of a cell in which nothing happened.
 fn nothing(metric: &MetricSpec) -> State {
     match metric {
-        MetricSpec::Count { .. } | MetricSpec::Unique { .. } | MetricSpec::Ratio { .. } => {
-            State::Count(0)
-        }
+        // A ratio and a derived metric have no state of their own.
+        MetricSpec::Count { .. }
+        | MetricSpec::Unique { .. }
+        | MetricSpec::Ratio { .. }
+        | MetricSpec::Derived { .. } => State::Count(0),
+        MetricSpec::Cumulative(spec) => nothing(&spec.metric),
+        MetricSpec::Percentile { .. } | MetricSpec::PerSubject(_) => State::Values(Vec::new()),
+        MetricSpec::Nps { .. } => State::Scores(ScoreState::default()),
+        MetricSpec::Stickiness(_) => State::Histogram(Vec::new()),
+        MetricSpec::Lifecycle(_) => State::Lifecycle(LifecycleState::default()),
+        MetricSpec::Conversion(_) => State::Conversion(ConversionState::default()),
         MetricSpec::Sum { .. }
         | MetricSpec::Mean { .. }
         | MetricSpec::Min { .. }
@@ -211,14 +261,110 @@ fn durations(row: &mut Row, spec: &TimeToEventSpec, over: i64, as_of: i64, mut s
     row.detail = Detail::Durations(detail);
 }
 
-/// Seconds at a share of sorted times: linear interpolation between closest ranks (definition 7 of Hyndman and Fan,
-/// Sample quantiles in statistical packages, 1996; SQL's `percentile_cont`).
+/// Seconds at a share of sorted times.
 pub(crate) fn percentile(sorted: &[i64], share: f64) -> Option<f64> {
+    let (low, high, between) = around(sorted, share)?;
+    Some((low as f64 + (high - low) as f64 * between) / MICROS_PER_SECOND)
+}
+
+/// The number at a share of sorted ones.
+fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
+    let (low, high, between) = around(sorted, share)?;
+    Some(low + (high - low) * between)
+}
+
+/// The two closest ranks at a share, and how far it lies between them: linear interpolation between closest ranks
+/// (definition 7 of Hyndman and Fan, Sample quantiles in statistical packages, 1996; SQL's `percentile_cont`).
+fn around<T: Copy>(sorted: &[T], share: f64) -> Option<(T, T, f64)> {
     let last = sorted.len().checked_sub(1)?;
     let rank = last as f64 * share;
     let below = rank.floor() as usize;
-    let (low, high) = (sorted[below], sorted[(below + 1).min(last)]);
-    Some((low as f64 + (high - low) as f64 * (rank - below as f64)) / MICROS_PER_SECOND)
+    Some((sorted[below], sorted[(below + 1).min(last)], rank - below as f64))
+}
+
+fn sorted(values: &mut [f64]) -> &[f64] {
+    values.sort_unstable_by(f64::total_cmp);
+    values
+}
+
+fn score(row: &mut Row, state: ScoreState) {
+    let ScoreState { promoters, passives, detractors } = state;
+    row.n = promoters + passives + detractors;
+    row.numerator = Some(100.0 * (promoters as f64 - detractors as f64));
+    row.denominator = Some(row.n as f64);
+    row.value = row.numerator.filter(|_| row.n > 0).map(|net| net / row.n as f64);
+}
+
+fn per_subject(row: &mut Row, statistic: Statistic, mut values: Vec<f64>) {
+    row.n = values.len() as u64;
+    row.value = match statistic {
+        Statistic::P50 => quantile(sorted(&mut values), 0.5),
+        Statistic::P90 => quantile(sorted(&mut values), 0.9),
+        Statistic::P95 => quantile(sorted(&mut values), 0.95),
+        Statistic::Mean => {
+            let mut sum = Sum::default();
+            values.iter().for_each(|value| sum.add(*value));
+            row.numerator = Some(sum.value());
+            row.denominator = Some(row.n as f64);
+            (row.n > 0).then(|| sum.value() / row.n as f64)
+        }
+    };
+}
+
+fn stickiness(
+    row: &mut Row,
+    spec: &StickinessSpec,
+    query: &Query,
+    (start, end): (i64, i64),
+    histogram: Vec<u64>,
+) -> Result<()> {
+    let active: u64 = histogram.iter().sum();
+    let at_least = |wanted: u32| histogram.iter().skip((wanted.max(1) - 1) as usize).sum();
+    let exactly = |wanted: u32| {
+        (wanted as usize).checked_sub(1).and_then(|at| histogram.get(at)).copied().unwrap_or(0)
+    };
+    row.n = active;
+    match spec.measure {
+        StickinessMeasure::ShareAtLeast(wanted) => rate(row, at_least(wanted), active),
+        StickinessMeasure::ShareExactly(wanted) => rate(row, exactly(wanted), active),
+        StickinessMeasure::CountAtLeast(wanted) => row.value = Some(at_least(wanted) as f64),
+        StickinessMeasure::CountExactly(wanted) => row.value = Some(exactly(wanted) as f64),
+        StickinessMeasure::Ratio => {
+            let intervals = if start < end {
+                Buckets::covering(start, end, query.zone, spec.interval.grain())?.len()
+            } else {
+                0
+            };
+            let active_intervals: u64 = (1..).zip(&histogram).map(|(times, n)| times * n).sum();
+            let mean = (intervals > 0).then(|| active_intervals as f64 / intervals as f64);
+            row.numerator = mean;
+            row.denominator = Some(active as f64);
+            row.value = mean.filter(|_| active > 0).map(|mean| mean / active as f64);
+        }
+    }
+    row.detail = Detail::Stickiness(histogram);
+    Ok(())
+}
+
+fn lifecycle(row: &mut Row, state: Lifecycle, found: LifecycleState) {
+    let value = match state {
+        Lifecycle::New => found.new,
+        Lifecycle::Returning => found.returning,
+        Lifecycle::Resurrecting => found.resurrecting,
+        Lifecycle::Dormant => found.dormant,
+    };
+    count(row, value);
+    row.detail = Detail::Lifecycle(found);
+}
+
+fn conversion(row: &mut Row, measure: ConversionMeasure, state: ConversionState) {
+    match measure {
+        ConversionMeasure::Rate => rate(row, state.converted, state.bases),
+        ConversionMeasure::Conversions => {
+            row.n = state.bases;
+            row.value = Some(state.conversions as f64);
+        }
+    }
 }
 
 fn retention(row: &mut Row, spec: &RetentionSpec, state: &RetentionState) {
@@ -241,13 +387,7 @@ fn retention(row: &mut Row, spec: &RetentionSpec, state: &RetentionState) {
     row.detail = Detail::Retention(cells);
 }
 
-/// Whether a metric without a row is zero rather than undefined.
-fn is_zero_without_events(metric: &MetricSpec) -> bool {
-    matches!(metric, MetricSpec::Count { .. } | MetricSpec::Unique { .. } | MetricSpec::Sum { .. })
-}
-
 fn ratio(numerator: &MetricSpec, above: Vec<Row>, below: Vec<Row>) -> Vec<Row> {
-    type Key = (Option<i64>, Vec<Option<String>>);
     let mut cells: BTreeMap<Key, (Option<Row>, Option<Row>)> = BTreeMap::new();
     for row in above {
         let key = (row.bucket_start, row.dimensions.clone());
@@ -257,7 +397,7 @@ fn ratio(numerator: &MetricSpec, above: Vec<Row>, below: Vec<Row>) -> Vec<Row> {
         let key = (row.bucket_start, row.dimensions.clone());
         cells.entry(key).or_default().1 = Some(row);
     }
-    let absent = is_zero_without_events(numerator).then_some(0.0);
+    let absent = numerator.is_zero_without_events().then_some(0.0);
     cells
         .into_iter()
         .map(|((bucket_start, dimensions), (above, below))| {

@@ -5,31 +5,51 @@
 //! kernel hashes, compares strings or interprets anything per event.
 
 mod active;
+mod adoption;
+mod behind;
+mod cohort;
+mod conversion;
 mod count;
+mod cumulative;
 mod few;
 mod finish;
 mod funnel;
 mod journey;
 pub(crate) mod journeys;
+mod lifecycle;
+mod names;
+mod numbers;
+mod offset;
 mod partial;
+mod per_subject;
+mod purchases;
 mod quantile;
 mod retention;
 mod scan;
 mod space;
 mod sparse;
+mod stickiness;
 mod sum;
-pub(crate) mod tasks;
+mod tasks;
 mod unique;
 mod variants;
 
+pub(crate) use adoption::adoption;
+pub(crate) use behind::{behind, contributions};
+pub(crate) use cohort::cohort;
 pub use partial::Partial;
+pub(crate) use purchases::purchases;
+pub(crate) use tasks::WORTH_A_THREAD;
 pub(crate) use variants::variants;
 
 use crate::{
-    calendar::Buckets,
+    calendar::{Buckets, Grain},
     error::{Error, Result},
     limits::{Use, Workers},
-    query::{Anchor, EventSelector, FunnelSpec, MetricSpec, Query, Ties, TimeToEventSpec},
+    query::{
+        Anchor, ConversionMeasure, Dimension, EventSelector, FunnelSpec, MetricSpec, Period, Query,
+        StickinessMeasure, Ties, TimeToEventSpec,
+    },
     snapshot::Snapshot,
 };
 
@@ -45,8 +65,11 @@ const MAX_OFFSETS: usize = 400;
 /// Largest retention offset.
 const MAX_OFFSET: u32 = 3_660;
 
-/// How deeply ratios may stand in ratios.
-const MAX_RATIO_DEPTH: usize = 8;
+/// How deeply metrics may stand in metrics.
+const MAX_METRIC_DEPTH: usize = 8;
+
+/// Most inputs of a derived metric.
+const MAX_INPUTS: usize = 32;
 
 /// Everything that kernels share about one question.
 pub(crate) struct Context<'a> {
@@ -63,31 +86,63 @@ pub(crate) struct Context<'a> {
 /// Runs a question over a snapshot.
 pub(crate) fn run(snapshot: &Snapshot, query: &Query, threads: usize) -> Result<Partial> {
     check(&query.metric, 0)?;
-    let buckets = Buckets::covering(query.from_micros, query.to_micros, query.zone, query.grain)?;
-    let latest = snapshot.effective_range().map(|(_, latest)| latest.saturating_add(1));
-    let as_of = query.as_of_micros.or(latest).unwrap_or(query.from_micros);
-    let until = query.to_micros.min(as_of);
     let mind = Use::of(snapshot.limits());
-    let threads = snapshot.workers(threads, &mind);
-    let context = Context { snapshot, query, buckets, until, as_of, threads };
+    let context = context(snapshot, query, snapshot.workers(threads, &mind))?;
     let mut leaves = Vec::new();
     metric(&context, &query.metric, &mut leaves)?;
     mind.check()?;
     Ok(Partial {
         leaves,
-        as_of_micros: as_of,
+        as_of_micros: context.as_of,
         events_scanned: snapshot.events(),
         subjects: snapshot.subjects(),
         watermark: snapshot.watermark(),
     })
 }
 
-/// Runs one metric; a ratio is two leaves.
+/// What the kernels share about a question.
+fn context<'a>(
+    snapshot: &'a Snapshot,
+    query: &'a Query,
+    threads: impl Into<Workers<'a>>,
+) -> Result<Context<'a>> {
+    for dimension in &query.breakdowns {
+        if let Dimension::Cohort(name) = dimension
+            && snapshot.cohort_members(name).is_none()
+        {
+            return Err(Error::InvalidQuery {
+                field: "breakdowns",
+                problem: format!("the cohort {name} is not known to the view"),
+            });
+        }
+    }
+    let buckets = Buckets::covering(query.from_micros, query.to_micros, query.zone, query.grain)?;
+    let latest = snapshot.effective_range().map(|(_, latest)| latest.saturating_add(1));
+    let as_of = query.as_of_micros.or(latest).unwrap_or(query.from_micros);
+    let until = query.to_micros.min(as_of);
+    let threads = threads.into().worth(snapshot.events());
+    Ok(Context { snapshot, query, buckets, until, as_of, threads })
+}
+
+/// Runs one metric; a ratio is two leaves, a derived metric one for each input.
 fn metric(context: &Context<'_>, metric: &MetricSpec, leaves: &mut Vec<Leaf>) -> Result<()> {
     let leaf = match metric {
         MetricSpec::Ratio { numerator, denominator } => {
             self::metric(context, numerator, leaves)?;
             return self::metric(context, denominator, leaves);
+        }
+        MetricSpec::Derived { inputs, .. } => {
+            for input in inputs {
+                match input.offset {
+                    None => self::metric(context, &input.metric, leaves)?,
+                    Some(offset) => {
+                        let elsewhere = offset::shifted(context.query, &input.metric, offset)?;
+                        let context = context.about(&elsewhere.query)?;
+                        self::metric(&context, &input.metric, leaves)?;
+                    }
+                }
+            }
+            return Ok(());
         }
         MetricSpec::Count { event } => count::run(context, event),
         MetricSpec::Unique { event, of } => unique::run(context, event, of),
@@ -98,6 +153,20 @@ fn metric(context: &Context<'_>, metric: &MetricSpec, leaves: &mut Vec<Leaf>) ->
         MetricSpec::Funnel(spec) => by_width(context, spec),
         MetricSpec::TimeToEvent(spec) => by_width(context, &two_steps(spec)),
         MetricSpec::Retention(spec) => retention::run(context, spec)?,
+        MetricSpec::Percentile { event, property, approximate: false, .. } => {
+            numbers::run::<numbers::Exact>(context, event, property)
+        }
+        MetricSpec::Percentile { event, property, approximate: true, .. } => {
+            numbers::run::<numbers::Approximate>(context, event, property)
+        }
+        MetricSpec::Nps { event, property } => {
+            numbers::run::<partial::ScoreState>(context, event, property)
+        }
+        MetricSpec::Stickiness(spec) => stickiness::run(context, spec)?,
+        MetricSpec::Lifecycle(spec) => lifecycle::run(context, spec)?,
+        MetricSpec::PerSubject(spec) => per_subject::run(context, spec),
+        MetricSpec::Conversion(spec) => conversion::run(context, spec),
+        MetricSpec::Cumulative(spec) => cumulative::run(context, spec)?,
     };
     leaves.push(leaf);
     Ok(())
@@ -125,6 +194,8 @@ fn two_steps(spec: &TimeToEventSpec) -> FunnelSpec {
 
 fn check(metric: &MetricSpec, depth: usize) -> Result<()> {
     let invalid = |field, problem: String| Err(Error::InvalidQuery { field, problem });
+    let too_deep =
+        || invalid("metric", format!("metrics are nested deeper than {MAX_METRIC_DEPTH}"));
     let window = |window: Option<i64>| match window {
         Some(micros) if micros < 0 => {
             invalid("window_micros", format!("{micros} is negative; leave it out for no limit"))
@@ -133,14 +204,43 @@ fn check(metric: &MetricSpec, depth: usize) -> Result<()> {
     };
     match metric {
         MetricSpec::Ratio { numerator, denominator } => {
-            if depth == MAX_RATIO_DEPTH {
-                return invalid(
-                    "metric",
-                    format!("ratios are nested deeper than {MAX_RATIO_DEPTH}"),
-                );
+            if depth == MAX_METRIC_DEPTH {
+                return too_deep();
             }
             check(numerator, depth + 1)?;
             check(denominator, depth + 1)
+        }
+        MetricSpec::Derived { inputs, .. } => {
+            if depth == MAX_METRIC_DEPTH {
+                return too_deep();
+            }
+            if inputs.is_empty() || inputs.len() > MAX_INPUTS {
+                return invalid(
+                    "inputs",
+                    format!("{} inputs; give 1 to {MAX_INPUTS}", inputs.len()),
+                );
+            }
+            inputs.iter().try_for_each(|input| check(&input.metric, depth + 1))
+        }
+        MetricSpec::Cumulative(spec) => {
+            if !spec.metric.is_plain() {
+                return invalid(
+                    "metric",
+                    "what accumulates is a count, unique, sum, mean, min, max, percentile or score"
+                        .to_owned(),
+                );
+            }
+            check(&spec.metric, depth)
+        }
+        MetricSpec::Percentile { quantile, .. } if !(*quantile > 0.0 && *quantile < 1.0) => {
+            invalid("quantile", format!("{quantile} does not lie between 0 and 1"))
+        }
+        MetricSpec::Conversion(spec) => {
+            if spec.constants.len() > conversion::MAX_CONSTANTS {
+                let most = conversion::MAX_CONSTANTS;
+                return invalid("constants", format!("{}; at most {most}", spec.constants.len()));
+            }
+            window(spec.window_micros)
         }
         MetricSpec::Funnel(spec) => {
             if !(1..=MAX_STEPS).contains(&spec.steps.len()) {
@@ -175,7 +275,120 @@ fn check(metric: &MetricSpec, depth: usize) -> Result<()> {
         | MetricSpec::Sum { .. }
         | MetricSpec::Mean { .. }
         | MetricSpec::Min { .. }
-        | MetricSpec::Max { .. } => Ok(()),
+        | MetricSpec::Max { .. }
+        | MetricSpec::Percentile { .. }
+        | MetricSpec::Nps { .. }
+        | MetricSpec::Stickiness(_)
+        | MetricSpec::Lifecycle(_)
+        | MetricSpec::PerSubject(_) => Ok(()),
+    }
+}
+
+impl MetricSpec {
+    /// Whether it is computed event by event, so that it can be computed over windows that overlap.
+    fn is_plain(&self) -> bool {
+        match self {
+            Self::Count { .. }
+            | Self::Unique { .. }
+            | Self::Sum { .. }
+            | Self::Mean { .. }
+            | Self::Min { .. }
+            | Self::Max { .. }
+            | Self::Percentile { .. }
+            | Self::Nps { .. } => true,
+            Self::Ratio { .. }
+            | Self::Derived { .. }
+            | Self::Funnel(_)
+            | Self::Retention(_)
+            | Self::TimeToEvent(_)
+            | Self::Stickiness(_)
+            | Self::Lifecycle(_)
+            | Self::PerSubject(_)
+            | Self::Conversion(_)
+            | Self::Cumulative(_) => false,
+        }
+    }
+
+    /// Whether it is zero rather than undefined where nothing happened.
+    pub fn is_zero_without_events(&self) -> bool {
+        match self {
+            Self::Count { .. } | Self::Unique { .. } | Self::Sum { .. } | Self::Lifecycle(_) => {
+                true
+            }
+            Self::Stickiness(spec) => matches!(
+                spec.measure,
+                StickinessMeasure::CountAtLeast(_) | StickinessMeasure::CountExactly(_)
+            ),
+            Self::Conversion(spec) => spec.measure == ConversionMeasure::Conversions,
+            Self::Cumulative(spec) => spec.metric.is_zero_without_events(),
+            Self::Mean { .. }
+            | Self::Min { .. }
+            | Self::Max { .. }
+            | Self::Ratio { .. }
+            | Self::Derived { .. }
+            | Self::Funnel(_)
+            | Self::Retention(_)
+            | Self::TimeToEvent(_)
+            | Self::Percentile { .. }
+            | Self::Nps { .. }
+            | Self::PerSubject(_) => false,
+        }
+    }
+}
+
+impl MetricSpec {
+    /// How the values of groups that have no event in common become the value of all of them.
+    pub fn across_groups(&self) -> AcrossGroups {
+        match self {
+            Self::Count { .. } | Self::Sum { .. } => AcrossGroups::Sum,
+            Self::Mean { .. } | Self::Nps { .. } => AcrossGroups::Ratio,
+            Self::Ratio { numerator, denominator } => {
+                let adds_up = |metric: &Self| metric.across_groups() == AcrossGroups::Sum;
+                if adds_up(numerator) && adds_up(denominator) {
+                    AcrossGroups::Ratio
+                } else {
+                    AcrossGroups::Unknown
+                }
+            }
+            Self::Cumulative(spec) => spec.metric.across_groups(),
+            Self::Conversion(spec) => match spec.measure {
+                ConversionMeasure::Rate => AcrossGroups::Ratio,
+                ConversionMeasure::Conversions => AcrossGroups::Sum,
+            },
+            Self::Unique { .. }
+            | Self::Min { .. }
+            | Self::Max { .. }
+            | Self::Derived { .. }
+            | Self::Funnel(_)
+            | Self::Retention(_)
+            | Self::TimeToEvent(_)
+            | Self::Percentile { .. }
+            | Self::Stickiness(_)
+            | Self::Lifecycle(_)
+            | Self::PerSubject(_) => AcrossGroups::Unknown,
+        }
+    }
+}
+
+/// How values of groups become the value of all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcrossGroups {
+    /// They add up.
+    Sum,
+    /// What is above the line adds up, and so does what is below it.
+    Ratio,
+    /// They do not say.
+    Unknown,
+}
+
+impl Period {
+    /// The buckets of this length.
+    fn grain(self) -> Grain {
+        match self {
+            Self::Day => Grain::Day,
+            Self::Week => Grain::Week,
+            Self::Month => Grain::Month,
+        }
     }
 }
 

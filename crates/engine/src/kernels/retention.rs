@@ -10,9 +10,9 @@ use super::{
     space::{BucketCursor, Locator},
 };
 use crate::{
-    calendar::{Buckets, Grain},
+    calendar::Buckets,
     error::Result,
-    query::{Entry, Maturity, Period, RetentionSpec, Return},
+    query::{Entry, Maturity, RetentionSpec, Return},
 };
 
 const START: u32 = 1;
@@ -25,13 +25,8 @@ pub(super) fn run(context: &Context<'_>, spec: &RetentionSpec) -> Result<Leaf> {
     if first >= context.as_of {
         return Ok(Leaf::collect(locator.space, []));
     }
-    let grain = match spec.period {
-        Period::Day => Grain::Day,
-        Period::Week => Grain::Week,
-        Period::Month => Grain::Month,
-    };
     // Every start and every return that counts lies between these two instants.
-    let periods = Buckets::covering(first, context.as_of, context.query.zone, grain)?;
+    let periods = Buckets::covering(first, context.as_of, context.query.zone, spec.period.grain())?;
     let last = periods.len() - 1;
     let mature = match spec.maturity {
         Maturity::PeriodEnded if periods.end(last) > context.as_of => periods.number(last) - 1,

@@ -1,6 +1,6 @@
 //! The cells of an answer: bucket by dimension values, as one number.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -12,6 +12,7 @@ use crate::{
     runs::Run,
     segment::{Codes, Field, Numbers, PropertyColumn, Scalar, Seeded},
     snapshot::Snapshot,
+    subjects::SubjectSet,
 };
 
 /// Cells up to which kernels keep one slot for each, rather than a hash table of those that occur.
@@ -62,6 +63,11 @@ impl Space {
             })
             .collect();
         numbers.map(|numbers| self.number(numbers))
+    }
+
+    /// The cell of a bucket and dimension values; `None` when no event has them.
+    pub(crate) fn find_cell(&self, bucket: usize, values: &[Option<String>]) -> Option<u64> {
+        Some(bucket as u64 * self.combinations() + self.find(values)?)
     }
 
     /// Takes the dimension values of another space in, and returns how its cells are numbered here.
@@ -171,10 +177,24 @@ impl<'a> ValueColumn<'a> {
             Dimension::Source => Field::Source,
             Dimension::AccountId => Field::AccountId,
             Dimension::Property(path) => return Self::property(path, run, values),
+            // It belongs to the view and not to a run, see [`ValueColumn::of_cohort`].
+            Dimension::Cohort(_) => return Self::Same(0),
         };
         let column = run.segment.field(field);
         let numbers = column.strings.iter().map(|text| values.number(Some(text.to_owned())));
         Self::Coded { codes: column.codes, numbers: [0].into_iter().chain(numbers).collect() }
+    }
+
+    /// Whether the subjects of the events are in a cohort, one column per run.
+    fn of_cohort(snapshot: &Snapshot, members: &SubjectSet, values: &mut Values) -> Vec<Self> {
+        let within = values.number(Some(Dimension::IN.to_owned()));
+        let without = values.number(Some(Dimension::OUT.to_owned()));
+        let rows = |run: &Arc<Run>| vec![without; run.events()];
+        let mut columns: Vec<Vec<u32>> = snapshot.runs().iter().map(rows).collect();
+        for part in members.iter().flat_map(|subject| snapshot.index().parts_of(subject)) {
+            columns[part.run as usize][part.start as usize..part.end as usize].fill(within);
+        }
+        columns.into_iter().map(Self::Own).collect()
     }
 
     fn property(path: &str, run: &'a Run, values: &mut Values) -> Self {
@@ -236,14 +256,18 @@ impl<'a> Locator<'a> {
     /// Finds cells of these buckets by these dimensions.
     pub(crate) fn over(snapshot: &'a Snapshot, dimensions: &[Dimension], buckets: Buckets) -> Self {
         let mut values: Vec<Values> = dimensions.iter().map(|_| Values::new()).collect();
-        let columns = snapshot
-            .runs()
-            .iter()
-            .map(|run| {
-                let parts = dimensions.iter().zip(&mut values);
-                parts.map(|(dimension, values)| ValueColumn::new(dimension, run, values)).collect()
-            })
-            .collect();
+        let runs = snapshot.runs();
+        let mut columns: Vec<Vec<ValueColumn<'a>>> = runs.iter().map(|_| Vec::new()).collect();
+        for (dimension, values) in dimensions.iter().zip(&mut values) {
+            let of_runs = match dimension {
+                Dimension::Cohort(name) => {
+                    let members = snapshot.cohort_members(name).cloned().unwrap_or_default();
+                    ValueColumn::of_cohort(snapshot, &members, values)
+                }
+                _ => runs.iter().map(|run| ValueColumn::new(dimension, run, values)).collect(),
+            };
+            columns.iter_mut().zip(of_runs).for_each(|(columns, column)| columns.push(column));
+        }
         let dimensions: Vec<_> = values.into_iter().map(Values::into_values).collect();
         let space = Space { buckets, dimensions };
         let sizes = space.dimensions.iter().map(|values| values.len() as u64).collect();

@@ -2,9 +2,13 @@
 
 use std::{collections::HashMap, ops::ControlFlow};
 
+use chrono::{DateTime, Datelike};
+
 use super::{
+    conversion::{Constants, Credit, MAX_CONSTANTS},
     journey::{self, Steps},
-    partial::Sum,
+    numbers::Accumulate,
+    partial::{ConversionState, ScoreState, Sum},
     scan::{self, Bits, Event, RunScan, Scratch, Visitor},
     space::{NumberColumn, ValueColumn, Values},
     tasks,
@@ -12,7 +16,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     limits::{Use, Workers},
-    query::{Anchor, Dimension, EventSelector},
+    query::{Anchor, ConversionMeasure, Dimension, EventSelector, Period, StickinessMeasure},
     segment::Seeded,
     snapshot::Snapshot,
     variants::{Moments, Outcome, VariantAnswer, VariantQuery, VariantStats},
@@ -79,30 +83,42 @@ struct Piece {
 }
 
 /// How an outcome is computed from events.
-struct Measure<'a> {
+pub(super) struct Measure<'a> {
     outcome: &'a Outcome,
     /// Bit of its first selector.
     first: usize,
     columns: Vec<NumberColumn<'a>>,
+    constants: Constants<'a>,
 }
 
 impl<'a> Measure<'a> {
-    fn new(snapshot: &'a Snapshot, outcome: &'a Outcome, first: usize) -> Self {
-        let columns = match outcome {
-            Outcome::Sum { property, .. } | Outcome::Mean { property, .. } => {
-                snapshot.runs().iter().map(|run| NumberColumn::new(property, run)).collect()
-            }
+    pub(super) fn new(snapshot: &'a Snapshot, outcome: &'a Outcome, first: usize) -> Self {
+        let property = match outcome {
+            Outcome::Sum { property, .. }
+            | Outcome::Mean { property, .. }
+            | Outcome::Score { property, .. } => Some(property.as_str()),
+            Outcome::PerSubject { aggregate, .. } => aggregate.property(),
             Outcome::Did { .. }
             | Outcome::Count { .. }
             | Outcome::Completed { .. }
             | Outcome::Returned { .. }
-            | Outcome::Elapsed { .. } => Vec::new(),
+            | Outcome::Elapsed { .. }
+            | Outcome::Active { .. }
+            | Outcome::Converted(_) => None,
         };
-        Self { outcome, first, columns }
+        let columns = property.map_or_else(Vec::new, |property| {
+            snapshot.runs().iter().map(|run| NumberColumn::new(property, run)).collect()
+        });
+        let pairs = match outcome {
+            Outcome::Converted(spec) => spec.constants.as_slice(),
+            _ => &[],
+        };
+        let constants = Constants::new(snapshot, pairs);
+        Self { outcome, first, columns, constants }
     }
 
     /// The outcome over the events in `[start, end)`, and its own denominator, if it has one.
-    fn value(&self, events: &[Event], start: i64, end: i64) -> (f64, f64) {
+    pub(super) fn value(&self, events: &[Event], start: i64, end: i64) -> (f64, f64) {
         // Only sorted events have a first and a last.
         let within = || {
             let from = events.partition_point(|event| event.time < start);
@@ -138,7 +154,64 @@ impl<'a> Measure<'a> {
             | Outcome::Count { .. }
             | Outcome::Sum { .. }
             | Outcome::Mean { .. } => (self.amount(events, start, end), 0.0),
+            Outcome::Active { interval, measure, .. } => {
+                let times = self.own(events, start, end).map(|event| event.time);
+                (active(times, *interval, *measure), 0.0)
+            }
+            Outcome::PerSubject { aggregate, .. } => {
+                let mut numbers = self.numbers(events, start, end).peekable();
+                match (numbers.peek(), self.outcome.has_denominator()) {
+                    (None, _) => (0.0, 0.0),
+                    (Some(_), own) => (aggregate.of(numbers), f64::from(u8::from(own))),
+                }
+            }
+            Outcome::Score { .. } => {
+                let mut scores = ScoreState::default();
+                self.numbers(events, start, end).for_each(|score| scores.add(score));
+                let ScoreState { promoters, passives, detractors } = scores;
+                let net = 100.0 * (promoters as f64 - detractors as f64);
+                (net, (promoters + passives + detractors) as f64)
+            }
+            Outcome::Converted(spec) => {
+                let mut state = ConversionState::default();
+                let mut credit = Credit::new(&self.constants, spec.window_micros, 1 << self.first);
+                for event in within() {
+                    credit.see(*event, || Some(0), |_, found| state.add(&found));
+                }
+                match spec.measure {
+                    ConversionMeasure::Rate => (state.converted as f64, state.bases as f64),
+                    ConversionMeasure::Conversions => (state.conversions as f64, 0.0),
+                }
+            }
         }
+    }
+
+    /// The events of its first selector.
+    fn own<'e>(
+        &self,
+        events: &'e [Event],
+        start: i64,
+        end: i64,
+    ) -> impl Iterator<Item = &'e Event> + use<'e> {
+        let bit = 1 << self.first;
+        events
+            .iter()
+            .filter(move |event| event.bits & bit != 0 && event.time >= start && event.time < end)
+    }
+
+    /// Their numbers; where there is no property, one each.
+    fn numbers<'e>(
+        &'e self,
+        events: &'e [Event],
+        start: i64,
+        end: i64,
+    ) -> impl Iterator<Item = f64> + 'e {
+        self.own(events, start, end)
+            .map(|event| {
+                let column = self.columns.get(event.run as usize);
+                column.map_or(1.0, |column| column.get(event.row as usize))
+            })
+            .filter(|number| !number.is_nan())
     }
 
     /// What does not depend on the order of events.
@@ -165,6 +238,38 @@ impl<'a> Measure<'a> {
             Outcome::Mean { .. } => sum.value() / n as f64,
             Outcome::Sum { .. } => sum.value(),
             _ => n as f64,
+        }
+    }
+}
+
+/// In how many UTC intervals the times lie, or whether that is the wanted number.
+fn active(times: impl Iterator<Item = i64>, interval: Period, measure: StickinessMeasure) -> f64 {
+    let mut intervals: Vec<i64> = times.map(|time| interval.number(time)).collect();
+    intervals.sort_unstable();
+    intervals.dedup();
+    let number = intervals.len();
+    let holds = match measure {
+        StickinessMeasure::Ratio => return number as f64,
+        StickinessMeasure::ShareAtLeast(wanted) | StickinessMeasure::CountAtLeast(wanted) => {
+            number >= wanted.max(1) as usize
+        }
+        StickinessMeasure::ShareExactly(wanted) | StickinessMeasure::CountExactly(wanted) => {
+            number > 0 && number == wanted as usize
+        }
+    };
+    f64::from(u8::from(holds))
+}
+
+impl Period {
+    /// Number of the UTC day, week or month of an instant.
+    fn number(self, micros: i64) -> i64 {
+        let day = micros.div_euclid(DAY);
+        match self {
+            Self::Day => day,
+            // 1970-01-01 was a Thursday.
+            Self::Week => (day + 3).div_euclid(7),
+            Self::Month => DateTime::from_timestamp_micros(micros)
+                .map_or(0, |time| i64::from(time.year()) * 12 + i64::from(time.month0())),
         }
     }
 }
@@ -199,6 +304,12 @@ fn check(query: &VariantQuery) -> Result<Vec<&EventSelector>> {
             outcome
         {
             lengths.push(*window_micros);
+        }
+        if let Outcome::Converted(spec) = outcome {
+            lengths.push(spec.window_micros);
+            if spec.constants.len() > MAX_CONSTANTS {
+                return invalid("constants", "more than 8 properties are held constant");
+            }
         }
         let own = outcome.selectors();
         if own.is_empty() {

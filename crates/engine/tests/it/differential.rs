@@ -3,19 +3,20 @@
 use std::collections::{BTreeMap, HashMap};
 
 use northstar_engine::{
-    Answer, Dataset, Detail, EventSelector, Grain, MetricSpec, Outcome, Partial, Query, Return,
-    VariantQuery,
+    Answer, Dataset, Detail, Dimension, EventSelector, Filter, Grain, MetricSpec, Outcome, Partial,
+    Query, Return, StickinessSpec, VariantQuery,
 };
 use proptest::{prelude::*, strategy::ValueTree};
 
 use crate::{
     naive::{Expected, Key, World, bucket},
     world::{
-        DAY, EPOCH, Event, MINUTE, events, funnel, play, query, selector, steps, time_to_event,
+        DAY, EPOCH, Event, MINUTE, aggregate, by_events, conversion, events, funnel, play, query,
+        selector, steps, stickiness, time_to_event,
     },
 };
 
-fn near(left: Option<f64>, right: Option<f64>) -> bool {
+pub fn near(left: Option<f64>, right: Option<f64>) -> bool {
     match (left, right) {
         (Some(left), Some(right)) => {
             (left - right).abs() <= 1e-9 * (1.0 + left.abs().max(right.abs()))
@@ -45,6 +46,11 @@ fn rows_of(answer: &Answer, query: &Query) -> BTreeMap<Key, Expected> {
                     assert!(cells.iter().all(|cell| cell.retained <= cell.eligible));
                 }
                 Detail::Durations(durations) => counts.extend([durations.entered, durations.n]),
+                Detail::Stickiness(histogram) => counts.extend(histogram),
+                Detail::Lifecycle(found) if row.n > 0 => {
+                    counts.extend([found.new, found.returning, found.resurrecting, found.dormant])
+                }
+                Detail::Lifecycle(_) => {}
             }
             (
                 (name, row.dimensions.clone()),
@@ -55,7 +61,7 @@ fn rows_of(answer: &Answer, query: &Query) -> BTreeMap<Key, Expected> {
 }
 
 /// The engine gives every expected row, and beyond them only empty buckets.
-fn assert_same(answer: &Answer, query: &Query, expected: &BTreeMap<Key, Expected>) {
+pub fn assert_same(answer: &Answer, query: &Query, expected: &BTreeMap<Key, Expected>) {
     let found = rows_of(answer, query);
     assert_eq!(found.len(), answer.rows.len(), "two rows for one cell");
     for (key, expected) in expected {
@@ -84,7 +90,7 @@ fn assert_same(answer: &Answer, query: &Query, expected: &BTreeMap<Key, Expected
     }
 }
 
-fn outcome() -> impl Strategy<Value = Outcome> {
+pub fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         selector().prop_map(|event| Outcome::Did { event }),
         selector().prop_map(|event| Outcome::Count { event }),
@@ -105,6 +111,14 @@ fn journey() -> impl Strategy<Value = Outcome> {
         }),
         1 => (selector(), selector(), 0u32..4, mode).prop_map(|(start, returning, days, mode)| {
             Outcome::Returned { start, returning, days, mode }
+        }),
+        1 => conversion().prop_map(Outcome::Converted),
+        1 => selector().prop_map(|event| Outcome::Score { event, property: "x".to_owned() }),
+        1 => (selector(), aggregate())
+            .prop_map(|(event, aggregate)| Outcome::PerSubject { event, aggregate }),
+        1 => stickiness().prop_map(|spec| {
+            let StickinessSpec { event, interval, measure } = spec;
+            Outcome::Active { event, interval, measure }
         }),
         1 => time_to_event().prop_map(|times| Outcome::Elapsed {
             from: times.from,
@@ -147,6 +161,45 @@ proptest! {
             let answer = snapshot.query(&query).expect("an answer");
             assert_same(&answer, &query, &world.answer(&query, &query.metric));
             prop_assert_eq!(answer.watermark, events.last().map_or(i64::MIN, |event| event.position));
+        }
+    }
+
+    #[test]
+    fn a_row_of_a_breakdown_is_the_answer_to_a_filter_on_its_value(
+        events in events(120), steps in steps(), mut query in query(), metric in by_events()
+    ) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (dataset, _) = play(&events, &steps, dir.path());
+        let snapshot = dataset.snapshot().expect("a snapshot");
+        query.metric = metric;
+        let latest = snapshot.effective_range().map_or(query.from_micros, |range| range.1 + 1);
+        query.as_of_micros = query.as_of_micros.or(Some(latest));
+        query.breakdowns = vec![Dimension::Property("plan.name".to_owned())];
+        let rows = snapshot.query(&query).expect("an answer").rows;
+        for plan in ["free", "pro"] {
+            let on_plan = format!("properties.plan.name == {plan:?}");
+            let source = match &query.filter {
+                Some(filter) => format!("({}) && {on_plan}", filter.source()),
+                None => on_plan,
+            };
+            let filtered = Query {
+                breakdowns: Vec::new(),
+                filter: Some(Filter::parse(&source).expect("a filter")),
+                ..query.clone()
+            };
+            for expected in snapshot.query(&filtered).expect("an answer").rows {
+                let row = rows.iter().find(|row| {
+                    row.bucket_start == expected.bucket_start
+                        && row.dimensions == [Some(plan.to_owned())]
+                });
+                match row {
+                    Some(row) => {
+                        prop_assert!(near(row.value, expected.value), "{row:?} {expected:?}");
+                        prop_assert_eq!((row.n, &row.detail), (expected.n, &expected.detail));
+                    }
+                    None => prop_assert_eq!(expected.n, 0),
+                }
+            }
         }
     }
 
@@ -269,5 +322,65 @@ fn a_question_that_contradicts_itself_is_refused() {
     .expect("a funnel");
     for wrong in [backwards, query(deep), query(no_steps)] {
         snapshot.query(&wrong).expect_err("refused");
+    }
+}
+
+/// Values with a long tail, so that the middle and the ends differ by orders of magnitude.
+fn skewed(at: i64) -> f64 {
+    let share = (at * 7_919 % 30_011) as f64 / 30_011.0;
+    (share * 12.0).exp()
+}
+
+#[test]
+fn an_approximate_percentile_is_near_the_exact_one_by_rank() {
+    let properties: Vec<serde_json::Value> =
+        (0..30_000).map(|at| serde_json::json!({ "x": skewed(at) })).collect();
+    let record = |at: usize| northstar_engine::EventRecord {
+        position: at as i64 + 1,
+        name: "a",
+        source: "web",
+        actor: northstar_engine::Actor { user_id: Some("u"), anonymous_id: None },
+        account_id: None,
+        effective_micros: EPOCH + at as i64,
+        sequence: 0,
+        properties: &properties[at],
+    };
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut dataset = Dataset::new(dir.path()).expect("a folder");
+    let mut other = Dataset::new(&dir.path().join("other")).expect("a folder");
+    dataset.append((0..20_000).map(record)).expect("an append");
+    other.append((20_000..30_000).map(record)).expect("an append");
+    let mut sorted: Vec<f64> = (0..30_000).map(skewed).collect();
+    sorted.sort_by(f64::total_cmp);
+    for quantile in [0.01, 0.25, 0.5, 0.9, 0.99, 0.999] {
+        let query = Query {
+            metric: MetricSpec::Percentile {
+                event: EventSelector::all(),
+                property: "x".to_owned(),
+                quantile,
+                approximate: true,
+            },
+            from_micros: EPOCH,
+            to_micros: EPOCH + DAY,
+            zone: chrono_tz::UTC,
+            grain: Grain::Total,
+            breakdowns: Vec::new(),
+            filter: None,
+            as_of_micros: None,
+        };
+        let partial = |dataset: &mut Dataset| {
+            dataset.snapshot().expect("a snapshot").partial(&query, 2).expect("a partial answer")
+        };
+        let mut merged = partial(&mut dataset);
+        merged.merge(partial(&mut other));
+        let json = serde_json::to_string(&merged).expect("json");
+        assert!(json.len() < 20_000, "a digest of {} bytes is no summary", json.len());
+        let row = &merged.finish(&query).expect("an answer").rows[0];
+        assert_eq!(row.n, 30_000);
+        let value = row.value.expect("a value");
+        let rank = sorted.partition_point(|number| *number < value) as f64 / 30_000.0;
+        // Of the numbers on the nearer side, a few in a hundred; a t-digest is most exact at the ends.
+        let tolerance = 0.03 * quantile.min(1.0 - quantile) + 1e-4;
+        assert!((rank - quantile).abs() < tolerance, "{quantile}: rank {rank} of {value}");
     }
 }

@@ -1,12 +1,17 @@
 //! The same questions answered slowly and plainly: sort, loop, compare.
 
+mod activity;
+mod composed;
+mod periods;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Datelike, Days, NaiveDate, Offset, TimeZone, Timelike};
 use chrono_tz::Tz;
 use northstar_engine::{
-    Anchor, Dimension, DistinctOf, Entry, EventSelector, Filter, FunnelSpec, Grain, Maturity,
-    MetricSpec, Outcome, Period, Query, RetentionSpec, Return, Ties, VariantQuery,
+    Aggregate, Anchor, ConversionMeasure, Dimension, DistinctOf, Entry, EventSelector, Filter,
+    FunnelSpec, Grain, Maturity, MetricSpec, Outcome, Period, Query, RetentionSpec, Return,
+    StickinessMeasure, Ties, VariantQuery,
 };
 use serde_json::Value;
 
@@ -43,6 +48,8 @@ pub fn bucket(time: i64, zone: Tz, grain: Grain) -> String {
             (date - Days::new(u64::from(date.weekday().num_days_from_monday()))).to_string()
         }
         Grain::Month => format!("{}-{:02}", local.year(), local.month()),
+        Grain::Quarter => format!("{}-Q{}", local.year(), local.month0() / 3),
+        Grain::Year => local.year().to_string(),
     }
 }
 
@@ -102,6 +109,26 @@ pub fn dimension(event: &Event, dimension: &Dimension) -> Option<String> {
         Dimension::Source => Some(event.source.to_owned()),
         Dimension::AccountId => event.account.clone(),
         Dimension::Property(path) => value(event, path).and_then(label),
+        Dimension::Cohort(_) => unreachable!("cohorts have tests of their own"),
+    }
+}
+
+/// The value of a metric where nothing happened.
+fn zero_of_nothing(metric: &MetricSpec) -> Option<f64> {
+    match metric {
+        MetricSpec::Count { .. }
+        | MetricSpec::Unique { .. }
+        | MetricSpec::Sum { .. }
+        | MetricSpec::Lifecycle(_) => Some(0.0),
+        MetricSpec::Stickiness(spec) => match spec.measure {
+            StickinessMeasure::CountAtLeast(_) | StickinessMeasure::CountExactly(_) => Some(0.0),
+            _ => None,
+        },
+        MetricSpec::Conversion(spec) => {
+            (spec.measure == ConversionMeasure::Conversions).then_some(0.0)
+        }
+        MetricSpec::Cumulative(spec) => zero_of_nothing(&spec.metric),
+        _ => None,
     }
 }
 
@@ -184,6 +211,16 @@ impl World<'_> {
             MetricSpec::Ratio { numerator, denominator } => {
                 self.ratio(query, numerator, denominator)
             }
+            MetricSpec::Percentile { event, property, quantile, .. } => {
+                self.numbers(query, event, property, |numbers| median(numbers.to_vec(), *quantile))
+            }
+            MetricSpec::Nps { event, property } => self.scores(query, event, property),
+            MetricSpec::Stickiness(spec) => self.stickiness(query, spec),
+            MetricSpec::Lifecycle(spec) => self.lifecycle(query, spec),
+            MetricSpec::PerSubject(spec) => self.per_subject(query, spec),
+            MetricSpec::Conversion(spec) => self.conversion(query, spec),
+            MetricSpec::Cumulative(spec) => self.cumulative(query, spec),
+            MetricSpec::Derived { formula, inputs } => self.derived(query, formula, inputs),
             MetricSpec::Funnel(spec) => self.funnel(query, spec),
             MetricSpec::Retention(spec) => self.retention(query, spec),
             MetricSpec::TimeToEvent(spec) => {
@@ -290,12 +327,7 @@ impl World<'_> {
         denominator: &MetricSpec,
     ) -> BTreeMap<Key, Expected> {
         let (above, below) = (self.answer(query, numerator), self.answer(query, denominator));
-        let absent = match numerator {
-            MetricSpec::Count { .. } | MetricSpec::Unique { .. } | MetricSpec::Sum { .. } => {
-                Some(0.0)
-            }
-            _ => None,
-        };
+        let absent = zero_of_nothing(numerator);
         let keys: BTreeSet<&Key> = above.keys().chain(below.keys()).collect();
         keys.into_iter()
             .map(|key| {
@@ -491,7 +523,7 @@ impl World<'_> {
 }
 
 /// An outcome and its own denominator over the events of a subject before `end`, in order.
-fn plain_outcome(outcome: &Outcome, events: &[&Event], end: i64) -> (f64, f64) {
+pub fn plain_outcome(outcome: &Outcome, events: &[&Event], end: i64) -> (f64, f64) {
     let of = |event: &EventSelector| events.iter().filter(|e| selected(e, event)).count() as f64;
     let numbers = |event: &EventSelector, property: &str| -> Vec<f64> {
         let chosen = events.iter().filter(|e| selected(e, event));
@@ -523,6 +555,54 @@ fn plain_outcome(outcome: &Outcome, events: &[&Event], end: i64) -> (f64, f64) {
                 .into_iter()
                 .any(|at| follow(events, at, &spec).len() == steps.len());
             (f64::from(u8::from(completed)), 0.0)
+        }
+        Outcome::Active { event, interval, measure } => {
+            let active: BTreeSet<i64> = events
+                .iter()
+                .filter(|e| selected(e, event))
+                .map(|e| period(e.time, chrono_tz::UTC, *interval))
+                .collect();
+            let number = active.len() as f64;
+            let holds = match measure {
+                StickinessMeasure::Ratio => return (number, 0.0),
+                StickinessMeasure::ShareAtLeast(n) | StickinessMeasure::CountAtLeast(n) => {
+                    number >= f64::from(*n)
+                }
+                StickinessMeasure::ShareExactly(n) | StickinessMeasure::CountExactly(n) => {
+                    number == f64::from(*n)
+                }
+            };
+            (f64::from(u8::from(holds)), 0.0)
+        }
+        Outcome::PerSubject { event, aggregate } => match aggregate {
+            Aggregate::Count => (of(event), 0.0),
+            Aggregate::Sum(property) => (numbers(event, property).iter().sum(), 0.0),
+            Aggregate::Min(property) => numbers(event, property)
+                .into_iter()
+                .reduce(f64::min)
+                .map_or((0.0, 0.0), |least| (least, 1.0)),
+            Aggregate::Max(property) => numbers(event, property)
+                .into_iter()
+                .reduce(f64::max)
+                .map_or((0.0, 0.0), |most| (most, 1.0)),
+        },
+        Outcome::Score { event, property } => {
+            let scores: Vec<f64> = numbers(event, property)
+                .into_iter()
+                .filter(|score| (0.0..=10.0).contains(score))
+                .collect();
+            let promoters = scores.iter().filter(|score| **score >= 9.0).count() as f64;
+            let detractors = scores.iter().filter(|score| **score <= 6.0).count() as f64;
+            (100.0 * (promoters - detractors), scores.len() as f64)
+        }
+        Outcome::Converted(spec) => {
+            let credited = activity::credited(events, spec);
+            let bases = events.iter().filter(|e| selected(e, &spec.base)).count() as f64;
+            let converted = credited.iter().collect::<BTreeSet<_>>().len() as f64;
+            match spec.measure {
+                ConversionMeasure::Rate => (converted, bases),
+                ConversionMeasure::Conversions => (credited.len() as f64, 0.0),
+            }
         }
         Outcome::Elapsed { from, to, window_micros, ties } => {
             let steps = vec![from.clone(), to.clone()];

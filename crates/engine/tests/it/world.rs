@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 
 use northstar_engine::{
-    Actor, Anchor, Dataset, Dimension, DistinctOf, Entry, EventRecord, EventSelector, Filter,
-    FunnelSpec, Grain, Maturity, MetricSpec, Period, Query, RetentionSpec, Return, Statistic, Ties,
-    TimeToEventSpec,
+    Actor, Aggregate, Anchor, ConversionMeasure, ConversionSpec, CumulativeEnd, CumulativeSpec,
+    CumulativeWindow, Dataset, DerivedInput, Dimension, DistinctOf, Entry, EventRecord,
+    EventSelector, Filter, Formula, FunnelSpec, Grain, Lifecycle, LifecycleSpec, Maturity,
+    MetricSpec, Offset, PerSubjectSpec, Period, Query, RetentionSpec, Return, Span, SpanUnit,
+    Statistic, StickinessMeasure, StickinessSpec, Ties, TimeToEventSpec,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -65,6 +67,7 @@ fn property() -> impl Strategy<Value = Value> {
     prop_oneof![
         4 => (-3i64..4).prop_map(|value| json!(value)),
         2 => (-3i64..4).prop_map(|value| json!(value as f64 / 4.0)),
+        1 => (6i64..12).prop_map(|value| json!(value)),
         1 => Just(json!(null)),
         1 => Just(json!(true)),
         1 => Just(json!("text")),
@@ -309,6 +312,11 @@ fn plain_metric() -> impl Strategy<Value = MetricSpec> {
         (selector(), numeric()).prop_map(|(event, property)| MetricSpec::Mean { event, property }),
         (selector(), numeric()).prop_map(|(event, property)| MetricSpec::Min { event, property }),
         (selector(), numeric()).prop_map(|(event, property)| MetricSpec::Max { event, property }),
+        (selector(), numeric(), 1u8..100).prop_map(|(event, property, percent)| {
+            let quantile = f64::from(percent) / 100.0;
+            MetricSpec::Percentile { event, property, quantile, approximate: false }
+        }),
+        (selector(), numeric()).prop_map(|(event, property)| MetricSpec::Nps { event, property }),
     ]
 }
 
@@ -344,14 +352,12 @@ fn retention() -> impl Strategy<Value = RetentionSpec> {
     )
 }
 
+fn statistic() -> impl Strategy<Value = Statistic> {
+    proptest::sample::select(vec![Statistic::P50, Statistic::P90, Statistic::P95, Statistic::Mean])
+}
+
 pub fn time_to_event() -> impl Strategy<Value = TimeToEventSpec> {
-    let statistic = proptest::sample::select(vec![
-        Statistic::P50,
-        Statistic::P90,
-        Statistic::P95,
-        Statistic::Mean,
-    ]);
-    (selector(), selector(), window(), entry(), ties(), statistic).prop_map(
+    (selector(), selector(), window(), entry(), ties(), statistic()).prop_map(
         |(from, to, window_micros, entry, ties, statistic)| TimeToEventSpec {
             from,
             to,
@@ -363,16 +369,149 @@ pub fn time_to_event() -> impl Strategy<Value = TimeToEventSpec> {
     )
 }
 
-pub fn metric() -> impl Strategy<Value = MetricSpec> {
+pub fn aggregate() -> impl Strategy<Value = Aggregate> {
+    prop_oneof![
+        Just(Aggregate::Count),
+        numeric().prop_map(Aggregate::Sum),
+        numeric().prop_map(Aggregate::Min),
+        numeric().prop_map(Aggregate::Max),
+    ]
+}
+
+pub fn stickiness() -> impl Strategy<Value = StickinessSpec> {
+    let interval = proptest::sample::select(vec![Period::Day, Period::Week, Period::Month]);
+    let measure = prop_oneof![
+        Just(StickinessMeasure::Ratio),
+        (1u32..4).prop_map(StickinessMeasure::ShareAtLeast),
+        (1u32..4).prop_map(StickinessMeasure::ShareExactly),
+        (1u32..4).prop_map(StickinessMeasure::CountAtLeast),
+        (1u32..4).prop_map(StickinessMeasure::CountExactly),
+    ];
+    (selector(), interval, measure).prop_map(|(event, interval, measure)| StickinessSpec {
+        event,
+        interval,
+        measure,
+    })
+}
+
+pub fn conversion() -> impl Strategy<Value = ConversionSpec> {
+    let pair =
+        proptest::sample::select(vec![("x", "x"), ("plan.name", "plan.name"), ("flag", "x")])
+            .prop_map(|(base, conversion)| (base.to_owned(), conversion.to_owned()));
+    let measure =
+        proptest::sample::select(vec![ConversionMeasure::Rate, ConversionMeasure::Conversions]);
+    (selector(), selector(), window(), proptest::collection::vec(pair, 0..3), measure).prop_map(
+        |(base, conversion, window_micros, constants, measure)| ConversionSpec {
+            base,
+            conversion,
+            window_micros,
+            constants,
+            measure,
+        },
+    )
+}
+
+fn lifecycle() -> impl Strategy<Value = LifecycleSpec> {
+    let state = proptest::sample::select(vec![
+        Lifecycle::New,
+        Lifecycle::Returning,
+        Lifecycle::Resurrecting,
+        Lifecycle::Dormant,
+    ]);
+    (selector(), state).prop_map(|(event, state)| LifecycleSpec { event, state })
+}
+
+fn span() -> impl Strategy<Value = Span> {
+    prop_oneof![
+        (1i64..40).prop_map(|count| Span { count, unit: SpanUnit::Hour }),
+        (1i64..9).prop_map(|count| Span { count, unit: SpanUnit::Day }),
+        Just(Span { count: 1, unit: SpanUnit::Week }),
+        (1i64..3).prop_map(|count| Span { count, unit: SpanUnit::Month }),
+        Just(Span { count: 1, unit: SpanUnit::Year }),
+        (1i64..9 * 1_440)
+            .prop_map(|minutes| Span { count: minutes * MINUTE, unit: SpanUnit::Microsecond }),
+    ]
+}
+
+fn cumulative() -> impl Strategy<Value = CumulativeSpec> {
+    let window = prop_oneof![
+        1 => Just(CumulativeWindow::AllTime),
+        3 => span().prop_map(CumulativeWindow::Trailing),
+        2 => proptest::sample::select(vec![Grain::Week, Grain::Month, Grain::Quarter])
+            .prop_map(CumulativeWindow::ToDate),
+    ];
+    let end = proptest::sample::select(vec![CumulativeEnd::BucketEnd, CumulativeEnd::BucketStart]);
+    (plain_metric(), window, end).prop_map(|(metric, window, end)| CumulativeSpec {
+        metric: Box::new(metric),
+        window,
+        end,
+    })
+}
+
+/// Formulas over `a` and `b`, and what they mean.
+pub type Arithmetic = fn(Option<f64>, Option<f64>) -> Option<f64>;
+
+pub fn formulas() -> Vec<(&'static str, Arithmetic)> {
+    vec![
+        ("a - b", |a, b| Some(a? - b?)),
+        ("100 * a / b", |a, b| Some(100.0 * a? / b?).filter(|_| b != Some(0.0))),
+        ("a == null ? -1 : a + (b > 2 ? 1 : 0.5)", |a, b| match a {
+            None => Some(-1.0),
+            Some(a) => Some(a + if b.is_some_and(|b| b > 2.0) { 1.0 } else { 0.5 }),
+        }),
+    ]
+}
+
+fn derived() -> impl Strategy<Value = MetricSpec> {
+    let offset = proptest::option::of(prop_oneof![
+        3 => span().prop_map(Offset::Window),
+        1 => proptest::sample::select(vec![Grain::Week, Grain::Month]).prop_map(Offset::ToGrain),
+    ]);
+    let input =
+        (simple_metric(), offset).prop_map(|(metric, offset)| DerivedInput { metric, offset });
+    (0..formulas().len(), proptest::collection::vec(input, 2)).prop_map(|(formula, inputs)| {
+        let formula = Formula::parse(formulas()[formula].0, &["a", "b"]).expect("a formula");
+        MetricSpec::Derived { formula, inputs }
+    })
+}
+
+/// Metrics that are counted by events or by activity, not by journeys.
+pub fn by_events() -> impl Strategy<Value = MetricSpec> {
+    let per_subject = (selector(), aggregate(), statistic())
+        .prop_map(|(event, aggregate, statistic)| PerSubjectSpec { event, aggregate, statistic });
+    prop_oneof![
+        2 => plain_metric(),
+        2 => stickiness().prop_map(MetricSpec::Stickiness),
+        2 => lifecycle().prop_map(MetricSpec::Lifecycle),
+        1 => per_subject.prop_map(MetricSpec::PerSubject),
+        2 => cumulative().prop_map(MetricSpec::Cumulative),
+    ]
+}
+
+/// Metrics of one kernel.
+fn simple_metric() -> impl Strategy<Value = MetricSpec> {
+    let per_subject = (selector(), aggregate(), statistic())
+        .prop_map(|(event, aggregate, statistic)| PerSubjectSpec { event, aggregate, statistic });
     prop_oneof![
         4 => plain_metric(),
-        1 => (plain_metric(), plain_metric()).prop_map(|(numerator, denominator)| MetricSpec::Ratio {
-            numerator: Box::new(numerator),
-            denominator: Box::new(denominator),
-        }),
         4 => funnel().prop_map(MetricSpec::Funnel),
         3 => retention().prop_map(MetricSpec::Retention),
         2 => time_to_event().prop_map(MetricSpec::TimeToEvent),
+        2 => stickiness().prop_map(MetricSpec::Stickiness),
+        2 => lifecycle().prop_map(MetricSpec::Lifecycle),
+        2 => per_subject.prop_map(MetricSpec::PerSubject),
+        2 => conversion().prop_map(MetricSpec::Conversion),
+        3 => cumulative().prop_map(MetricSpec::Cumulative),
+    ]
+}
+
+pub fn metric() -> impl Strategy<Value = MetricSpec> {
+    prop_oneof![
+        12 => simple_metric(),
+        1 => (simple_metric(), simple_metric()).prop_map(|(numerator, denominator)| {
+            MetricSpec::Ratio { numerator: Box::new(numerator), denominator: Box::new(denominator) }
+        }),
+        3 => derived(),
     ]
 }
 
@@ -388,6 +527,8 @@ pub fn query() -> impl Strategy<Value = Query> {
         Grain::Day,
         Grain::Week,
         Grain::Month,
+        Grain::Quarter,
+        Grain::Year,
         Grain::Total,
     ]);
     let breakdown = proptest::sample::select(vec![

@@ -21,17 +21,17 @@ pub struct EventCounts {
 /// What is to be added, a row for each source, name and hour.
 #[derive(Debug, Default)]
 pub struct Additions {
-    projects: Vec<i32>,
-    sources: Vec<i32>,
-    names: Vec<String>,
-    hours: Vec<DateTime<Utc>>,
-    accepted: Vec<i64>,
-    duplicate: Vec<i64>,
-    quarantined: Vec<i64>,
-    rejected: Vec<i64>,
-    last_received: Vec<Option<DateTime<Utc>>>,
-    last_accepted: Vec<Option<DateTime<Utc>>>,
-    last_effective: Vec<Option<DateTime<Utc>>>,
+    pub(super) projects: Vec<i32>,
+    pub(super) sources: Vec<i32>,
+    pub(super) names: Vec<String>,
+    pub(super) hours: Vec<DateTime<Utc>>,
+    pub(super) accepted: Vec<i64>,
+    pub(super) duplicate: Vec<i64>,
+    pub(super) quarantined: Vec<i64>,
+    pub(super) rejected: Vec<i64>,
+    pub(super) last_received: Vec<Option<DateTime<Utc>>>,
+    pub(super) last_accepted: Vec<Option<DateTime<Utc>>>,
+    pub(super) last_effective: Vec<Option<DateTime<Utc>>>,
 }
 
 impl Additions {

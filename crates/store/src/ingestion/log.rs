@@ -9,7 +9,9 @@ use northstar_domain::time_correction::TimeCorrection;
 use sqlx::PgConnection;
 
 use super::SourceId;
+use super::accounting::Additions;
 use super::keys::NewKeys;
+use super::sources::Counts;
 use crate::block::{Block, BlockWriter, Events, NotABlock, Row};
 use crate::{Error, Result};
 
@@ -164,6 +166,65 @@ pub async fn append(
         &blocks.last_positions,
         &blocks.contents,
         keys.as_bytes(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(head.map_or(Appended::HeadMoved, |head| Appended::At {
+        identity_version: head.identity_version,
+        erasure_version: head.erasure_version,
+    }))
+}
+
+/// What is counted together with an append: the events of one source.
+#[derive(Debug)]
+pub struct Counted {
+    /// The source.
+    pub source: SourceId,
+    /// What is added to its counts.
+    pub counts: Counts,
+    /// The same by name and hour.
+    pub names: Additions,
+}
+
+/// As [`append`], and counts what was appended: a whole transaction in one round
+/// trip when it is called outside of one. With `erasures`, the head must also have
+/// this erasure version.
+pub async fn append_and_count(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    after: i64,
+    erasures: Option<i64>,
+    blocks: &Blocks,
+    keys: &NewKeys,
+    Counted { source, counts, names }: &Counted,
+) -> Result<Appended> {
+    let head = sqlx::query_file!(
+        "src/ingestion/append_and_count.sql",
+        project.0,
+        after,
+        blocks.last_position().unwrap_or(after),
+        &blocks.first_positions,
+        &blocks.last_positions,
+        &blocks.contents,
+        keys.as_bytes(),
+        erasures,
+        source.0,
+        counts.received(),
+        counts.accepted,
+        counts.duplicate,
+        counts.quarantined,
+        counts.rejected,
+        counts.last_received_at,
+        counts.last_effective_at,
+        &names.names,
+        &names.hours,
+        &names.accepted,
+        &names.duplicate,
+        &names.quarantined,
+        &names.rejected,
+        &names.last_received as &[Option<DateTime<Utc>>],
+        &names.last_accepted as &[Option<DateTime<Utc>>],
+        &names.last_effective as &[Option<DateTime<Utc>>],
     )
     .fetch_optional(connection)
     .await?;

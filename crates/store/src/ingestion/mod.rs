@@ -19,7 +19,7 @@ pub mod subject_policies;
 pub mod subscriptions;
 pub mod webhook_sources;
 
-use sqlx::{Connection as _, PgConnection};
+use sqlx::PgConnection;
 
 use crate::Result;
 
@@ -39,15 +39,18 @@ pub async fn commit_durably(connection: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-/// Begins a transaction whose commit is durable, whatever the server's default,
-/// and which reads by index as after [`prefer_indexes`]: in one round trip.
-pub async fn begin_durably(
-    connection: &mut PgConnection,
-) -> Result<sqlx::Transaction<'_, sqlx::Postgres>> {
-    let transaction = connection
-        .begin_with("BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL enable_seqscan = off")
-        .await?;
-    Ok(transaction)
+/// Makes a connection that of a writer, which keeps it: its commits are durable
+/// whatever the server's default, it reads by index as after [`prefer_indexes`],
+/// and its statements are planned once. What a plan is made for does not change
+/// with the values, and to make one takes longer than the statement.
+pub async fn settle_writer(connection: &mut PgConnection) -> Result<()> {
+    sqlx::raw_sql(
+        "SET synchronous_commit = on; SET enable_seqscan = off; SET jit = off;
+         SET plan_cache_mode = force_generic_plan",
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// A source's number; unique within the database.

@@ -1,6 +1,8 @@
-//! Pillars, metrics and KPIs, as documents.
+//! Activities, pillars, metrics and KPIs, as documents.
 
 use chrono::{DateTime, Utc};
+use northstar_domain::activity::Activity;
+use northstar_domain::cohort::Cohort;
 use northstar_domain::kpi::Kpi;
 use northstar_domain::metric::Metric;
 use northstar_domain::pillar::Pillar;
@@ -31,9 +33,19 @@ impl Document for Metric {
     const COLUMN: &'static str = "metric";
 }
 
+impl Document for Activity {
+    const KIND: &'static str = "Activity";
+    const COLUMN: &'static str = "activity";
+}
+
 impl Document for Kpi {
     const KIND: &'static str = "Kpi";
     const COLUMN: &'static str = "kpi";
+}
+
+impl Document for Cohort {
+    const KIND: &'static str = "Cohort";
+    const COLUMN: &'static str = "cohort";
 }
 
 /// A document as stored.
@@ -176,6 +188,23 @@ pub async fn save<D: Document>(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Removes a document. `false` when there is none.
+pub async fn delete<D: Document>(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    name: &ResourceName,
+) -> Result<bool> {
+    let done = sqlx::query!(
+        "DELETE FROM metrics.definitions WHERE project_id = $1 AND kind = $2 AND name = $3",
+        project.0,
+        D::COLUMN,
+        name.as_str(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// Keeps a version of a metric for good.

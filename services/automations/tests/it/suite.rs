@@ -129,7 +129,7 @@ impl Suite {
                 "activated",
                 metrics::metric::Definition::Unique(metrics::UniqueMetric {
                     event: selector("Activated"),
-                    of: String::new(),
+                    ..Default::default()
                 }),
             ),
             (

@@ -124,7 +124,7 @@ impl Suite {
                     event: event.to_owned(),
                     filter: String::new(),
                 }),
-                of: String::new(),
+                ..Default::default()
             };
             let metric = metrics::Metric {
                 name: name.to_owned(),

@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use prost_types::Timestamp;
 use serde_json::Value as Json;
 
-use super::Unreadable;
+use crate::arrivals::Misfit;
 use crate::convert::time_to_proto;
 
 /// Numbers from here on are milliseconds, smaller ones seconds: in seconds it
@@ -16,12 +16,9 @@ const MILLISECONDS_FROM: f64 = 1e11;
 ///
 /// # Errors
 /// When it is none of these.
-pub(super) fn time(
-    field: &'static str,
-    value: Option<&Json>,
-) -> Result<Option<Timestamp>, Unreadable> {
-    let unreadable = || {
-        Unreadable::new(
+pub(super) fn time(field: &'static str, value: Option<&Json>) -> Result<Option<Timestamp>, Misfit> {
+    let misfit = || {
+        Misfit::new(
             "invalid_time",
             field,
             "must be an ISO 8601 time, for example 2026-01-31T12:00:00Z",
@@ -34,7 +31,7 @@ pub(super) fn time(
         Some(Json::Number(number)) => number.as_f64().and_then(from_epoch),
         Some(_) => None,
     };
-    time.map(|time| Some(time_to_proto(time))).ok_or_else(unreadable)
+    time.map(|time| Some(time_to_proto(time))).ok_or_else(misfit)
 }
 
 fn parse(text: &str) -> Option<DateTime<Utc>> {
@@ -99,12 +96,8 @@ mod tests {
     #[test]
     fn what_is_no_time_says_which_field() {
         for bad in [json!("yesterday"), json!("2026-13-01"), json!(true), json!([]), json!(1e300)] {
-            let unreadable = time("sentAt", Some(&bad)).unwrap_err();
-            assert_eq!(
-                (unreadable.reason, &*unreadable.field),
-                ("invalid_time", "sentAt"),
-                "{bad}"
-            );
+            let misfit = time("sentAt", Some(&bad)).unwrap_err();
+            assert_eq!((&*misfit.reason, &*misfit.field), ("invalid_time", "sentAt"), "{bad}");
         }
     }
 }

@@ -75,6 +75,17 @@ impl KnownKeys {
         Ok(keys)
     }
 
+    /// Notes keys of a project that this process has committed.
+    pub(crate) fn remember(
+        &mut self,
+        project: ProjectId,
+        keys: impl IntoIterator<Item = (MessageKey, u64)>,
+    ) {
+        if let Some((_, known)) = self.projects.get_mut(&project) {
+            known.remember(keys);
+        }
+    }
+
     /// Forgets what is known of a project, because it may not be true.
     pub(crate) fn forget(&mut self, project: ProjectId) {
         self.projects.remove(&project);
@@ -212,8 +223,9 @@ impl ProjectKeys {
         self.position
     }
 
-    /// Which of these keys are taken, and by what. The transaction must have begun
-    /// with [`begin_durably`](northstar_store::ingestion::begin_durably).
+    /// Which of these keys are taken, and by what. The connection must be that of a
+    /// [writer](northstar_store::ingestion::settle_writer). No transaction is
+    /// needed: a run that was sealed does not change.
     pub(crate) async fn find(
         &mut self,
         connection: &mut PgConnection,
@@ -242,7 +254,7 @@ impl ProjectKeys {
     }
 
     /// Notes keys that this process has committed; they follow [`Self::position`].
-    pub(crate) fn remember(&mut self, keys: impl IntoIterator<Item = (MessageKey, u64)>) {
+    fn remember(&mut self, keys: impl IntoIterator<Item = (MessageKey, u64)>) {
         for (key, body) in keys {
             self.position += 1;
             self.fresh.insert(key, Key { position: self.position, body });

@@ -39,7 +39,7 @@ use prost::Message;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::arrivals::{Arrival, Raw};
+use crate::arrivals::{Arrival, Raw, Undated};
 use crate::error::Error;
 use crate::service::Ingestion;
 
@@ -76,7 +76,7 @@ pub(super) async fn export<S: Signal>(
 ) -> Result<S::Response, Error> {
     let arrivals = S::arrivals(request);
     let results: Vec<pb::EventResult> =
-        ingestion.take_in(caller.project, &caller.principal, arrivals).await?;
+        ingestion.take_in(caller.project, &caller.principal, Undated::Kept, arrivals).await?;
     Ok(rejected(S::RECORDS, &results).map(S::partial_success).unwrap_or_default())
 }
 

@@ -4,11 +4,11 @@
 use chrono::{DateTime, Utc};
 use northstar_proto::ingestion::v1 as pb;
 use northstar_server::Caller;
-use northstar_server::idempotent::Mutation;
+use northstar_store::PgPool;
 use northstar_store::ingestion::retention::{self as store, RetentionPolicy};
-use northstar_store::{Error as StoreError, PgPool, audit};
 
 use super::{KIND, stored};
+use crate::change::{Begun, Change, check_etag};
 use crate::convert::retention_policy_from_proto;
 use crate::error::Error;
 
@@ -27,27 +27,23 @@ pub(super) async fn apply(
         .ok_or_else(|| Error::invalid("retention_policy", "is missing"))?;
     let (name, spec) = retention_policy_from_proto(wanted)
         .map_err(|violations| Error::InvalidDocument { field: "retention_policy", violations })?;
-    let mutation = Mutation::new(caller, APPLY, &request.request_id, request)?;
     let project = caller.project;
-
-    let mut transaction = pool.begin().await.map_err(StoreError::from)?;
-    if let Some(answer) = mutation.find_answer(&mut transaction).await? {
-        return Ok(answer);
-    }
-    let before = store::lock(&mut transaction, project).await?;
+    let begun = Change::begin(pool, caller, APPLY, &request.request_id, request, now).await?;
+    let mut change = match begun {
+        Begun::Answered(answer) => return Ok(answer),
+        Begun::Open(change) => change,
+    };
+    let before = store::lock(&mut change.transaction, project).await?;
     if let Some(other) = before.as_ref().filter(|before| before.name != name) {
         let problem = format!("the project has the policy {:?}; change or delete that", other.name);
         return Err(Error::invalid("retention_policy.name", problem));
     }
-    check_etag(&wanted.etag, before.as_ref(), &name)?;
+    let current = before.as_ref().map(|before| &*before.etag);
+    check_etag(KIND, &name, &wanted.etag, current)?;
     let etag = spec.etag();
     if let Some(same) = before.as_ref().filter(|before| before.etag == etag) {
         let response = pb::ApplyRetentionPolicyResponse { retention_policy: Some(stored(same)) };
-        if !request.validate_only {
-            mutation.save_answer(&mut transaction, &response, now).await?;
-            transaction.commit().await.map_err(StoreError::from)?;
-        }
-        return Ok(response);
+        return if request.validate_only { Ok(response) } else { change.commit(response).await };
     }
     let after =
         RetentionPolicy { name, spec, etag, updated_at: now, updated_by: caller.principal.clone() };
@@ -55,22 +51,15 @@ pub(super) async fn apply(
     if request.validate_only {
         return Ok(response);
     }
-    store::save(&mut transaction, project, &after).await?;
-    let entry = audit::NewEntry {
-        project,
-        actor: &caller.principal,
-        action: "retention_policy.apply",
-        resource: &format!("retention_policies/{}", after.name),
-        detail: &serde_json::json!({
-            "before": before.as_ref().map(|before| &before.spec),
-            "after": after.spec,
-        }),
-        at: now,
-    };
-    audit::append(&mut transaction, &entry).await?;
-    mutation.save_answer(&mut transaction, &response, now).await?;
-    transaction.commit().await.map_err(StoreError::from)?;
-    Ok(response)
+    store::save(&mut change.transaction, project, &after).await?;
+    let detail = serde_json::json!({
+        "before": before.as_ref().map(|before| &before.spec),
+        "after": after.spec,
+    });
+    change
+        .audit("retention_policy.apply", &format!("retention_policies/{}", after.name), &detail)
+        .await?;
+    change.commit(response).await
 }
 
 pub(super) async fn delete(
@@ -79,37 +68,19 @@ pub(super) async fn delete(
     request: &pb::DeleteRetentionPolicyRequest,
     now: DateTime<Utc>,
 ) -> Result<pb::DeleteRetentionPolicyResponse, Error> {
-    let mutation = Mutation::new(caller, DELETE, &request.request_id, request)?;
     let (project, name) = (caller.project, &request.name);
-    let mut transaction = pool.begin().await.map_err(StoreError::from)?;
-    if let Some(answer) = mutation.find_answer(&mut transaction).await? {
-        return Ok(answer);
-    }
-    let before = store::lock(&mut transaction, project)
+    let begun = Change::begin(pool, caller, DELETE, &request.request_id, request, now).await?;
+    let mut change = match begun {
+        Begun::Answered(answer) => return Ok(answer),
+        Begun::Open(change) => change,
+    };
+    let before = store::lock(&mut change.transaction, project)
         .await?
         .filter(|before| before.name == *name)
         .ok_or_else(|| Error::NotFound { kind: KIND, name: name.clone() })?;
-    check_etag(&request.etag, Some(&before), name)?;
-    store::delete(&mut transaction, project).await?;
-    let entry = audit::NewEntry {
-        project,
-        actor: &caller.principal,
-        action: "retention_policy.delete",
-        resource: &format!("retention_policies/{name}"),
-        detail: &serde_json::json!({ "before": before.spec, "after": null }),
-        at: now,
-    };
-    audit::append(&mut transaction, &entry).await?;
-    let response = pb::DeleteRetentionPolicyResponse {};
-    mutation.save_answer(&mut transaction, &response, now).await?;
-    transaction.commit().await.map_err(StoreError::from)?;
-    Ok(response)
-}
-
-fn check_etag(wanted: &str, before: Option<&RetentionPolicy>, name: &str) -> Result<(), Error> {
-    let current = before.map_or("", |before| before.etag.as_str());
-    if wanted.is_empty() || wanted == current {
-        return Ok(());
-    }
-    Err(Error::Changed { kind: KIND, name: name.to_owned(), etag: current.to_owned() })
+    check_etag(KIND, name, &request.etag, Some(&before.etag))?;
+    store::delete(&mut change.transaction, project).await?;
+    let detail = serde_json::json!({ "before": before.spec, "after": null });
+    change.audit("retention_policy.delete", &format!("retention_policies/{name}"), &detail).await?;
+    change.commit(pb::DeleteRetentionPolicyResponse {}).await
 }

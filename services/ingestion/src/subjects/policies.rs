@@ -6,18 +6,17 @@ use northstar_domain::identity::{IdentityPolicy, POLICY_NAME};
 use northstar_proto::errors::v1::ErrorReason;
 use northstar_proto::ingestion::v1 as pb;
 use northstar_server::Caller;
-use northstar_server::idempotent::Mutation;
 use northstar_server::page::page_size;
 use northstar_server::status::failure;
 use northstar_store::ingestion::subject_policies::{self, Kind, Stored};
 use northstar_store::ingestion::{consent, contracts, identity as facts};
-use northstar_store::{PgConnection, audit};
 
 use super::Subjects;
 use super::convert::{
     consent_policy_from_proto, consent_policy_to_proto, identity_policy_from_proto,
     identity_policy_to_proto, refused,
 };
+use crate::change::{Begun, check_etag};
 use crate::convert::time_to_proto;
 use crate::error::Error;
 use crate::identity::update;
@@ -37,54 +36,48 @@ pub(super) async fn apply_identity(
         .ok_or_else(|| Error::invalid("identity_policy", "is required"))?;
     let policy = identity_policy_from_proto(wanted)
         .map_err(|found| refused(&found.below("identity_policy")))?;
-    let mutation = Mutation::new(caller, APPLY_IDENTITY, &request.request_id, request)?;
-    let (project, now) = (caller.project, service.clock.now());
-
-    let mut transaction = service.pool.begin().await.map_err(northstar_store::Error::from)?;
-    if let Some(answer) = mutation.find_answer(&mut transaction).await? {
-        return Ok(answer);
-    }
-    let version = facts::lock(&mut transaction, project).await?;
+    let mut change =
+        match service.begin(caller, APPLY_IDENTITY, &request.request_id, request).await? {
+            Begun::Answered(answer) => return Ok(answer),
+            Begun::Open(change) => change,
+        };
+    let (project, now) = (caller.project, change.now);
+    let version = facts::lock(&mut change.transaction, project).await?;
     let before: Option<Stored<IdentityPolicy>> =
-        subject_policies::find(&mut transaction, project, Kind::Identity).await?;
-    check_etag(&wanted.etag, before.as_ref(), "IdentityPolicy")?;
+        subject_policies::find(&mut change.transaction, project, Kind::Identity).await?;
+    let current = before.as_ref().map(|before| &*before.etag);
+    check_etag("IdentityPolicy", POLICY_NAME, &wanted.etag, current)?;
     let etag = policy.etag();
-    let all: Vec<_> = facts::all_facts(&mut transaction, project)
+    let all: Vec<_> = facts::all_facts(&mut change.transaction, project)
         .await?
         .into_iter()
         .map(|stored| stored.fact)
         .collect();
-    let updated = update(&mut transaction, project, version, &policy, &all, now).await?;
+    let updated = update(&mut change.transaction, project, version, &policy, &all, now).await?;
     if before.as_ref().is_none_or(|before| before.etag != etag) {
-        subject_policies::save(&mut transaction, project, Kind::Identity, &policy, &etag, now)
-            .await?;
+        subject_policies::save(
+            &mut change.transaction,
+            project,
+            Kind::Identity,
+            &policy,
+            &etag,
+            now,
+        )
+        .await?;
         let detail = serde_json::json!({
             "before": before.as_ref().map(|before| &before.policy),
             "after": policy,
             "changed_identifiers": updated.changed,
         });
-        append(
-            &mut transaction,
-            caller,
-            "identity_policy.apply",
-            "identity-policies",
-            &detail,
-            now,
-        )
-        .await?;
+        let resource = format!("identity-policies/{POLICY_NAME}");
+        change.audit("identity_policy.apply", &resource, &detail).await?;
     }
-    let stored = subject_policies::find(&mut transaction, project, Kind::Identity).await?;
+    let stored = subject_policies::find(&mut change.transaction, project, Kind::Identity).await?;
     let response = pb::ApplyIdentityPolicyResponse {
         identity_policy: stored.as_ref().map(stored_identity),
         changed_identifiers: i64::try_from(updated.changed).unwrap_or(i64::MAX),
     };
-    if request.validate_only {
-        transaction.rollback().await.map_err(northstar_store::Error::from)?;
-        return Ok(response);
-    }
-    mutation.save_answer(&mut transaction, &response, now).await?;
-    transaction.commit().await.map_err(northstar_store::Error::from)?;
-    Ok(response)
+    if request.validate_only { Ok(response) } else { change.commit(response).await }
 }
 
 /// Applies the consent policy; it holds from the next request on.
@@ -99,80 +92,46 @@ pub(super) async fn apply_consent(
         .ok_or_else(|| Error::invalid("consent_policy", "is required"))?;
     let policy = consent_policy_from_proto(wanted)
         .map_err(|found| refused(&found.below("consent_policy")))?;
-    let mutation = Mutation::new(caller, APPLY_CONSENT, &request.request_id, request)?;
-    let (project, now) = (caller.project, service.clock.now());
-
-    let mut transaction = service.pool.begin().await.map_err(northstar_store::Error::from)?;
-    if let Some(answer) = mutation.find_answer(&mut transaction).await? {
-        return Ok(answer);
-    }
-    facts::lock(&mut transaction, project).await?;
+    let mut change =
+        match service.begin(caller, APPLY_CONSENT, &request.request_id, request).await? {
+            Begun::Answered(answer) => return Ok(answer),
+            Begun::Open(change) => change,
+        };
+    let (project, now) = (caller.project, change.now);
+    facts::lock(&mut change.transaction, project).await?;
     let before: Option<Stored<ConsentPolicy>> =
-        subject_policies::find(&mut transaction, project, Kind::Consent).await?;
-    check_etag(&wanted.etag, before.as_ref(), "ConsentPolicy")?;
+        subject_policies::find(&mut change.transaction, project, Kind::Consent).await?;
+    let current = before.as_ref().map(|before| &*before.etag);
+    check_etag("ConsentPolicy", POLICY_NAME, &wanted.etag, current)?;
     let etag = policy.etag();
     if before.as_ref().is_none_or(|before| before.etag != etag) {
-        subject_policies::save(&mut transaction, project, Kind::Consent, &policy, &etag, now)
-            .await?;
+        subject_policies::save(
+            &mut change.transaction,
+            project,
+            Kind::Consent,
+            &policy,
+            &etag,
+            now,
+        )
+        .await?;
         let detail = serde_json::json!({
             "before": before.as_ref().map(|before| &before.policy),
             "after": policy,
         });
         // Every process that takes events in notices it like a change of contracts.
-        contracts::begin_change(&mut transaction, project).await?;
-        append(&mut transaction, caller, "consent_policy.apply", "consent-policies", &detail, now)
-            .await?;
+        contracts::begin_change(&mut change.transaction, project).await?;
+        let resource = format!("consent-policies/{POLICY_NAME}");
+        change.audit("consent_policy.apply", &resource, &detail).await?;
     }
-    let stored = subject_policies::find(&mut transaction, project, Kind::Consent).await?;
+    let stored = subject_policies::find(&mut change.transaction, project, Kind::Consent).await?;
     let response =
         pb::ApplyConsentPolicyResponse { consent_policy: stored.as_ref().map(stored_consent) };
     if request.validate_only {
-        transaction.rollback().await.map_err(northstar_store::Error::from)?;
         return Ok(response);
     }
-    mutation.save_answer(&mut transaction, &response, now).await?;
-    transaction.commit().await.map_err(northstar_store::Error::from)?;
+    let response = change.commit(response).await?;
     service.contracts.reload(project).await?;
     Ok(response)
-}
-
-fn check_etag<P>(
-    wanted: &str,
-    before: Option<&Stored<P>>,
-    kind: &'static str,
-) -> Result<(), Error> {
-    let current = before.map_or("", |before| before.etag.as_str());
-    if wanted.is_empty() || wanted == current {
-        return Ok(());
-    }
-    Err(failure(
-        ErrorReason::EtagMismatch,
-        "the policy has changed since it was read; read it again",
-    )
-    .metadata("kind", kind)
-    .metadata("name", POLICY_NAME)
-    .metadata("etag", current)
-    .into())
-}
-
-async fn append(
-    connection: &mut PgConnection,
-    caller: &Caller,
-    action: &str,
-    folder: &str,
-    detail: &serde_json::Value,
-    at: chrono::DateTime<chrono::Utc>,
-) -> Result<(), Error> {
-    let entry = audit::NewEntry {
-        project: caller.project,
-        actor: &caller.principal,
-        action,
-        resource: &format!("{folder}/{POLICY_NAME}"),
-        detail,
-        at,
-    };
-    audit::append(connection, &entry).await?;
-    Ok(())
 }
 
 fn stored_identity(stored: &Stored<IdentityPolicy>) -> pb::IdentityPolicy {

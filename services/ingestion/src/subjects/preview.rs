@@ -187,17 +187,37 @@ fn events_by_subject<'a>(
         selectors.iter().flatten().map(|selector| selector.event.as_str()).collect()
     };
     match definition {
+        Definition::Unique(metric) if !metric.activity.is_empty() => BTreeSet::from([""]),
         Definition::Unique(metric) if matches!(metric.of.as_str(), "" | "subject") => {
             names(&[metric.event.as_ref()])
         }
-        Definition::Unique(_) | Definition::Count(_) | Definition::Sum(_) | Definition::Mean(_) => {
-            BTreeSet::new()
-        }
+        Definition::Unique(_)
+        | Definition::Count(_)
+        | Definition::Sum(_)
+        | Definition::Mean(_)
+        | Definition::Min(_)
+        | Definition::Max(_)
+        | Definition::Percentile(_)
+        | Definition::Nps(_) => BTreeSet::new(),
+        // Metrics stand on metrics in no circle.
         Definition::Ratio(metric) => {
-            // The parts of a ratio are no ratios.
             let mut read = events_by_subject(definitions, &metric.numerator);
             read.extend(events_by_subject(definitions, &metric.denominator));
             read
+        }
+        Definition::Cumulative(metric) => events_by_subject(definitions, &metric.metric),
+        Definition::Derived(metric) => {
+            let inputs = metric.inputs.iter();
+            inputs.flat_map(|input| events_by_subject(definitions, &input.metric)).collect()
+        }
+        // An activity may hold any event.
+        Definition::Stickiness(metric) if !metric.activity.is_empty() => BTreeSet::from([""]),
+        Definition::Lifecycle(metric) if !metric.activity.is_empty() => BTreeSet::from([""]),
+        Definition::Stickiness(metric) => names(&[metric.event.as_ref()]),
+        Definition::Lifecycle(metric) => names(&[metric.event.as_ref()]),
+        Definition::PerSubject(metric) => names(&[metric.event.as_ref()]),
+        Definition::Conversion(metric) => {
+            names(&[metric.base.as_ref(), metric.conversion.as_ref()])
         }
         Definition::Funnel(metric) => {
             metric.steps.iter().map(|selector| selector.event.as_str()).collect()

@@ -13,15 +13,15 @@ use northstar_domain::identity::{Fact, Identifier, SaidBy, Verb};
 use northstar_proto::errors::v1::ErrorReason;
 use northstar_proto::ingestion::v1 as pb;
 use northstar_server::Caller;
-use northstar_server::idempotent::Mutation;
 use northstar_server::status::failure;
+use northstar_store::PgConnection;
 use northstar_store::ingestion::heads;
 use northstar_store::ingestion::identity::{self as facts, NewStatement, StoredFact};
-use northstar_store::{PgConnection, audit};
 
 use super::Subjects;
 use super::convert::{effective_time, fact_to_proto, identifier, identifier_to_proto, reason};
 use super::policies::not_found;
+use crate::change::{Begun, Change};
 use crate::error::Error;
 use crate::identity::{Updated, closure, policy, subject_of, update};
 
@@ -36,25 +36,20 @@ pub(super) async fn link(
     request: &pb::LinkIdentifiersRequest,
 ) -> Result<pb::LinkIdentifiersResponse, Error> {
     let (from, to) = two(request.from.as_ref(), request.to.as_ref())?;
-    let now = service.clock.now();
-    let effective_at = effective_time(request.effective_time.as_ref(), now)?;
+    let effective_at = effective_time(request.effective_time.as_ref(), service.clock.now())?;
     let reason = reason(&request.reason)?;
-    let mutation = Mutation::new(caller, LINK, &request.request_id, request)?;
-    let mut transaction = service.pool.begin().await.map_err(northstar_store::Error::from)?;
-    if let Some(answer) = mutation.find_answer(&mut transaction).await? {
-        return Ok(answer);
-    }
+    let mut change = match service.begin(caller, LINK, &request.request_id, request).await? {
+        Begun::Answered(answer) => return Ok(answer),
+        Begun::Open(change) => change,
+    };
     let said = Said { verb: Verb::Link, from: &from, to: &to, effective_at, undoes: None, reason };
-    let (fact, updated) = say(&mut transaction, caller, &said, now).await?;
-    let subject = subject_of(&mut transaction, caller.project, &from, updated.version).await?;
+    let Told { fact, subject, updated } = say(&mut change, &said).await?;
     let response = pb::LinkIdentifiersResponse {
-        fact: Some(fact_to_proto(&fact, "")),
-        subject: Some(identifier_to_proto(&subject.name)),
+        fact: Some(fact),
+        subject: Some(subject),
         identity_map_version: updated.version,
     };
-    mutation.save_answer(&mut transaction, &response, now).await?;
-    transaction.commit().await.map_err(northstar_store::Error::from)?;
-    Ok(response)
+    change.commit(response).await
 }
 
 pub(super) async fn unlink(
@@ -63,26 +58,21 @@ pub(super) async fn unlink(
     request: &pb::UnlinkIdentifiersRequest,
 ) -> Result<pb::UnlinkIdentifiersResponse, Error> {
     let (from, to) = two(request.from.as_ref(), request.to.as_ref())?;
-    let now = service.clock.now();
-    let effective_at = effective_time(request.effective_time.as_ref(), now)?;
+    let effective_at = effective_time(request.effective_time.as_ref(), service.clock.now())?;
     let reason = reason(&request.reason)?;
-    let mutation = Mutation::new(caller, UNLINK, &request.request_id, request)?;
-    let mut transaction = service.pool.begin().await.map_err(northstar_store::Error::from)?;
-    if let Some(answer) = mutation.find_answer(&mut transaction).await? {
-        return Ok(answer);
-    }
+    let mut change = match service.begin(caller, UNLINK, &request.request_id, request).await? {
+        Begun::Answered(answer) => return Ok(answer),
+        Begun::Open(change) => change,
+    };
     let said =
         Said { verb: Verb::Unlink, from: &from, to: &to, effective_at, undoes: None, reason };
-    let (fact, updated) = say(&mut transaction, caller, &said, now).await?;
-    let subject = subject_of(&mut transaction, caller.project, &from, updated.version).await?;
+    let Told { fact, subject, updated } = say(&mut change, &said).await?;
     let response = pb::UnlinkIdentifiersResponse {
-        fact: Some(fact_to_proto(&fact, "")),
-        subject: Some(identifier_to_proto(&subject.name)),
+        fact: Some(fact),
+        subject: Some(subject),
         identity_map_version: updated.version,
     };
-    mutation.save_answer(&mut transaction, &response, now).await?;
-    transaction.commit().await.map_err(northstar_store::Error::from)?;
-    Ok(response)
+    change.commit(response).await
 }
 
 pub(super) async fn merge(
@@ -91,32 +81,27 @@ pub(super) async fn merge(
     request: &pb::MergeSubjectsRequest,
 ) -> Result<pb::MergeSubjectsResponse, Error> {
     let (from, to) = two(request.from.as_ref(), request.to.as_ref())?;
-    let now = service.clock.now();
     let reason = reason(&request.reason)?;
-    let mutation = Mutation::new(caller, MERGE, &request.request_id, request)?;
-    let mut transaction = service.pool.begin().await.map_err(northstar_store::Error::from)?;
-    if let Some(answer) = mutation.find_answer(&mut transaction).await? {
-        return Ok(answer);
-    }
-    let version = facts::lock(&mut transaction, caller.project).await?;
-    let from = subject_of(&mut transaction, caller.project, &from, version).await?.name;
-    let to = subject_of(&mut transaction, caller.project, &to, version).await?.name;
+    let mut change = match service.begin(caller, MERGE, &request.request_id, request).await? {
+        Begun::Answered(answer) => return Ok(answer),
+        Begun::Open(change) => change,
+    };
+    let version = facts::lock(&mut change.transaction, caller.project).await?;
+    let from = subject_of(&mut change.transaction, caller.project, &from, version).await?.name;
+    let to = subject_of(&mut change.transaction, caller.project, &to, version).await?.name;
     if from == to {
         return Err(Error::invalid("to", "is an identifier of the same subject already"));
     }
-    let effective_at = now;
+    let effective_at = change.now;
     let said = Said { verb: Verb::Merge, from: &from, to: &to, effective_at, undoes: None, reason };
-    let (fact, updated) = say(&mut transaction, caller, &said, now).await?;
-    let subject = subject_of(&mut transaction, caller.project, &to, updated.version).await?;
+    let Told { fact, subject, updated } = say(&mut change, &said).await?;
     let response = pb::MergeSubjectsResponse {
-        fact: Some(fact_to_proto(&fact, "")),
-        subject: Some(identifier_to_proto(&subject.name)),
+        fact: Some(fact),
+        subject: Some(subject),
         changed_identifiers: i64::try_from(updated.changed).unwrap_or(i64::MAX),
         identity_map_version: updated.version,
     };
-    mutation.save_answer(&mut transaction, &response, now).await?;
-    transaction.commit().await.map_err(northstar_store::Error::from)?;
-    Ok(response)
+    change.commit(response).await
 }
 
 pub(super) async fn unmerge(
@@ -124,32 +109,28 @@ pub(super) async fn unmerge(
     caller: &Caller,
     request: &pb::UnmergeSubjectsRequest,
 ) -> Result<pb::UnmergeSubjectsResponse, Error> {
-    let now = service.clock.now();
     let reason = reason(&request.reason)?;
-    let mutation = Mutation::new(caller, UNMERGE, &request.request_id, request)?;
-    let mut transaction = service.pool.begin().await.map_err(northstar_store::Error::from)?;
-    if let Some(answer) = mutation.find_answer(&mut transaction).await? {
-        return Ok(answer);
-    }
-    facts::lock(&mut transaction, caller.project).await?;
-    let merge = find_merge(&mut transaction, caller.project, request.fact_id).await?;
+    let mut change = match service.begin(caller, UNMERGE, &request.request_id, request).await? {
+        Begun::Answered(answer) => return Ok(answer),
+        Begun::Open(change) => change,
+    };
+    facts::lock(&mut change.transaction, caller.project).await?;
+    let merge = find_merge(&mut change.transaction, caller.project, request.fact_id).await?;
     let said = Said {
         verb: Verb::Unmerge,
         from: &merge.from,
         to: &merge.to,
-        effective_at: now,
+        effective_at: change.now,
         undoes: Some(merge.id),
         reason,
     };
-    let (fact, updated) = say(&mut transaction, caller, &said, now).await?;
+    let Told { fact, updated, .. } = say(&mut change, &said).await?;
     let response = pb::UnmergeSubjectsResponse {
-        fact: Some(fact_to_proto(&fact, "")),
+        fact: Some(fact),
         changed_identifiers: i64::try_from(updated.changed).unwrap_or(i64::MAX),
         identity_map_version: updated.version,
     };
-    mutation.save_answer(&mut transaction, &response, now).await?;
-    transaction.commit().await.map_err(northstar_store::Error::from)?;
-    Ok(response)
+    change.commit(response).await
 }
 
 /// A merge that is in force.
@@ -196,14 +177,20 @@ struct Said<'a> {
     reason: &'a str,
 }
 
+/// What a statement led to.
+struct Told {
+    fact: pb::IdentityFact,
+    /// The subject of the identifier that it is about; of a merge, that which is
+    /// left.
+    subject: pb::Identifier,
+    updated: Updated,
+}
+
 /// Adds a statement, brings the map up to date and writes the audit entry.
-async fn say(
-    connection: &mut PgConnection,
-    caller: &Caller,
-    said: &Said<'_>,
-    now: DateTime<Utc>,
-) -> Result<(StoredFact, Updated), Error> {
+async fn say(change: &mut Change<'_>, said: &Said<'_>) -> Result<Told, Error> {
+    let (caller, now) = (change.caller, change.now);
     let project = caller.project;
+    let connection = &mut change.transaction;
     let version = facts::lock(connection, project).await?;
     let policy = policy(connection, project).await?;
     for (field, identifier) in [("from", said.from), ("to", said.to)] {
@@ -240,15 +227,10 @@ async fn say(
         "before": { "identity_map_version": version },
         "after": { "identity_map_version": updated.version },
     });
-    let entry = audit::NewEntry {
-        project,
-        actor: &caller.principal,
-        action: &format!("subject.{}", said.verb.as_str()),
-        resource: &format!("identity-facts/{id}"),
-        detail: &detail,
-        at: now,
-    };
-    audit::append(connection, &entry).await?;
+    let about = if said.verb == Verb::Merge { said.to } else { said.from };
+    let subject = subject_of(connection, project, about, updated.version).await?;
+    let action = format!("subject.{}", said.verb.as_str());
+    change.audit(&action, &format!("identity-facts/{id}"), &detail).await?;
     let fact = Fact {
         effective_at: said.effective_at,
         id,
@@ -259,7 +241,9 @@ async fn say(
         undoes: said.undoes,
     };
     let (actor, reason) = (caller.principal.clone(), said.reason.to_owned());
-    Ok((StoredFact { fact, recorded_at: now, position: None, actor, reason }, updated))
+    let fact = StoredFact { fact, recorded_at: now, position: None, actor, reason };
+    let subject = identifier_to_proto(&subject.name);
+    Ok(Told { fact: fact_to_proto(&fact, ""), subject, updated })
 }
 
 /// The version of the map now.

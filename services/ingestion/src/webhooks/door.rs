@@ -19,8 +19,9 @@ use serde_json::{Value, json};
 
 use super::signature::verify;
 use super::{Known, Webhooks};
-use crate::arrivals::{Arrival, Misfit};
+use crate::arrivals::{Arrival, Misfit, Undated};
 use crate::convert::{properties_to_proto, time_to_proto};
+use crate::doors::{outcome_text, result_to_json};
 
 /// Most bytes of a payload. Stripe, HubSpot and GitHub stay below; what is larger
 /// is no notification.
@@ -150,7 +151,7 @@ impl Webhooks {
         let ignored: Vec<bool> = arrivals.iter().map(Option::is_none).collect();
         let results = self
             .ingestion
-            .take_in(known.project, name, arrivals.into_iter().flatten())
+            .take_in(known.project, name, Undated::Kept, arrivals.into_iter().flatten())
             .await
             .map_err(Failure::from)
             .inspect_err(|_| self.count(name, "failed"))?;
@@ -164,12 +165,11 @@ impl Webhooks {
                 self.count(name, "ignored");
                 continue;
             };
-            let outcome = outcome(result.outcome());
-            self.count(name, outcome);
+            self.count(name, outcome_text(result.outcome()));
             all_in_the_log &= result.outcome() == EventOutcome::Accepted
                 || (result.outcome() == EventOutcome::Duplicate && result.position > 0);
             rejected |= result.outcome() == EventOutcome::Rejected;
-            told.push(tell(index, outcome, result));
+            told.push(result_to_json(index, result));
         }
         // A sender that is told of a failure sends the same again, so it is told
         // only what would otherwise be lost.
@@ -193,7 +193,7 @@ fn visible(headers: &HeaderMap) -> Headers {
 }
 
 fn misfit(Unreadable { reason, field, message }: Unreadable) -> Misfit {
-    Misfit { reason: reason.into(), field, message }
+    Misfit { message_id: String::new(), reason: reason.into(), field, message }
 }
 
 fn event(mapped: Mapped) -> pb::Event {
@@ -218,29 +218,4 @@ fn event(mapped: Mapped) -> pb::Event {
             ..pb::Event::default()
         },
     }
-}
-
-fn outcome(outcome: EventOutcome) -> &'static str {
-    match outcome {
-        EventOutcome::Accepted => "accepted",
-        EventOutcome::Duplicate => "duplicate",
-        EventOutcome::Quarantined => "quarantined",
-        EventOutcome::Rejected => "rejected",
-        EventOutcome::Retry | EventOutcome::Unspecified => "retry",
-    }
-}
-
-fn tell(index: usize, outcome: &str, result: &pb::EventResult) -> Value {
-    let mut told = json!({ "index": index, "outcome": outcome });
-    if result.position > 0 {
-        told["position"] = result.position.into();
-    }
-    for (name, text) in
-        [("reason", &result.reason), ("field", &result.field), ("message", &result.message)]
-    {
-        if !text.is_empty() {
-            told[name] = text.as_str().into();
-        }
-    }
-    told
 }

@@ -1,15 +1,13 @@
 //! The RPCs about webhook sources.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use northstar_domain::Violation;
 use northstar_domain::event::check_text;
 use northstar_proto::errors::v1::ErrorReason;
 use northstar_proto::ingestion::v1 as pb;
-use northstar_server::idempotent::Mutation;
 use northstar_server::page::page_size;
 use northstar_server::status::failure;
 use northstar_server::{Caller, caller};
-use northstar_store::audit;
 use northstar_store::ingestion::webhook_sources::{
     WebhookSource, begin_change, delete, find, list, save, set_secret,
 };
@@ -17,6 +15,7 @@ use pb::webhook_sources_service_server::{WebhookSourcesService, WebhookSourcesSe
 use tonic::{Request, Response, Status};
 
 use super::{Webhooks, secrets};
+use crate::change::{Begun, Change, check_etag};
 use crate::convert::{time_to_proto, webhook_source_from_proto, webhook_source_to_proto};
 use crate::error::Error;
 
@@ -24,6 +23,7 @@ const APPLY: &str = "/northstar.ingestion.v1.WebhookSourcesService/ApplyWebhookS
 const DELETE: &str = "/northstar.ingestion.v1.WebhookSourcesService/DeleteWebhookSource";
 const SET_SECRET: &str = "/northstar.ingestion.v1.WebhookSourcesService/SetWebhookSecret";
 
+const KIND: &str = "WebhookSource";
 /// Shortest and longest secret, in bytes.
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 8..=500;
 /// Longest time that the secret before is accepted.
@@ -102,6 +102,18 @@ impl WebhookSourcesService for Webhooks {
 }
 
 impl Webhooks {
+    /// Begins what a call asks for.
+    async fn begin<'a, R: prost::Message + Default>(
+        &self,
+        caller: &'a Caller,
+        method: &'static str,
+        request_id: &str,
+        request: &impl prost::Message,
+    ) -> Result<Begun<'a, R>, Error> {
+        let now = self.ingestion.clock.now();
+        Change::begin(&self.ingestion.pool, caller, method, request_id, request, now).await
+    }
+
     async fn apply(
         &self,
         caller: &Caller,
@@ -112,19 +124,16 @@ impl Webhooks {
             .as_ref()
             .ok_or_else(|| Error::invalid("webhook_source", "is missing"))?;
         let (name, spec) = webhook_source_from_proto(wanted).map_err(|found| broken(&found))?;
-        let mutation = Mutation::new(caller, APPLY, &request.request_id, &request)?;
         let (project, now) = (caller.project, self.ingestion.clock.now());
-
-        let mut transaction = self.ingestion.pool.begin().await.map_err(unavailable)?;
-        if let Some(answer) = mutation.find_answer(&mut transaction).await? {
-            return Ok(answer);
-        }
-        begin_change(&mut transaction, project).await?;
-        let before = find(&mut transaction, project, &name).await?;
-        let current_etag = before.as_ref().map_or("", |source| source.etag.as_str());
-        if !wanted.etag.is_empty() && wanted.etag != current_etag {
-            return Err(changed(&name, current_etag));
-        }
+        let begun = self.begin(caller, APPLY, &request.request_id, &request).await?;
+        let mut change = match begun {
+            Begun::Answered(answer) => return Ok(answer),
+            Begun::Open(change) => change,
+        };
+        begin_change(&mut change.transaction, project).await?;
+        let before = find(&mut change.transaction, project, &name).await?;
+        let current = before.as_ref().map(|before| &*before.etag);
+        check_etag(KIND, &name, &wanted.etag, current)?;
         let etag = spec.etag();
         let response = match before {
             Some(same) if same.etag == etag => {
@@ -134,24 +143,18 @@ impl Webhooks {
                 let secret_updated_at = before.as_ref().and_then(|known| known.secret_updated_at);
                 let after = WebhookSource { name, spec, etag, updated_at: now, secret_updated_at };
                 if !request.validate_only {
-                    save(&mut transaction, project, &after).await?;
+                    save(&mut change.transaction, project, &after).await?;
                     let detail = serde_json::json!({
                         "before": before.as_ref().map(|before| &before.spec),
                         "after": after.spec,
                     });
-                    let entry = entry(caller, "webhook_source.apply", &after.name, &detail, now);
-                    audit::append(&mut transaction, &entry.borrow()).await?;
+                    let resource = format!("webhook_sources/{}", after.name);
+                    change.audit("webhook_source.apply", &resource, &detail).await?;
                 }
                 pb::ApplyWebhookSourceResponse { webhook_source: Some(stored(&after)) }
             }
         };
-        if request.validate_only {
-            transaction.rollback().await.map_err(unavailable)?;
-            return Ok(response);
-        }
-        mutation.save_answer(&mut transaction, &response, now).await?;
-        transaction.commit().await.map_err(unavailable)?;
-        Ok(response)
+        if request.validate_only { Ok(response) } else { change.commit(response).await }
     }
 
     async fn delete(
@@ -159,23 +162,21 @@ impl Webhooks {
         caller: &Caller,
         request: pb::DeleteWebhookSourceRequest,
     ) -> Result<pb::DeleteWebhookSourceResponse, Error> {
-        let mutation = Mutation::new(caller, DELETE, &request.request_id, &request)?;
-        let (project, now, name) = (caller.project, self.ingestion.clock.now(), request.name);
-        let mut transaction = self.ingestion.pool.begin().await.map_err(unavailable)?;
-        if let Some(answer) = mutation.find_answer(&mut transaction).await? {
-            return Ok(answer);
-        }
-        begin_change(&mut transaction, project).await?;
+        let project = caller.project;
+        let begun = self.begin(caller, DELETE, &request.request_id, &request).await?;
+        let mut change = match begun {
+            Begun::Answered(answer) => return Ok(answer),
+            Begun::Open(change) => change,
+        };
+        let name = request.name;
+        begin_change(&mut change.transaction, project).await?;
         let before =
-            find(&mut transaction, project, &name).await?.ok_or_else(|| not_found(&name))?;
-        delete(&mut transaction, project, &name).await?;
+            find(&mut change.transaction, project, &name).await?.ok_or_else(|| not_found(&name))?;
+        delete(&mut change.transaction, project, &name).await?;
         let detail = serde_json::json!({ "before": before.spec, "after": null });
-        let entry = entry(caller, "webhook_source.delete", &name, &detail, now);
-        audit::append(&mut transaction, &entry.borrow()).await?;
-        let response = pb::DeleteWebhookSourceResponse {};
-        mutation.save_answer(&mut transaction, &response, now).await?;
-        transaction.commit().await.map_err(unavailable)?;
-        Ok(response)
+        let resource = format!("webhook_sources/{name}");
+        change.audit("webhook_source.delete", &resource, &detail).await?;
+        change.commit(pb::DeleteWebhookSourceResponse {}).await
     }
 
     async fn set_secret(
@@ -191,15 +192,15 @@ impl Webhooks {
             let problem = format!("must lie between 0 and {MAX_OVERLAP_SECONDS}");
             return Err(Error::invalid("keep_previous_seconds", problem));
         }
-        let mutation = Mutation::new(caller, SET_SECRET, &request.request_id, &request)?;
-        let (project, now) = (caller.project, self.ingestion.clock.now());
-        let name = &request.name;
-        let mut transaction = self.ingestion.pool.begin().await.map_err(unavailable)?;
-        if let Some(answer) = mutation.find_answer(&mut transaction).await? {
-            return Ok(answer);
-        }
-        begin_change(&mut transaction, project).await?;
-        let before = find(&mut transaction, project, name).await?.ok_or_else(|| not_found(name))?;
+        let (project, now, name) = (caller.project, self.ingestion.clock.now(), &request.name);
+        let begun = self.begin(caller, SET_SECRET, &request.request_id, &request).await?;
+        let mut change = match begun {
+            Begun::Answered(answer) => return Ok(answer),
+            Begun::Open(change) => change,
+        };
+        begin_change(&mut change.transaction, project).await?;
+        let before =
+            find(&mut change.transaction, project, name).await?.ok_or_else(|| not_found(name))?;
         let previous_until = match request.keep_previous_seconds {
             0 => None,
             _ if before.secret_updated_at.is_none() => None,
@@ -213,47 +214,13 @@ impl Webhooks {
         }
         let sealed = secrets::seal(self.sealing.as_ref(), project, name, &request.secret)
             .ok_or_else(no_randomness)?;
-        set_secret(&mut transaction, project, name, &sealed, previous_until, now).await?;
+        set_secret(&mut change.transaction, project, name, &sealed, previous_until, now).await?;
         let detail = serde_json::json!({ "previous_until": previous_until });
-        let entry = entry(caller, "webhook_source.set_secret", name, &detail, now);
-        audit::append(&mut transaction, &entry.borrow()).await?;
+        let resource = format!("webhook_sources/{name}");
+        change.audit("webhook_source.set_secret", &resource, &detail).await?;
         let response =
             pb::SetWebhookSecretResponse { previous_until_time: previous_until.map(time_to_proto) };
-        mutation.save_answer(&mut transaction, &response, now).await?;
-        transaction.commit().await.map_err(unavailable)?;
-        Ok(response)
-    }
-}
-
-/// An audit entry with its resource.
-struct Entry<'a> {
-    caller: &'a Caller,
-    action: &'a str,
-    resource: String,
-    detail: &'a serde_json::Value,
-    at: DateTime<Utc>,
-}
-
-fn entry<'a>(
-    caller: &'a Caller,
-    action: &'a str,
-    name: &str,
-    detail: &'a serde_json::Value,
-    at: DateTime<Utc>,
-) -> Entry<'a> {
-    Entry { caller, action, resource: format!("webhook_sources/{name}"), detail, at }
-}
-
-impl Entry<'_> {
-    fn borrow(&self) -> audit::NewEntry<'_> {
-        audit::NewEntry {
-            project: self.caller.project,
-            actor: &self.caller.principal,
-            action: self.action,
-            resource: &self.resource,
-            detail: self.detail,
-            at: self.at,
-        }
+        change.commit(response).await
     }
 }
 
@@ -262,21 +229,7 @@ fn unavailable(error: sqlx::Error) -> Error {
 }
 
 fn not_found(name: &str) -> Error {
-    failure(ErrorReason::NotFound, format!("there is no webhook source named {name:?}"))
-        .metadata("kind", "WebhookSource")
-        .metadata("name", name)
-        .into()
-}
-
-fn changed(name: &str, etag: &str) -> Error {
-    failure(
-        ErrorReason::EtagMismatch,
-        format!("the webhook source {name:?} has changed since it was read; read it again"),
-    )
-    .metadata("kind", "WebhookSource")
-    .metadata("name", name)
-    .metadata("etag", etag)
-    .into()
+    Error::NotFound { kind: KIND, name: name.to_owned() }
 }
 
 fn broken(violations: &[Violation]) -> Error {

@@ -159,6 +159,8 @@ fn any_matches(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -258,5 +260,59 @@ mod tests {
         ]);
         let found = verify(&scheme, &sent, b"", &[], at("2026-03-02T12:00:00Z"));
         assert_eq!(found, Err(Disbelief::Wrong));
+    }
+
+    fn scheme() -> impl Strategy<Value = Signature> {
+        let header = || "x-signature".to_owned();
+        prop_oneof![
+            Just(Signature::StandardWebhooks { tolerance: TOLERANCE }),
+            Just(Signature::Stripe { tolerance: TOLERANCE }),
+            Just(Signature::Zendesk { tolerance: TOLERANCE }),
+            Just(Signature::HubspotV3 {
+                url: "https://example.com/hook".to_owned(),
+                tolerance: TOLERANCE
+            }),
+            Just(Signature::Hmac {
+                header: header(),
+                digest: Digest::Sha256,
+                encoding: Encoding::Hex,
+                prefix: "sha256=".to_owned(),
+            }),
+            Just(Signature::Hmac {
+                header: header(),
+                digest: Digest::Sha1,
+                encoding: Encoding::Base64,
+                prefix: String::new(),
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_nobody_signed_is_never_believed_and_never_worse(
+            scheme in scheme(),
+            sent in prop::collection::vec(
+                (
+                    prop::sample::select(vec![
+                        "webhook-id", "webhook-timestamp", "webhook-signature", "stripe-signature",
+                        "x-zendesk-webhook-signature", "x-zendesk-webhook-signature-timestamp",
+                        "x-hubspot-signature-v3", "x-hubspot-request-timestamp", "x-signature",
+                    ]),
+                    prop_oneof![
+                        Just("1772452800".to_owned()), Just("1772452800000".to_owned()),
+                        Just("2026-03-02T12:00:00Z".to_owned()), Just("v1,AAAA".to_owned()),
+                        Just("t=1772452800,v1=00ff".to_owned()), Just("sha256=00ff".to_owned()),
+                        Just("-9223372036854775808".to_owned()), "[ -~]{0,30}",
+                    ],
+                ),
+                0..9,
+            ),
+            body in prop::collection::vec(any::<u8>(), 0..30),
+        ) {
+            let pairs: Vec<(&'static str, &str)> =
+                sent.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let now = at("2026-03-02T12:00:00Z");
+            prop_assert!(verify(&scheme, &headers(&pairs), &body, &["secret"], now).is_err());
+        }
     }
 }

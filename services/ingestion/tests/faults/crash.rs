@@ -11,6 +11,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::load::{Client, Key, Ledger, apply_contract, event};
+use crate::setting;
 use crate::stage::{PATIENCE, Stage, ingest};
 
 const CLIENTS: usize = 8;
@@ -29,12 +30,6 @@ enum Fault {
 }
 
 const FAULTS: [Fault; 4] = [Fault::Service, Fault::Postgres, Fault::Session, Fault::Both];
-
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name)
-        .ok()
-        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_acknowledged_is_in_the_log_once_whoever_is_killed() {

@@ -8,5 +8,13 @@ mod disk;
 mod doors;
 mod hostile;
 mod load;
+mod midway;
 mod neighbours;
 mod stage;
+
+/// A number from the environment.
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name)
+        .ok()
+        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}

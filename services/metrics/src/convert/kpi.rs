@@ -37,6 +37,8 @@ pub fn to_proto(name: &str, etag: &str, kpi: &Kpi) -> pb::Kpi {
             .thresholds
             .map(|Thresholds { at_risk, off_track }| pb::Thresholds { at_risk, off_track }),
         etag: etag.to_owned(),
+        lever: kpi.lever.clone(),
+        drives: kpi.drives.clone(),
     }
 }
 
@@ -84,6 +86,8 @@ pub fn from_proto(kpi: pb::Kpi) -> Received<Kpi> {
         thresholds: kpi
             .thresholds
             .map(|pb::Thresholds { at_risk, off_track }| Thresholds { at_risk, off_track }),
+        lever: kpi.lever,
+        drives: kpi.drives,
     };
     Received { name: kpi.name, etag: kpi.etag, document, violations }
 }
@@ -134,6 +138,23 @@ pub(crate) fn status_to_proto(status: Status) -> pb::KpiStatus {
         Status::AtRisk => pb::KpiStatus::AtRisk,
         Status::OffTrack => pb::KpiStatus::OffTrack,
     }
+}
+
+/// How a KPI on the wire stands; `None` when that is not said.
+pub(crate) fn status_of(value: &pb::KpiValue) -> Option<Status> {
+    match value.status() {
+        pb::KpiStatus::Unspecified => None,
+        pb::KpiStatus::NoData => Some(Status::NoData),
+        pb::KpiStatus::Achieved => Some(Status::Achieved),
+        pb::KpiStatus::OnTrack => Some(Status::OnTrack),
+        pb::KpiStatus::AtRisk => Some(Status::AtRisk),
+        pb::KpiStatus::OffTrack => Some(Status::OffTrack),
+    }
+}
+
+/// Which way is better for a KPI on the wire.
+pub(crate) fn direction_of(value: &pb::KpiValue) -> Option<Direction> {
+    value.kpi.as_ref().and_then(|kpi| direction_from_proto(kpi.direction))
 }
 
 /// The state of the sources, for the wire.

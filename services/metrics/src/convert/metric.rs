@@ -2,12 +2,16 @@
 
 use northstar_domain::Violations;
 use northstar_domain::metric::{
-    Definition, DistinctOf, EventSelector, FunnelAnchor, Metric, RetentionMode,
+    Definition, DistinctOf, EventSelector, FunnelAnchor, Metric, MetricInput, RetentionMode,
+    TimeStatistic,
 };
 use northstar_proto::metrics::v1 as pb;
 use northstar_proto::metrics::v1::metric::Definition as PbDefinition;
 
 use super::{Received, read_duration, to_duration};
+
+mod composed;
+mod options;
 
 /// A metric for the wire.
 pub fn to_proto(name: &str, version: i64, etag: &str, metric: &Metric) -> pb::Metric {
@@ -27,12 +31,13 @@ fn definition_to_proto(definition: &Definition) -> PbDefinition {
         Definition::Count { event } => {
             PbDefinition::Count(pb::CountMetric { event: selector(event) })
         }
-        Definition::Unique { event, of } => PbDefinition::Unique(pb::UniqueMetric {
+        Definition::Unique { event, of, activity } => PbDefinition::Unique(pb::UniqueMetric {
             event: selector(event),
             of: match of {
                 DistinctOf::Subject => String::new(),
                 DistinctOf::Account | DistinctOf::Property(_) => of.to_string(),
             },
+            activity: activity.clone(),
         }),
         Definition::Sum { event, property } => {
             PbDefinition::Sum(pb::SumMetric { event: selector(event), property: property.clone() })
@@ -42,8 +47,10 @@ fn definition_to_proto(definition: &Definition) -> PbDefinition {
             property: property.clone(),
         }),
         Definition::Ratio { numerator, denominator } => PbDefinition::Ratio(pb::RatioMetric {
-            numerator: numerator.clone(),
-            denominator: denominator.clone(),
+            numerator: numerator.metric.clone(),
+            denominator: denominator.metric.clone(),
+            numerator_filter: numerator.filter.clone(),
+            denominator_filter: denominator.filter.clone(),
         }),
         Definition::Funnel { steps, window, anchor, allow_ties } => {
             PbDefinition::Funnel(pb::FunnelMetric {
@@ -69,13 +76,20 @@ fn definition_to_proto(definition: &Definition) -> PbDefinition {
                 .into(),
             })
         }
-        Definition::TimeToEvent { from, to, window } => {
+        Definition::TimeToEvent { from, to, window, statistic } => {
             PbDefinition::TimeToEvent(pb::TimeToEventMetric {
                 from: selector(from),
                 to: selector(to),
                 window: window.map(to_duration),
+                statistic: match statistic {
+                    // What the wire means without saying so.
+                    TimeStatistic::Median => pb::SubjectStatistic::Unspecified,
+                    statistic => options::statistic_to_proto(*statistic),
+                }
+                .into(),
             })
         }
+        _ => composed::to_proto(definition),
     }
 }
 
@@ -83,7 +97,8 @@ fn selector(selector: &EventSelector) -> Option<pb::EventSelector> {
     Some(selector_to_proto(selector))
 }
 
-fn selector_to_proto(selector: &EventSelector) -> pb::EventSelector {
+/// An event selector for the wire.
+pub(crate) fn selector_to_proto(selector: &EventSelector) -> pb::EventSelector {
     pb::EventSelector { event: selector.name.clone(), filter: selector.filter.clone() }
 }
 
@@ -109,7 +124,8 @@ fn definition_from_proto(found: &mut Violations, definition: PbDefinition) -> Op
         PbDefinition::Count(pb::CountMetric { event }) => {
             Definition::Count { event: selector_from_proto(event) }
         }
-        PbDefinition::Unique(pb::UniqueMetric { event, of }) => Definition::Unique {
+        PbDefinition::Unique(pb::UniqueMetric { event, of, activity }) => Definition::Unique {
+            activity,
             event: selector_from_proto(event),
             of: of.parse().unwrap_or_else(|error| {
                 found.push("unique.of", format!("{error}"));
@@ -122,9 +138,13 @@ fn definition_from_proto(found: &mut Violations, definition: PbDefinition) -> Op
         PbDefinition::Mean(pb::MeanMetric { event, property }) => {
             Definition::Mean { event: selector_from_proto(event), property }
         }
-        PbDefinition::Ratio(pb::RatioMetric { numerator, denominator }) => {
-            Definition::Ratio { numerator, denominator }
-        }
+        PbDefinition::Ratio(ratio) => Definition::Ratio {
+            numerator: MetricInput { metric: ratio.numerator, filter: ratio.numerator_filter },
+            denominator: MetricInput {
+                metric: ratio.denominator,
+                filter: ratio.denominator_filter,
+            },
+        },
         PbDefinition::Funnel(pb::FunnelMetric { steps, window, anchor, allow_ties }) => {
             Definition::Funnel {
                 steps: steps.into_iter().map(|step| selector_from_proto(Some(step))).collect(),
@@ -157,13 +177,20 @@ fn definition_from_proto(found: &mut Violations, definition: PbDefinition) -> Op
                 },
             }
         }
-        PbDefinition::TimeToEvent(pb::TimeToEventMetric { from, to, window }) => {
+        PbDefinition::TimeToEvent(pb::TimeToEventMetric { from, to, window, statistic }) => {
             Definition::TimeToEvent {
                 from: selector_from_proto(from),
                 to: selector_from_proto(to),
                 window: read_duration(found, "time_to_event.window", window),
+                statistic: options::statistic_from_proto(
+                    found,
+                    "time_to_event.statistic",
+                    statistic,
+                    TimeStatistic::Median,
+                ),
             }
         }
+        other => return composed::from_proto(found, other),
     })
 }
 

@@ -1,13 +1,14 @@
 //! Taking in what the log has and the data set has not.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
 
 use futures::StreamExt as _;
 use northstar_domain::ProjectId;
 use northstar_domain::consent_policy::{ANALYTICS, ConsentPolicy, DataUse};
-use northstar_engine::{Coded, EventColumns, Properties, Property};
+use northstar_engine::{Coded, EventColumns, Properties, Property, SubjectSet};
 use northstar_store::block::{NotABlock, PropertyColumns, RowShape, TextColumn};
+use northstar_store::metrics::cohort::Member;
 use northstar_store::metrics::log::{self, Change, Events, Head, Word};
 use northstar_store::{Error as StoreError, PgConnection};
 use serde_json::Value;
@@ -15,7 +16,8 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::spawn_blocking;
 
-use super::{Datasets, Loaded, View, archived};
+use super::progress::Progress;
+use super::{Datasets, Lists, Loaded, View, archived};
 use crate::{Error, Result};
 
 /// Blocks handed over before the reader waits: enough to keep both sides busy,
@@ -39,11 +41,21 @@ struct Missing {
     policy: Option<ConsentPolicy>,
     sources: HashMap<i32, String>,
     query_bytes: u64,
+    /// Lists whose subjects are to be found.
+    lists: Lists,
 }
+
+/// A view, and the subjects of lists in it.
+type Found = (View, BTreeMap<String, SubjectSet>);
 
 impl Datasets {
     /// A view that covers everything committed before this call.
     pub(crate) async fn view(&self, project: ProjectId) -> Result<View> {
+        Ok(self.view_with(project, Lists::new()).await?.0)
+    }
+
+    /// The same, and whom lists name under the identity map of that view.
+    pub(crate) async fn view_with(&self, project: ProjectId, lists: Lists) -> Result<Found> {
         let mut loaded = self.slot(project).lock_owned().await;
         // A transaction only for its planner setting; it ends unchanged.
         let mut connection = self.pool.begin().await.map_err(StoreError::from)?;
@@ -79,7 +91,8 @@ impl Datasets {
         }
         let names = sources.iter().map(|(number, name)| (name.clone(), *number)).collect();
         let query_bytes = self.query_bytes;
-        let missing = Missing { project, head, changes, words, policy, sources, query_bytes };
+        let missing =
+            Missing { project, head, changes, words, policy, sources, query_bytes, lists };
         let (sender, receiver) = mpsc::channel(BLOCKS_IN_FLIGHT);
         let taking_in = spawn_blocking(move || take_in(loaded, receiver, missing));
         let stretch = (watermark, head.position);
@@ -117,7 +130,7 @@ fn take_in(
     mut guard: OwnedMutexGuard<Option<Loaded>>,
     parts: Receiver<Part>,
     missing: Missing,
-) -> Result<View> {
+) -> Result<Found> {
     // A panic leaves the slot empty: the data set is made again from its files.
     let Some(mut loaded) = guard.take() else { return Err(Error::Interrupted) };
     let view = loaded.take_in(parts, missing);
@@ -128,12 +141,20 @@ fn take_in(
 impl Loaded {
     /// Fails when the reader did not come to its end. What was taken in until
     /// then stays and need not be read again.
-    fn take_in(&mut self, mut parts: Receiver<Part>, missing: Missing) -> Result<View> {
-        let Missing { project, head, changes, words, policy, sources, query_bytes } = missing;
+    fn take_in(&mut self, mut parts: Receiver<Part>, missing: Missing) -> Result<Found> {
+        let Missing { project, head, changes, words, policy, sources, query_bytes, lists } =
+            missing;
+        let known = self.dataset.watermark().max(0);
+        let mut progress = Progress::begin(project, known, head.position);
         loop {
             match parts.blocking_recv() {
                 None => return Err(Error::Interrupted),
-                Some(Part::Events(events)) => self.append(project, &events, &sources)?,
+                Some(Part::Events(events)) => {
+                    self.append(project, &events, &sources)?;
+                    if let Some(progress) = &mut progress {
+                        progress.reached(self.dataset.watermark());
+                    }
+                }
                 Some(Part::End) => break,
             }
         }
@@ -156,7 +177,12 @@ impl Loaded {
         }
         let snapshot = self.dataset.snapshot()?.within_memory(query_bytes);
         let excluded_events = snapshot.excluded_events();
-        Ok(View { snapshot, head, excluded_events })
+        let subjects = |list: &[Member]| {
+            let named = list.iter().map(|member| (&*member.kind, &*member.value));
+            self.dataset.subjects_named(named)
+        };
+        let found = lists.into_iter().map(|(name, list)| (name, subjects(&list))).collect();
+        Ok((View { snapshot, head, excluded_events }, found))
     }
 
     fn append(

@@ -15,17 +15,18 @@ use serde::Serialize;
 
 use super::read::ReadScope;
 use crate::ask::attempt;
+use crate::cohorts;
 use crate::dataset::View;
 use crate::plan::{self, Metrics};
-use crate::provenance::{Answered, Sources, digest, provenance};
+use crate::provenance::{Answered, Sources, provenance};
 use crate::service::Metrics as Service;
 use crate::{Error, Result};
 
 /// A question for the engine, and what can be asked about its answer.
-pub(super) trait Question: Clone + Serialize + Send + 'static {
-    type Answer: Serialize + Send + 'static;
+pub(super) trait Question: Clone + Serialize + Send + Sync + 'static {
+    type Answer: Serialize + Send + Sync + 'static;
     /// One number of the answer.
-    type Cell: Serialize + Send + 'static;
+    type Cell: Serialize + Send + Sync + 'static;
 
     fn scope(&mut self) -> &mut Scope;
     fn answer(&self, snapshot: &Snapshot) -> engine::Result<Self::Answer>;
@@ -99,13 +100,15 @@ impl<Q: Question> Asked<Q> {
         service: &Service,
         project: ProjectId,
     ) -> Result<Vec<Reply<Q::Answer>>> {
-        let mut view = service.datasets.view(project).await?;
+        let (cohorts, window) = (&self.scope.cohorts, self.scope.window);
+        let (mut view, cohorts) = cohorts::view(service, project, cohorts, window.end).await?;
         let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
         self.hold(&mut view)?;
-        let window = self.scope.window;
         let mut ranges = vec![(pb::JourneyPeriod::Current, window)];
         if let Some(start) = self.compare {
-            let end = start + (window.end - window.start);
+            let end = start.checked_add_signed(window.end - window.start).ok_or_else(|| {
+                Error::field("compare_start_time", "the range from there goes beyond all calendars")
+            })?;
             ranges.push((pb::JourneyPeriod::Compared, Window { start, end }));
         }
         let mut replies = Vec::new();
@@ -118,7 +121,8 @@ impl<Q: Question> Asked<Q> {
             let mut answer = answer.await?.map_err(refused)?;
             // How much was looked at grows with the log; the answer does not.
             let coverage = std::mem::take(Q::coverage(&mut answer));
-            let digest = digest(&self.reads, 0, &self.question, view.head, &answer)?;
+            let question = &self.question;
+            let digest = cohorts::digest(&self.reads, 0, question, &cohorts, view.head, &answer)?;
             *Q::coverage(&mut answer) = coverage;
             let answered = Answered {
                 metrics: &self.reads,
@@ -150,6 +154,16 @@ impl<Q: Question> Asked<Q> {
             }
             position => position,
         };
+        let cohorts = &self.scope.cohorts;
+        let uses_cohorts = !(cohorts.filter.is_empty() && cohorts.breakdowns.is_empty());
+        if uses_cohorts && position < view.head.position {
+            let problem = format!(
+                "the log has come to {} since position {position}, and who is in a cohort is \
+                 judged on all of it; ask from the beginning again",
+                view.head.position
+            );
+            return Err(Error::field("question.scope.log_position", problem));
+        }
         view.head.position = position;
         self.question.scope().position = Some(position);
         Ok(())
@@ -159,6 +173,9 @@ impl<Q: Question> Asked<Q> {
 /// What the engine refuses is a field of the question.
 pub(super) fn refused(error: engine::Error) -> Error {
     match error {
+        engine::Error::InvalidQuery { field: "from_micros..to_micros", problem } => {
+            Error::field("question.scope", problem)
+        }
         engine::Error::InvalidQuery { field, problem } => {
             Error::field(format!("question.{field}"), problem)
         }

@@ -139,7 +139,8 @@ fn read(mut reader: Reader, question: pb::FunnelQuestion) -> Result<Asked<Funnel
     let max_groups = reader.count("max_groups", question.max_groups, GROUPS);
     let activity = reader.activity()?;
     let reads = reader.finish()?;
-    let scope = scope.ok_or_else(|| Error::field("question.scope", "is required"))?;
+    let mut scope = scope.ok_or_else(|| Error::field("question.scope", "is required"))?;
+    scope.also_by(&constant);
     let question = FunnelQuery {
         scope: scope.scope.clone(),
         steps,

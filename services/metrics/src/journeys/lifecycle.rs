@@ -1,10 +1,8 @@
 //! QueryLifecycle and ListLifecycleSubjects.
 
 use northstar_domain::ProjectId;
-use northstar_engine::Grain;
-use northstar_engine::journeys::{
-    LifecycleAnswer, LifecycleCell, LifecycleQuery, LifecycleRow, LifecycleState,
-};
+use northstar_engine::journeys::{LifecycleAnswer, LifecycleCell, LifecycleQuery, LifecycleRow};
+use northstar_engine::{Grain, Lifecycle};
 use northstar_proto::metrics::v1 as pb;
 
 use super::ROWS_PER_MESSAGE;
@@ -35,11 +33,11 @@ pub(super) async fn list(
     request: pb::ListLifecycleSubjectsRequest,
 ) -> Result<pb::ListLifecycleSubjectsResponse> {
     let state = match request.state() {
-        pb::LifecycleGroup::New => LifecycleState::New,
-        pb::LifecycleGroup::Returning => LifecycleState::Returning,
-        pb::LifecycleGroup::Resurrecting => LifecycleState::Resurrecting,
-        pb::LifecycleGroup::Dormant => LifecycleState::Dormant,
-        pb::LifecycleGroup::Unspecified => return Err(Error::field("state", "is required")),
+        pb::LifecycleState::New => Lifecycle::New,
+        pb::LifecycleState::Returning => Lifecycle::Returning,
+        pb::LifecycleState::Resurrecting => Lifecycle::Resurrecting,
+        pb::LifecycleState::Dormant => Lifecycle::Dormant,
+        pb::LifecycleState::Unspecified => return Err(Error::field("state", "is required")),
     };
     let bucket_start = instant(request.bucket_time)
         .ok_or_else(|| Error::field("bucket_time", "is required: the start of the period"))?;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ask::{Asked, Question, refused};
 use crate::ask::attempt;
+use crate::cohorts;
 use crate::provenance::digest;
 use crate::service::Metrics as Service;
 use crate::{Error, Result};
@@ -21,6 +22,8 @@ struct Token {
     position: i64,
     /// Versions of the identity map, of consent, of its policy, and erasures.
     versions: [i64; 4],
+    /// Of each cohort in use.
+    cohorts: Vec<i64>,
     /// Of the question and the number that the list is behind.
     question: String,
     after: (String, String),
@@ -32,7 +35,7 @@ fn versions(head: Head) -> [i64; 4] {
 
 /// A page.
 pub(super) struct Page {
-    pub subjects: Vec<pb::JourneySubject>,
+    pub subjects: Vec<pb::Subject>,
     pub next_page_token: String,
     pub total_size: i64,
     pub log_position: i64,
@@ -48,8 +51,8 @@ pub(super) async fn page<Q: Question>(
 ) -> Result<Page> {
     let size = PageSize::from_request(page_size)
         .map_err(|error| Error::field("page_size", error.to_string()))?;
-    let question =
-        digest(&asked.reads, 0, &(&asked.question, &cell), Head::default(), &asked.scope.position)?;
+    let asks = (&asked.question, &cell, &asked.scope.cohorts.filter);
+    let question = digest(&asked.reads, 0, &asks, Head::default(), &asked.scope.position)?;
     let token =
         match page_token {
             "" => None,
@@ -57,11 +60,13 @@ pub(super) async fn page<Q: Question>(
                 || Error::field("page_token", "is not a token that a page of this list gave"),
             )?),
         };
-    let mut view = service.datasets.view(project).await?;
+    let (cohorts, window) = (&asked.scope.cohorts, asked.scope.window);
+    let (mut view, used) = cohorts::view(service, project, cohorts, window.end).await?;
+    let of_cohorts: Vec<i64> = used.iter().map(|cohort| cohort.version).collect();
     if let Some(token) = &token {
-        if token.versions != versions(view.head) {
-            let problem = "belongs to an earlier state of identity, consent or erasure; ask for \
-                           the first page again";
+        if token.versions != versions(view.head) || token.cohorts != of_cohorts {
+            let problem = "belongs to an earlier state of identity, consent, erasure or cohorts; \
+                           ask for the first page again";
             return Err(Error::field("page_token", problem));
         }
         asked.scope.position = token.position;
@@ -77,6 +82,7 @@ pub(super) async fn page<Q: Question>(
     let next = members.subjects.last().filter(|_| members.more).map(|last| Token {
         position: view.head.position,
         versions: versions(view.head),
+        cohorts: of_cohorts,
         question,
         after: (last.kind.clone(), last.value.clone()),
     });
@@ -84,11 +90,7 @@ pub(super) async fn page<Q: Question>(
         next_page_token: next.map(|token| write_token(&token)).unwrap_or_default(),
         total_size: members.total.cast_signed(),
         log_position: view.head.position,
-        subjects: members
-            .subjects
-            .into_iter()
-            .map(|SubjectName { kind, value }| pb::JourneySubject { kind, value })
-            .collect(),
+        subjects: members.subjects.iter().map(cohorts::subject).collect(),
     })
 }
 

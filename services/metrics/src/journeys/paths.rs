@@ -88,7 +88,8 @@ fn read(mut reader: Reader, question: pb::PathsQuestion) -> Result<Asked<PathsQu
         0
     });
     let reads = reader.finish()?;
-    let scope = scope.ok_or_else(|| Error::field("question.scope", "is required"))?;
+    let mut scope = scope.ok_or_else(|| Error::field("question.scope", "is required"))?;
+    scope.also_by(group_by.as_slice());
     let question = PathsQuery {
         scope: scope.scope.clone(),
         anchor,

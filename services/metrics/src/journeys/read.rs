@@ -11,6 +11,7 @@ use northstar_engine::journeys::Scope;
 use northstar_engine::{self as engine, Dimension, Grain};
 use northstar_proto::metrics::v1 as pb;
 
+use crate::cohorts::{self, MAX_COHORTS};
 use crate::convert::metric::selector_from_proto;
 use crate::convert::{from_timestamp, read_duration};
 use crate::plan::{self, Metrics};
@@ -30,6 +31,16 @@ pub(super) struct ReadScope {
     pub breakdowns: Vec<String>,
     /// Position of the log; 0 for all of it.
     pub position: i64,
+    /// Cohorts that narrow the question, or that it is broken down by.
+    pub cohorts: cohorts::Scope,
+}
+
+impl ReadScope {
+    /// Takes in the cohorts among further dimensions of the question.
+    pub(super) fn also_by(&mut self, dimensions: &[Dimension]) {
+        let cohorts::Scope { breakdowns, .. } = cohorts::Scope::of(&[], dimensions);
+        self.cohorts.breakdowns.extend(breakdowns);
+    }
 }
 
 /// A request while it is read.
@@ -67,11 +78,16 @@ impl Reader {
         if scope.log_position < 0 {
             problems.fields.push("log_position", "must not be negative; 0 is all of the log");
         }
+        if scope.cohorts.len() > MAX_COHORTS {
+            let problem = format!("at most {MAX_COHORTS} are allowed, not {}", scope.cohorts.len());
+            problems.fields.push("cohorts", problem);
+        }
         let problems = problems.under("question.scope");
         self.problems.fields.extend(problems.fields);
         self.problems.expressions.extend(problems.expressions);
         let (window, zone) = (window?, zone?);
         Some(ReadScope {
+            cohorts: cohorts::Scope::of(&scope.cohorts, &breakdowns),
             scope: Scope {
                 from_micros: plan::instant(window.start),
                 to_micros: plan::instant(window.end),
@@ -186,6 +202,8 @@ impl Reader {
             pb::Grain::Day => Some(Grain::Day),
             pb::Grain::Week => Some(Grain::Week),
             pb::Grain::Month => Some(Grain::Month),
+            pb::Grain::Quarter => Some(Grain::Quarter),
+            pb::Grain::Year => Some(Grain::Year),
             pb::Grain::Total => Some(Grain::Total),
         }
     }

@@ -54,7 +54,7 @@ async fn every_kind_of_metric_has_its_value() {
     let time_to = pb::TimeToEventMetric {
         from: Some(selector("Signed Up")),
         to: Some(selector("Paid")),
-        window: None,
+        ..Default::default()
     };
     suite.metric("time-to-pay", Definition::TimeToEvent(time_to)).await;
 
@@ -242,6 +242,7 @@ async fn a_question_is_refused_with_everything_that_is_wrong_with_it() {
         time_zone: "Berlin".to_owned(),
         breakdowns: vec!["plan".to_owned(), "plan".to_owned(), String::new()],
         filter: "properties.plan = 'pro'".to_owned(),
+        ..Default::default()
     };
     let refused = suite.query(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);

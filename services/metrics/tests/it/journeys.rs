@@ -67,7 +67,7 @@ fn counts(row: &pb::FunnelRow) -> Vec<i64> {
     row.steps.iter().map(|step| step.count).collect()
 }
 
-fn names(subjects: &[pb::JourneySubject]) -> Vec<&str> {
+fn names(subjects: &[pb::Subject]) -> Vec<&str> {
     subjects.iter().map(|subject| subject.value.as_str()).collect()
 }
 
@@ -260,7 +260,7 @@ async fn a_lifecycle_names_the_dormant() {
     let request = pb::ListLifecycleSubjectsRequest {
         question: Some(question),
         bucket_time: Some(timestamp("2026-03-03")),
-        state: pb::LifecycleGroup::Dormant.into(),
+        state: pb::LifecycleState::Dormant.into(),
         ..Default::default()
     };
     let page = suite.analyst.journeys().list_lifecycle_subjects(request).await.unwrap();

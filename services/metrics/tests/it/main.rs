@@ -5,10 +5,20 @@
 
 mod acknowledged;
 mod answers;
+mod cohorts;
 mod definitions;
+mod evidence;
+mod insights;
+mod isolation;
 mod journeys;
+mod lineage;
+mod query_metrics;
+mod reports;
 mod restart;
+mod restatements;
 mod scorecard;
 mod subjects;
 mod suite;
+mod thresholds;
 mod variants;
+mod worked;

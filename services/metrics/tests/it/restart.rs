@@ -131,6 +131,50 @@ async fn a_lost_segment_is_made_again_and_a_stray_file_is_deleted() {
     assert!(!stray.exists());
 }
 
+/// What `/health/readyz` says.
+async fn readiness(suite: &Suite) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(suite.http()).await.unwrap();
+    let request = b"GET /health/readyz HTTP/1.1\r\nHost: metrics\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn a_lost_folder_is_made_again_while_questions_wait_no_longer_than_they_may() {
+    let mut suite = shop(eager()).await;
+    suite.ingest(purchases(0, 500)).await;
+    persisted(&suite, 500).await;
+    let before = answers(&suite).await;
+    suite.stop().await;
+    std::fs::remove_dir_all(suite.folder.path().join("segments")).unwrap();
+
+    // Nothing can be read until the test lets go.
+    let mut held = suite.superuser().begin().await.unwrap();
+    sqlx::query("LOCK TABLE metrics.segments IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    suite.restart().await;
+    let mut request = tonic::Request::new(question("payments", "2026-03-01", "2026-04-01"));
+    request.set_timeout(std::time::Duration::from_millis(200));
+    let late = suite.analyst.metrics().query_metric(request).await.unwrap_err();
+    assert_eq!(late.code(), tonic::Code::DeadlineExceeded, "{late}");
+    let unready = readiness(&suite).await;
+    assert!(unready.contains("503"), "{unready}");
+    assert!(unready.contains("read models are being made from the log"), "{unready}");
+    let (released, waited) = tokio::join!(held.rollback(), answers(&suite));
+    released.unwrap();
+    assert_eq!(essence(&waited), essence(&before));
+    while !readiness(&suite).await.contains("200 OK") {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    persisted(&suite, 500).await;
+    assert!(!segment_files(&suite).is_empty());
+}
+
 /// Archives the first partition and takes it out of the log, as ingestion does.
 /// Returns the file.
 async fn archive(suite: &Suite, folder: &std::path::Path) -> PathBuf {

@@ -68,7 +68,7 @@ impl Event {
     }
 }
 
-fn value(json: serde_json::Value) -> log::Value {
+pub fn value(json: serde_json::Value) -> log::Value {
     use log::value::Kind;
     let kind = match json {
         serde_json::Value::String(text) => Kind::StringValue(text),
@@ -121,6 +121,51 @@ impl Suite {
         self.host.as_ref().unwrap().clients(SUITE_KEY).unwrap().for_project(1)
     }
 
+    /// Another replica of the service, over the same database.
+    pub async fn second_replica(&self, folder: &TempDir) -> Host {
+        let mut server = northstar_server::Config::for_tests(
+            self.database.url(),
+            SUITE_KEY,
+            folder.path().into(),
+        );
+        let first = self.host.as_ref().unwrap();
+        let url: url::Url = format!("http://{}", first.grpc).parse().unwrap();
+        server.ingestion_url = Some(url.clone());
+        server.approvals_url = Some(url);
+        let (clock, config) = (Arc::clone(&self.clock), self.config.clone());
+        Host::start(server, async move |context| {
+            let context = Context { clock, ..context };
+            Ok(vec![northstar_metrics::build(config, context).await?])
+        })
+        .await
+        .unwrap()
+    }
+
+    /// The suite itself in another project, which knows nothing of the tests' one.
+    pub async fn other_project(&self) -> Clients {
+        sqlx::query("INSERT INTO access.projects (name) VALUES ('other')")
+            .execute(self.superuser())
+            .await
+            .unwrap();
+        self.host.as_ref().unwrap().clients(SUITE_KEY).unwrap().for_project(2)
+    }
+
+    /// Where the service answers HTTP.
+    pub fn http(&self) -> std::net::SocketAddr {
+        self.host.as_ref().unwrap().http
+    }
+
+    /// Another project, with an analyst and a producer of its own.
+    pub async fn stranger(&self) -> [Clients; 2] {
+        sqlx::query("INSERT INTO access.projects (name) VALUES ('other')")
+            .execute(self.superuser())
+            .await
+            .unwrap();
+        let analyst = person_of(&self.database, &self.clock, Role::Analyst, ProjectId(2)).await;
+        let producer = person_of(&self.database, &self.clock, Role::Ingest, ProjectId(2)).await;
+        [analyst, producer].map(|secret| self.host.as_ref().unwrap().clients(&secret).unwrap())
+    }
+
     pub async fn stop(&mut self) {
         if let Some(host) = self.host.take() {
             host.stop().await.unwrap();
@@ -166,10 +211,19 @@ impl Suite {
 
 /// Somebody with a new key, whose secret is returned.
 async fn person(database: &TestDatabase, clock: &MockClock, role: Role) -> String {
+    person_of(database, clock, role, ProjectId(1)).await
+}
+
+async fn person_of(
+    database: &TestDatabase,
+    clock: &MockClock,
+    role: Role,
+    project: ProjectId,
+) -> String {
     let secret = ApiKeySecret::generate(role, &mut rand::rng());
     let key = ApiKey {
         id: ApiKeyId::generate(),
-        project: Some(ProjectId(1)),
+        project: Some(project),
         principal: role.to_string(),
         role,
         created_at: clock.now(),
@@ -206,7 +260,9 @@ async fn start_host(
     Host::start(server, async move |context| {
         let context = Context { clock, ..context };
         let ingestion = northstar_ingestion::Config::default();
+        let approvals = northstar_approvals::Config::default();
         Ok(vec![
+            northstar_approvals::build(approvals, context.clone()).await?,
             northstar_ingestion::build(ingestion, context.clone()).await?,
             northstar_metrics::build(config, context).await?,
         ])
@@ -228,7 +284,7 @@ pub fn count(event: &str) -> Definition {
 }
 
 pub fn unique(event: &str) -> Definition {
-    Definition::Unique(pb::UniqueMetric { event: Some(selector(event)), of: String::new() })
+    Definition::Unique(pb::UniqueMetric { event: Some(selector(event)), ..Default::default() })
 }
 
 pub fn sum(event: &str, property: &str) -> Definition {
@@ -243,7 +299,7 @@ pub fn mean(event: &str, property: &str) -> Definition {
 
 pub fn ratio(numerator: &str, denominator: &str) -> Definition {
     let (numerator, denominator) = (numerator.to_owned(), denominator.to_owned());
-    Definition::Ratio(pb::RatioMetric { numerator, denominator })
+    Definition::Ratio(pb::RatioMetric { numerator, denominator, ..Default::default() })
 }
 
 pub fn question(metric: &str, from: &str, to: &str) -> pb::QueryMetricRequest {

@@ -108,7 +108,11 @@ async fn means_and_ratios_carry_their_denominator() {
 #[tokio::test]
 async fn what_is_no_number_per_subject_is_refused() {
     let suite = experiment().await;
-    let accounts = pb::UniqueMetric { event: Some(selector("Paid")), of: "account".to_owned() };
+    let accounts = pb::UniqueMetric {
+        event: Some(selector("Paid")),
+        of: "account".to_owned(),
+        ..Default::default()
+    };
     suite.metric("accounts", Definition::Unique(accounts)).await;
     let mut metrics = suite.analyst.metrics();
     let refused = metrics.query_variant_statistics(question("accounts")).await.unwrap_err();
@@ -155,7 +159,7 @@ async fn a_time_to_an_event_is_a_mean_over_those_who_got_there() {
     let time = pb::TimeToEventMetric {
         from: Some(selector("Exposed")),
         to: Some(selector("Paid")),
-        window: None,
+        ..Default::default()
     };
     suite.metric("time-to-pay", Definition::TimeToEvent(time)).await;
     let answer = ask(&suite, question("time-to-pay")).await;
@@ -185,4 +189,162 @@ async fn a_question_without_exposure_is_refused() {
             "covariate_days",
         ]
     );
+}
+
+/// Two people see control, one treatment; what each does afterwards is one row.
+async fn two_arms() -> Suite {
+    let suite = Suite::start().await;
+    let answered =
+        |user: &str, score: i64, at| event("Answered", user, at).with(json!({"score": score}));
+    let looked = |user: &str, item: &str, at| event("Looked", user, at).with(json!({"item": item}));
+    let bought = |user: &str, item: &str, amount: i64, at| {
+        event("Paid", user, at).with(json!({"item": item, "amount": amount}))
+    };
+    suite
+        .ingest(vec![
+            exposed("ada", "control", "2026-03-02T00:00:00Z"),
+            exposed("bob", "control", "2026-03-02T00:00:00Z"),
+            exposed("cleo", "treatment", "2026-03-02T00:00:00Z"),
+            looked("ada", "pen", "2026-03-02T08:00:00Z"),
+            bought("ada", "pen", 5, "2026-03-02T09:00:00Z"),
+            bought("ada", "pen", 7, "2026-03-03T09:00:00Z"),
+            looked("cleo", "cup", "2026-03-02T08:00:00Z"),
+            looked("cleo", "pen", "2026-03-03T08:00:00Z"),
+            bought("cleo", "pen", 9, "2026-03-03T09:00:00Z"),
+            answered("ada", 10, "2026-03-04T09:00:00Z"),
+            answered("bob", 2, "2026-03-04T09:00:00Z"),
+            answered("cleo", 8, "2026-03-04T09:00:00Z"),
+        ])
+        .await;
+    suite
+}
+
+#[tokio::test]
+async fn every_kind_with_a_number_per_subject_is_compared_between_variants() {
+    let suite = two_arms().await;
+    let stickiness = |measure: pb::StickinessMeasure, intervals| {
+        Definition::Stickiness(pb::StickinessMetric {
+            event: Some(selector("Paid")),
+            measure: measure.into(),
+            intervals,
+            ..Default::default()
+        })
+    };
+    let per_subject = |aggregate: pb::SubjectAggregate, property: &str| {
+        Definition::PerSubject(pb::PerSubjectMetric {
+            event: Some(selector("Paid")),
+            aggregate: aggregate.into(),
+            property: property.to_owned(),
+            ..Default::default()
+        })
+    };
+    let conversion = |calculation: pb::Calculation| {
+        Definition::Conversion(pb::ConversionMetric {
+            base: Some(selector("Looked")),
+            conversion: Some(selector("Paid")),
+            calculation: calculation.into(),
+            constant_properties: vec![pb::ConstantProperty {
+                base_property: "item".to_owned(),
+                conversion_property: "item".to_owned(),
+            }],
+            ..Default::default()
+        })
+    };
+    let nps = pb::NpsMetric { event: Some(selector("Answered")), property: "score".to_owned() };
+    // Per arm: sum of y, sum of d; and whether y is a yes or no.
+    for (name, definition, control, treatment, proportion) in [
+        ("paying-days", stickiness(pb::StickinessMeasure::Ratio, 0), (2.0, 0.0), (1.0, 0.0), false),
+        ("two-days", stickiness(pb::StickinessMeasure::Share, 2), (1.0, 0.0), (0.0, 0.0), true),
+        ("orders", per_subject(pb::SubjectAggregate::Count, ""), (2.0, 0.0), (1.0, 0.0), false),
+        ("spent", per_subject(pb::SubjectAggregate::Sum, "amount"), (12.0, 0.0), (9.0, 0.0), false),
+        (
+            "largest",
+            per_subject(pb::SubjectAggregate::Max, "amount"),
+            (7.0, 1.0),
+            (9.0, 1.0),
+            false,
+        ),
+        ("nps", Definition::Nps(nps), (0.0, 2.0), (0.0, 1.0), false),
+        (
+            "looks-that-sell",
+            conversion(pb::Calculation::ConversionRate),
+            (1.0, 1.0),
+            (1.0, 2.0),
+            false,
+        ),
+        ("sales", conversion(pb::Calculation::Conversions), (2.0, 0.0), (1.0, 0.0), false),
+    ] {
+        suite.metric(name, definition).await;
+        let answer = ask(&suite, question(name)).await;
+        let sums: Vec<_> = answer.variants.iter().map(|arm| (arm.sum_y, arm.sum_d)).collect();
+        assert_eq!(sums, [control, treatment], "{name}");
+        assert_eq!(answer.proportion, proportion, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_kind_without_a_number_per_subject_is_refused_with_the_reason() {
+    let suite = two_arms().await;
+    suite.metric("revenue", sum("Paid", "amount")).await;
+    let property = "amount".to_owned();
+    let event = || Some(selector("Paid"));
+    let input = pb::DerivedInput { metric: "revenue".to_owned(), ..Default::default() };
+    for (name, definition, reason) in [
+        (
+            "min",
+            Definition::Min(pb::MinMetric { event: event(), property: property.clone() }),
+            "per_subject",
+        ),
+        (
+            "p90",
+            Definition::Percentile(pb::PercentileMetric {
+                event: event(),
+                property: property.clone(),
+                percentile: 90.0,
+                approximate: false,
+            }),
+            "percentile over events",
+        ),
+        (
+            "new",
+            Definition::Lifecycle(pb::LifecycleMetric {
+                event: event(),
+                state: pb::LifecycleState::New.into(),
+                ..Default::default()
+            }),
+            "calendar periods",
+        ),
+        (
+            "total",
+            Definition::Cumulative(pb::CumulativeMetric {
+                metric: "revenue".to_owned(),
+                ..Default::default()
+            }),
+            "looks back from a date",
+        ),
+        (
+            "twice",
+            Definition::Derived(pb::DerivedMetric {
+                expression: "2 * revenue".to_owned(),
+                inputs: vec![input],
+            }),
+            "expression",
+        ),
+        (
+            "median",
+            Definition::PerSubject(pb::PerSubjectMetric {
+                event: event(),
+                aggregate: pb::SubjectAggregate::Count.into(),
+                statistic: pb::SubjectStatistic::Median.into(),
+                ..Default::default()
+            }),
+            "statistic mean",
+        ),
+    ] {
+        suite.metric(name, definition).await;
+        let asked = suite.analyst.metrics().query_variant_statistics(question(name)).await;
+        let refused = asked.unwrap_err();
+        assert_eq!(blamed_fields(&refused), ["metric"], "{name}");
+        assert!(refused.message().contains(reason), "{name}: {}", refused.message());
+    }
 }

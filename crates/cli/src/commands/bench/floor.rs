@@ -18,10 +18,18 @@ const CLIENTS: [usize; 3] = [1, 2, 4];
 /// How much is handed to the socket at once.
 const CHUNK_BYTES: usize = 256 * 1024;
 /// <https://www.postgresql.org/docs/15/sql-copy.html>, "Binary Format".
-const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+pub(super) const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 /// Where Postgres begins to count microseconds.
-const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+pub(super) const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+
+/// The columns of a log of rows.
+pub(super) const COLUMNS: &str = "occurred_at timestamptz NOT NULL, sent_at timestamptz,
+    received_at timestamptz NOT NULL, effective_at timestamptz NOT NULL,
+    sequence bigint NOT NULL, project_id integer NOT NULL,
+    source_id integer NOT NULL, correction smallint NOT NULL,
+    message_id text COLLATE \"C\" NOT NULL, name text NOT NULL, user_id text,
+    anonymous_id text, account_id text, properties json NOT NULL";
 
 /// What was reached.
 #[derive(Clone, Copy, Debug)]
@@ -53,19 +61,13 @@ pub(super) async fn rows(
     }
     for clients in CLIENTS {
         database
-            .execute(
+            .execute(format!(
                 "DROP SCHEMA IF EXISTS floor CASCADE;
                  CREATE SCHEMA floor;
                  CREATE TABLE floor.events (
-                     occurred_at timestamptz NOT NULL, sent_at timestamptz,
-                     received_at timestamptz NOT NULL, effective_at timestamptz NOT NULL,
-                     sequence bigint NOT NULL, project_id integer NOT NULL,
-                     source_id integer NOT NULL, correction smallint NOT NULL,
-                     message_id text COLLATE \"C\" NOT NULL, name text NOT NULL, user_id text,
-                     anonymous_id text, account_id text, properties json NOT NULL,
+                     {COLUMNS},
                      UNIQUE (project_id, source_id, message_id))"
-                    .to_owned(),
-            )
+            ))
             .await?;
         database.execute("CHECKPOINT".to_owned()).await?;
         let wal_before = database.wal_bytes().await?;
@@ -199,9 +201,13 @@ fn split(dump: &[u8], commit_rows: usize) -> anyhow::Result<Table> {
 
 /// Appends a row in COPY's binary format.
 fn write_row(out: &mut Vec<u8>, sample: &Sample) {
+    out.extend_from_slice(&14_i16.to_be_bytes());
+    write_fields(out, sample, &sample.json());
+}
+
+/// Appends the values of [`COLUMNS`].
+pub(super) fn write_fields(out: &mut Vec<u8>, sample: &Sample, json: &str) {
     let time = (sample.occurred_micros - POSTGRES_EPOCH_MICROS).to_be_bytes();
-    let json = sample.json();
-    let text = |text: &'static str| text.as_bytes();
     let fields: [Option<&[u8]>; 14] = [
         Some(&time),
         None,
@@ -212,22 +218,42 @@ fn write_row(out: &mut Vec<u8>, sample: &Sample) {
         Some(&[0, 0, 0, 1]),
         Some(&[0; 2]),
         Some(sample.message_id.as_bytes()),
-        Some(text(sample.name)),
+        Some(sample.name.as_bytes()),
         Some(sample.user_id.as_bytes()),
         (!sample.anonymous_id.is_empty()).then_some(sample.anonymous_id.as_bytes()),
         None,
         Some(json.as_bytes()),
     ];
-    out.extend_from_slice(&14_i16.to_be_bytes());
     for field in fields {
-        let Some(value) = field else {
-            out.extend_from_slice(&(-1_i32).to_be_bytes());
-            continue;
-        };
-        let length = i32::try_from(value.len()).unwrap_or(i32::MAX);
-        out.extend_from_slice(&length.to_be_bytes());
-        out.extend_from_slice(value);
+        write_field(out, field);
     }
+}
+
+/// Appends a value; `None` for NULL.
+pub(super) fn write_field(out: &mut Vec<u8>, value: Option<&[u8]>) {
+    let Some(value) = value else {
+        return out.extend_from_slice(&(-1_i32).to_be_bytes());
+    };
+    let length = i32::try_from(value.len()).unwrap_or(i32::MAX);
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(value);
+}
+
+/// Copies rows in binary format, without their header and trailer, into a table.
+pub(super) async fn copy(
+    connection: &mut PgConnection,
+    table: &str,
+    rows: &[u8],
+) -> anyhow::Result<()> {
+    let statement = format!("COPY {table} FROM STDIN (FORMAT binary)");
+    let mut copy = connection.copy_in_raw(&statement).await?;
+    copy.send(HEADER).await?;
+    for chunk in rows.chunks(CHUNK_BYTES) {
+        copy.send(chunk).await?;
+    }
+    copy.send(TRAILER.as_slice()).await?;
+    copy.finish().await?;
+    Ok(())
 }
 
 /// Copies every commit, which holds rows for each table, in a transaction of its
@@ -253,14 +279,7 @@ async fn copy_all(
             while let Some(commit) = next() {
                 let mut transaction = connection.begin().await?;
                 for (table, rows) in tables.iter().zip(commit) {
-                    let statement = format!("COPY {table} FROM STDIN (FORMAT binary)");
-                    let mut copy = transaction.copy_in_raw(&statement).await?;
-                    copy.send(HEADER).await?;
-                    for chunk in rows.chunks(CHUNK_BYTES) {
-                        copy.send(chunk).await?;
-                    }
-                    copy.send(TRAILER.as_slice()).await?;
-                    copy.finish().await?;
+                    copy(&mut transaction, table, &rows).await?;
                 }
                 transaction.commit().await?;
             }

@@ -4,6 +4,7 @@ mod child;
 mod events;
 mod floor;
 mod ingest;
+mod layouts;
 mod load;
 mod postgres;
 mod query;

@@ -109,6 +109,35 @@ pub(super) fn disk_commits(folder: &Path, times: usize) -> anyhow::Result<Latenc
     Ok(Latencies::new(found))
 }
 
+/// How long a plain client waits for the commit of one small row: the least that
+/// whoever uses this PostgreSQL can see of it.
+///
+/// # Errors
+/// When the database is away.
+pub(super) async fn row_commits(
+    database: &mut Postgres,
+    times: usize,
+) -> anyhow::Result<Latencies> {
+    database
+        .execute("CREATE SCHEMA floor; CREATE TABLE floor.rows (id bigint PRIMARY KEY, body bytea NOT NULL)".to_owned())
+        .await?;
+    let mut found = Vec::with_capacity(times);
+    // The first tenth plans and warms up.
+    for number in 0..times + times / 10 {
+        let start = Instant::now();
+        sqlx::query("INSERT INTO floor.rows (id, body) VALUES ($1, $2)")
+            .bind(number as i64)
+            .bind([0x5a_u8; 200].as_slice())
+            .execute(&mut database.connection)
+            .await?;
+        if number >= times / 10 {
+            found.push(start.elapsed());
+        }
+    }
+    database.execute("DROP SCHEMA floor CASCADE".to_owned()).await?;
+    Ok(Latencies::new(found))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,7 @@
 //! Arguments that all questions about journeys share.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -20,6 +22,9 @@ pub struct Range {
     /// CEL condition, for example "properties.plan == 'pro'".
     #[arg(long = "where", value_name = "CEL", default_value = "")]
     filter: String,
+    /// Only subjects in every one of these cohorts.
+    #[arg(long = "in", value_name = "COHORT", value_delimiter = ',')]
+    within: Vec<String>,
     /// IANA zone of civil days.
     #[arg(long, default_value = "UTC")]
     pub zone: Tz,
@@ -50,6 +55,7 @@ impl Range {
             breakdowns: breakdowns.to_vec(),
             as_of_time: as_of.map(time::timestamp),
             log_position: self.at_position,
+            cohorts: self.within.clone(),
         })
     }
 
@@ -87,6 +93,17 @@ pub fn length(text: &str) -> anyhow::Result<prost_types::Duration> {
     let length: TimeDelta = duration::parse(text)
         .with_context(|| format!("{text:?} is not a length of time: write 90s, 30m, 12h or 14d"))?;
     Ok(prost_types::Duration { seconds: length.num_seconds(), nanos: length.subsec_nanos() })
+}
+
+/// Reads the values of a group as `plan=pro`; what is not named is a missing value.
+pub fn values(pairs: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    let read = |pair: &String| {
+        let (name, value) = pair
+            .split_once('=')
+            .with_context(|| format!("{pair:?} is not a value: write plan=pro"))?;
+        Ok((name.to_owned(), value.to_owned()))
+    };
+    pairs.iter().map(read).collect()
 }
 
 /// Reads two numbers as `2-4`; one alone stands for both.

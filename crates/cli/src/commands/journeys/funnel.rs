@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use northstar_proto::metrics::v1 as pb;
 use serde_json::{Value, json};
 
-use super::arguments::{Range, length, pair, selector};
+use super::arguments::{Range, length, pair, selector, values};
 use super::show::{self, Page};
 use crate::connection::Connection;
 use crate::{output, time};
@@ -21,7 +21,8 @@ Examples:
       --from 2026-01-01 --to 2026-04-01 --window 7d --by plan --trend week --compare previous
   northstar funnel 'Viewed' 'Added' 'Bought' --from 2026-01-01 --to 2026-02-01 \\
       --count totals --hold product_id --without 'Cancelled:1-3' --optional 2
-  northstar funnel 'Signed Up' 'Paid' --from 2026-01-01 --to 2026-04-01 --dropped 2 --json")]
+  northstar funnel 'Signed Up' 'Paid' --from 2026-01-01 --to 2026-04-01 \\
+      --by plan --dropped 2 --group plan=free --json")]
 pub struct Funnel {
     /// Events in order, each a name, or a name and a condition: "Paid where properties.amount > 10".
     #[arg(required = true, value_name = "EVENT")]
@@ -91,6 +92,12 @@ pub struct Funnel {
     /// List the subjects that took the step before this one, and not this one.
     #[arg(long, value_name = "STEP")]
     dropped: Option<i32>,
+    /// The group whose subjects are listed, by its values: plan=pro.
+    #[arg(long, value_delimiter = ',', value_name = "NAME=VALUE")]
+    group: Vec<String>,
+    /// The bucket of the trend whose subjects are listed, by its start.
+    #[arg(long, value_name = "TIME", requires = "trend")]
+    entered: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -233,14 +240,24 @@ pub async fn run(command: Funnel, connection: &Connection) -> anyhow::Result<()>
         } else {
             pb::FunnelOutcome::Dropped
         };
+        let entered = command.entered.as_deref();
+        let entered = entered.map(|text| time::parse(text, command.range.zone)).transpose()?;
+        let dimensions = values(&command.group)?;
+        let kind = match (&entered, dimensions.is_empty()) {
+            (Some(_), _) => pb::FunnelRowKind::Trend,
+            (None, false) => pb::FunnelRowKind::Group,
+            (None, true) => pb::FunnelRowKind::Total,
+        };
         return show::subjects(command.range.json, |page_size, page_token| {
             let request = pb::ListFunnelSubjectsRequest {
                 question: Some(question.clone()),
+                kind: kind.into(),
+                bucket_time: entered.map(time::timestamp),
+                dimensions: dimensions.clone(),
                 step,
                 outcome: outcome.into(),
                 page_size,
                 page_token,
-                ..Default::default()
             };
             let mut journeys = journeys.clone();
             async move {
@@ -319,7 +336,7 @@ fn row_to_json(row: &pb::FunnelRow) -> Value {
 }
 
 fn print(command: &Funnel, rows: &[pb::FunnelRow]) -> anyhow::Result<()> {
-    let of_kind = |kind| rows.iter().filter(move |row| row.kind() == kind);
+    let of_kind = |kind: pb::FunnelRowKind| rows.iter().filter(move |row| row.kind() == kind);
     for row in of_kind(pb::FunnelRowKind::Total) {
         let first = row.steps.first().map_or(0, |step| step.count);
         let steps = row.steps.iter().enumerate().map(|(index, step)| {

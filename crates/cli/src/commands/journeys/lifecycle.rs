@@ -64,10 +64,10 @@ pub async fn run(command: Lifecycle, connection: &Connection) -> anyhow::Result<
     };
     if let (Some(state), Some(at)) = (command.list, command.at.as_deref()) {
         let state = match state {
-            State::New => pb::LifecycleGroup::New,
-            State::Returning => pb::LifecycleGroup::Returning,
-            State::Resurrecting => pb::LifecycleGroup::Resurrecting,
-            State::Dormant => pb::LifecycleGroup::Dormant,
+            State::New => pb::LifecycleState::New,
+            State::Returning => pb::LifecycleState::Returning,
+            State::Resurrecting => pb::LifecycleState::Resurrecting,
+            State::Dormant => pb::LifecycleState::Dormant,
         };
         let at = time::parse(at, command.range.zone)?;
         return show::subjects(command.range.json, |page_size, page_token| {

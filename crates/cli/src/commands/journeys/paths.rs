@@ -4,7 +4,7 @@ use northstar_proto::metrics::v1 as pb;
 use serde_json::{Value, json};
 
 use super::arguments::{Range, length, selector};
-use super::show;
+use super::show::{self, Page};
 use crate::connection::Connection;
 use crate::output;
 
@@ -14,6 +14,7 @@ use crate::output;
 Examples:
   northstar paths 'Signed Up' --from 2026-01-01 --to 2026-02-01
   northstar paths 'Payment Failed' --before --depth 3 --from 2026-01-01 --to 2026-02-01
+  northstar paths 'Signed Up' --from 2026-01-01 --to 2026-02-01 --list 'Signed Up' --at 0 --ending
   northstar paths 'Opened' --from 2026-01-01 --to 2026-02-01 --every --group-by page \\
       --exclude Scrolled,Heartbeat --session-gap none --nodes 5 --min-edge 10 --json")]
 pub struct Paths {
@@ -51,6 +52,15 @@ pub struct Paths {
     /// Leave edges with fewer paths out.
     #[arg(long, default_value_t = 1)]
     min_edge: i64,
+    /// List the subjects whose paths are at this step; with --group-by, "Event=value".
+    #[arg(long, value_name = "EVENT", requires = "at")]
+    list: Option<String>,
+    /// How far from the event.
+    #[arg(long, value_name = "STEP")]
+    at: Option<i32>,
+    /// Only paths that end there.
+    #[arg(long, requires = "list")]
+    ending: bool,
 }
 
 impl Paths {
@@ -85,8 +95,38 @@ impl Paths {
 /// Runs the command.
 pub async fn run(command: Paths, connection: &Connection) -> anyhow::Result<()> {
     let mut journeys = connection.clients()?.journeys();
+    let question = command.question()?;
+    if let (Some(step), Some(distance)) = (command.list.as_deref(), command.at) {
+        let step = match step.split_once('=').filter(|_| !command.group_by.is_empty()) {
+            None => pb::PathStep { event: step.to_owned(), value: None },
+            Some((event, value)) => {
+                pb::PathStep { event: event.to_owned(), value: Some(value.to_owned()) }
+            }
+        };
+        return show::subjects(command.range.json, |page_size, page_token| {
+            let request = pb::ListPathSubjectsRequest {
+                question: Some(question.clone()),
+                distance,
+                step: Some(step.clone()),
+                to: None,
+                dropped: command.ending,
+                page_size,
+                page_token,
+            };
+            let mut journeys = journeys.clone();
+            async move {
+                let page = journeys.list_path_subjects(request).await?.into_inner();
+                Ok(Page {
+                    subjects: page.subjects,
+                    next: page.next_page_token,
+                    total: page.total_size,
+                })
+            }
+        })
+        .await;
+    }
     let request = pb::QueryPathsRequest {
-        question: Some(command.question()?),
+        question: Some(question),
         compare_start_time: command.range.compare()?,
     };
     let mut messages = journeys.query_paths(request).await?.into_inner();

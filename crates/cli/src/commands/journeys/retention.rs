@@ -3,7 +3,7 @@
 use northstar_proto::metrics::v1 as pb;
 use serde_json::{Value, json};
 
-use super::arguments::{Range, pair, selector};
+use super::arguments::{Range, pair, selector, values};
 use super::show::{self, Page};
 use crate::connection::Connection;
 use crate::{output, time};
@@ -64,6 +64,9 @@ pub struct Retention {
     /// The cohort to list, by the start of its bucket.
     #[arg(long, value_name = "TIME")]
     cohort: Option<String>,
+    /// The group to list, by its values: plan=pro.
+    #[arg(long, value_delimiter = ',', value_name = "NAME=VALUE")]
+    group: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -166,15 +169,16 @@ pub async fn run(command: Retention, connection: &Connection) -> anyhow::Result<
         };
         let cohort = command.cohort.as_deref();
         let cohort = cohort.map(|text| time::parse(text, command.range.zone)).transpose()?;
+        let dimensions = values(&command.group)?;
         return show::subjects(command.range.json, |page_size, page_token| {
             let request = pb::ListRetentionSubjectsRequest {
                 question: Some(question.clone()),
                 bucket_time: cohort.map(time::timestamp),
                 bracket_index,
+                dimensions: dimensions.clone(),
                 outcome: outcome.into(),
                 page_size,
                 page_token,
-                ..Default::default()
             };
             let mut journeys = journeys.clone();
             async move {
@@ -247,7 +251,7 @@ fn cohort_to_json(row: &pb::RetentionCohort) -> Value {
 }
 
 fn column_to_json(column: &pb::RetentionColumn) -> Value {
-    let bracket = column.bracket.clone().unwrap_or_default();
+    let bracket = column.bracket.unwrap_or_default();
     json!({
         "first": bracket.first,
         "last": bracket.last,

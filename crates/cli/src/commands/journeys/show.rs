@@ -86,7 +86,7 @@ pub fn origin(provenance: Option<&pb::Provenance>) -> anyhow::Result<()> {
 
 /// A page of subjects, whichever question it is behind.
 pub struct Page {
-    pub subjects: Vec<pb::JourneySubject>,
+    pub subjects: Vec<pb::Subject>,
     pub next: String,
     pub total: i64,
 }

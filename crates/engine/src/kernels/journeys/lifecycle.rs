@@ -7,10 +7,10 @@ use crate::{
     calendar::{Buckets, Grain},
     error::Result,
     journeys::{
-        Coverage, LifecycleAnswer, LifecycleCell, LifecycleQuery, LifecycleRow, LifecycleState,
-        MemberPage, Members,
+        Coverage, LifecycleAnswer, LifecycleCell, LifecycleQuery, LifecycleRow, MemberPage, Members,
     },
     kernels::{scan::RunScan, space::BucketCursor},
+    query::Lifecycle,
     snapshot::Snapshot,
 };
 
@@ -31,12 +31,12 @@ struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, state: LifecycleState) {
+    fn add(&mut self, state: Lifecycle) {
         match state {
-            LifecycleState::New => self.new += 1,
-            LifecycleState::Returning => self.returning += 1,
-            LifecycleState::Resurrecting => self.resurrecting += 1,
-            LifecycleState::Dormant => self.dormant += 1,
+            Lifecycle::New => self.new += 1,
+            Lifecycle::Returning => self.returning += 1,
+            Lifecycle::Resurrecting => self.resurrecting += 1,
+            Lifecycle::Dormant => self.dormant += 1,
         }
     }
 
@@ -136,7 +136,7 @@ impl<'a> Kernel<'a> {
         &self,
         subject: u32,
         collector: &mut Collector,
-        see: &mut impl FnMut(usize, LifecycleState),
+        see: &mut impl FnMut(usize, Lifecycle),
     ) {
         let parts = self.ground.snapshot.index().parts(subject);
         if parts.is_empty() {
@@ -153,13 +153,13 @@ impl<'a> Kernel<'a> {
                 continue;
             }
             let state = match last {
-                None => LifecycleState::New,
-                Some(last) if last + 1 == period => LifecycleState::Returning,
+                None => Lifecycle::New,
+                Some(last) if last + 1 == period => Lifecycle::Returning,
                 Some(last) => {
                     if asked.contains(&(last + 1)) {
-                        see(last + 1 - self.first, LifecycleState::Dormant);
+                        see(last + 1 - self.first, Lifecycle::Dormant);
                     }
-                    LifecycleState::Resurrecting
+                    Lifecycle::Resurrecting
                 }
             };
             if asked.contains(&period) {
@@ -170,7 +170,7 @@ impl<'a> Kernel<'a> {
         if let Some(last) = last
             && asked.contains(&(last + 1))
         {
-            see(last + 1 - self.first, LifecycleState::Dormant);
+            see(last + 1 - self.first, Lifecycle::Dormant);
         }
     }
 }

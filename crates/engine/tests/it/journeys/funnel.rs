@@ -412,7 +412,7 @@ fn expected(
                     let group: Option<Values> = match (&value, query.attribution) {
                         (Some(value), _) => Some(value.clone()),
                         (None, Attribution::All) if broken_down => None,
-                        (None, Attribution::Step(step)) => taken(step)
+                        (None, Attribution::Step(step)) if broken_down => taken(step)
                             .map(|event| values(event, &query.scope.breakdowns))
                             .filter(|values| values.iter().all(Option::is_some)),
                         (None, attribution) => {

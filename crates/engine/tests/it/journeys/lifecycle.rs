@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use northstar_engine::{
-    Grain, LifecyclePartial,
+    Grain, Lifecycle, LifecyclePartial,
     calendar::Buckets,
-    journeys::{LifecycleCell, LifecycleQuery, LifecycleState},
+    journeys::{LifecycleCell, LifecycleQuery},
 };
 use proptest::prelude::*;
 
@@ -66,7 +66,7 @@ proptest! {
                 prop_assert_eq!((row.new, row.returning, row.dormant), (new.len() as u64, returning.len() as u64, dormant.len() as u64));
                 prop_assert_eq!(row.active(), now.len() as u64, "new, returning and resurrecting are the active");
                 prop_assert_eq!(row.dormant + row.returning, before.len() as u64);
-                for (state, members) in [(LifecycleState::New, new), (LifecycleState::Dormant, dormant)] {
+                for (state, members) in [(Lifecycle::New, new), (Lifecycle::Dormant, dormant)] {
                     let cell = LifecycleCell { bucket_start: start, state };
                     let found = all_pages(|page| snapshot.lifecycle_members(&query, &cell, page).expect("members"));
                     let mut named: Vec<_> = members.into_iter().map(name).collect();

@@ -1,15 +1,14 @@
 //! From a CloudEvent to an event; the rules are in the README under
 //! "CloudEvents".
 
-use std::borrow::Cow;
-
 use northstar_domain::event::MAX_ID_BYTES;
 use northstar_proto::ingestion::v1 as pb;
 use serde_json::{Map, Value as Json};
 
+use crate::arrivals::{Misfit, content_id};
 use crate::convert::properties_to_proto;
+use crate::doors::Message;
 use crate::doors::time::time;
-use crate::doors::{Mapped, Message, Unreadable, content_id};
 
 /// The version of the specification that is read.
 const SPEC_VERSION: &str = "1.0";
@@ -17,31 +16,31 @@ const SPEC_VERSION: &str = "1.0";
 const ATTRIBUTES: &str = "cloudevent";
 
 /// Reads an event in JSON.
-pub(super) fn read(raw: &str) -> Message<'_> {
+pub(super) fn read(raw: &str) -> Message {
     let event = match serde_json::from_str(raw) {
         Ok(Json::Object(object)) => map(object),
-        Ok(_) => Err(Unreadable::new("not_an_object", "", "a CloudEvent is a JSON object")),
+        Ok(_) => Err(Misfit::new("not_an_object", "", "a CloudEvent is a JSON object")),
         // It is JSON, or the request would have been refused: too deep, or a
         // number beyond those of a double.
-        Err(error) => Err(Unreadable::new("invalid_json", "", error.to_string())),
+        Err(error) => Err(Misfit::new("invalid_json", "", error.to_string())),
     };
-    Message { raw: Cow::Borrowed(raw.as_bytes()), event }
+    Message { raw: raw.as_bytes().to_vec(), event }
 }
 
 /// Maps an event whose attributes are all in one object, as JSON has them.
-pub(super) fn map(mut attributes: Map<String, Json>) -> Result<Mapped, Unreadable> {
+pub(super) fn map(mut attributes: Map<String, Json>) -> Result<pb::Event, Misfit> {
     let data = attributes.remove("data");
     let base64 = attributes.remove("data_base64");
     // Null is how JSON writes an attribute that is not there.
     attributes.retain(|_, value| !value.is_null());
     let event_id = required(&attributes, "id")?;
-    let unreadable = |fault: Unreadable| Unreadable { message_id: event_id.clone(), ..fault };
-    let source = required(&attributes, "source").map_err(unreadable)?;
-    let name = required(&attributes, "type").map_err(unreadable)?;
-    let version = required(&attributes, "specversion").map_err(unreadable)?;
+    let misfit = |fault: Misfit| Misfit { message_id: event_id.clone(), ..fault };
+    let source = required(&attributes, "source").map_err(misfit)?;
+    let name = required(&attributes, "type").map_err(misfit)?;
+    let version = required(&attributes, "specversion").map_err(misfit)?;
     if version != SPEC_VERSION {
         let message = format!("version {version} is not read, only {SPEC_VERSION}");
-        return Err(unreadable(Unreadable::new("invalid_cloudevent", "specversion", message)));
+        return Err(misfit(Misfit::new("invalid_cloudevent", "specversion", message)));
     }
     let text = |name: &str| attributes.get(name).and_then(Json::as_str).unwrap_or_default();
     let user_id = match text("userid") {
@@ -56,7 +55,7 @@ pub(super) fn map(mut attributes: Map<String, Json>) -> Result<Mapped, Unreadabl
     let account_id = text("accountid").to_owned();
     // The extension "sequence" is a text that need not be a number.
     let sequence = text("sequence").parse().unwrap_or_default();
-    let occurred_time = time("time", attributes.get("time")).map_err(unreadable)?;
+    let occurred_time = time("time", attributes.get("time")).map_err(misfit)?;
     let message_id = message_id(&event_id, &source);
 
     let mut properties = match data {
@@ -76,25 +75,23 @@ pub(super) fn map(mut attributes: Map<String, Json>) -> Result<Mapped, Unreadabl
         ATTRIBUTES.to_owned()
     };
     properties.insert(key, Json::Object(attributes));
-    Ok(Mapped {
-        event: pb::Event {
-            message_id,
-            name,
-            user_id,
-            anonymous_id,
-            account_id,
-            occurred_time,
-            sequence,
-            properties: properties_to_proto(properties),
-            ..pb::Event::default()
-        },
+    Ok(pb::Event {
+        message_id,
+        name,
+        user_id,
+        anonymous_id,
+        account_id,
+        occurred_time,
+        sequence,
+        properties: properties_to_proto(properties),
+        ..pb::Event::default()
     })
 }
 
-fn required(attributes: &Map<String, Json>, name: &'static str) -> Result<String, Unreadable> {
+fn required(attributes: &Map<String, Json>, name: &'static str) -> Result<String, Misfit> {
     match attributes.get(name) {
         Some(Json::String(text)) if !text.is_empty() => Ok(text.clone()),
-        _ => Err(Unreadable::new(
+        _ => Err(Misfit::new(
             "invalid_cloudevent",
             name,
             "a CloudEvent needs this attribute, as a text that is not empty",
@@ -128,7 +125,7 @@ mod tests {
         for (name, value) in more.as_object().unwrap() {
             event[name] = value.clone();
         }
-        read(&event.to_string()).event.expect("an event").event
+        read(&event.to_string()).event.expect("an event")
     }
 
     #[test]
@@ -176,11 +173,11 @@ mod tests {
         ) {
             let raw = Json::Object(fields.into_iter().collect()).to_string();
             match read(&raw).event {
-                Ok(Mapped { event }) => {
+                Ok(event) => {
                     prop_assert!(!event.message_id.is_empty() && !event.name.is_empty());
                     prop_assert!(!(event.user_id.is_empty() && event.anonymous_id.is_empty()));
                 }
-                Err(unreadable) => prop_assert!(!unreadable.message.is_empty()),
+                Err(misfit) => prop_assert!(!misfit.message.is_empty()),
             }
         }
     }

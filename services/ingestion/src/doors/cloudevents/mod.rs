@@ -15,7 +15,8 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use self::message::read;
-use super::{Message, result_to_json};
+use super::{Message, result_to_json, source};
+use crate::arrivals::Undated;
 use crate::service::Ingestion;
 
 /// The one route.
@@ -30,14 +31,18 @@ async fn receive(
     body: Body,
 ) -> Result<Response, Refusal> {
     let messages = messages(&headers, body.bytes())?;
-    let results = ingestion.deliver(&caller, messages).await.map_err(Failure::from)?;
+    let source = source(&caller, &headers);
+    let results = ingestion
+        .take_in(caller.project, source, Undated::AtReceipt, messages.into_iter())
+        .await
+        .map_err(Failure::from)?;
     let results: Vec<_> =
         results.iter().enumerate().map(|(index, result)| result_to_json(index, result)).collect();
     Ok(axum::Json(json!({ "results": results })).into_response())
 }
 
 /// The content mode follows from the content type, as the specification has it.
-fn messages<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Vec<Message<'a>>, Refusal> {
+fn messages(headers: &HeaderMap, body: &[u8]) -> Result<Vec<Message>, Refusal> {
     let content_type = media_type(headers);
     match content_type.as_str() {
         "application/cloudevents+json" => Ok(vec![read(parse::<&RawValue>(body)?.get())]),

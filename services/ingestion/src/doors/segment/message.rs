@@ -1,17 +1,16 @@
 //! From a message of the tracking API to an event; the rules are in the
 //! README under "Segment".
 
-use std::borrow::Cow;
-
 use northstar_domain::event::Reason;
 use northstar_proto::ingestion::v1 as pb;
 use serde_json::{Map, Value as Json};
 use uuid::Uuid;
 
 use super::MAX_EVENT_BYTES;
+use crate::arrivals::{Misfit, content_id};
 use crate::convert::properties_to_proto;
 use crate::doors::time::time;
-use crate::doors::{Mapped, Message, Unreadable, content_id, id};
+use crate::doors::{Message, id};
 
 type Object = Map<String, Json>;
 
@@ -78,28 +77,28 @@ pub(super) struct Envelope {
 
 /// Reads a message. On a route of its own its kind is known; in a batch its
 /// `type` says it.
-pub(super) fn read<'a>(raw: &'a str, kind: Option<Kind>, envelope: &Envelope) -> Message<'a> {
+pub(super) fn read(raw: &str, kind: Option<Kind>, envelope: &Envelope) -> Message {
     let event = if raw.len() > MAX_EVENT_BYTES {
         let message = format!("{} bytes long; at most {MAX_EVENT_BYTES} are taken", raw.len());
-        Err(Unreadable::new(Reason::TooLong.as_str(), "", message))
+        Err(Misfit::new(Reason::TooLong.as_str(), "", message))
     } else {
         parse(raw).and_then(|mut object| {
             // First, so that quarantine knows a message by its own id.
             let message_id = id("messageId", object.remove("messageId"))?;
             map(raw, object, kind, envelope, &message_id)
-                .map_err(|unreadable| Unreadable { message_id, ..unreadable })
+                .map_err(|misfit| Misfit { message_id, ..misfit })
         })
     };
-    Message { raw: Cow::Borrowed(raw.as_bytes()), event }
+    Message { raw: raw.as_bytes().to_vec(), event }
 }
 
-fn parse(raw: &str) -> Result<Object, Unreadable> {
+fn parse(raw: &str) -> Result<Object, Misfit> {
     match serde_json::from_str(raw) {
         Ok(Json::Object(object)) => Ok(object),
-        Ok(_) => Err(Unreadable::new("not_an_object", "", "a message is a JSON object")),
+        Ok(_) => Err(Misfit::new("not_an_object", "", "a message is a JSON object")),
         // It is JSON, or the request would have been refused: too deep, or a
         // number beyond those of a double.
-        Err(error) => Err(Unreadable::new("invalid_json", "", error.to_string())),
+        Err(error) => Err(Misfit::new("invalid_json", "", error.to_string())),
     }
 }
 
@@ -109,7 +108,7 @@ fn map(
     kind: Option<Kind>,
     envelope: &Envelope,
     message_id: &str,
-) -> Result<Mapped, Unreadable> {
+) -> Result<pb::Event, Misfit> {
     let kind = match kind {
         Some(kind) => kind,
         None => message
@@ -151,7 +150,7 @@ fn map(
             name = match message.remove("event") {
                 Some(Json::String(name)) if !name.is_empty() => name,
                 _ => {
-                    return Err(Unreadable::new(
+                    return Err(Misfit::new(
                         Reason::MissingName.as_str(),
                         "event",
                         "a track message needs the name of its event",
@@ -180,7 +179,7 @@ fn map(
         account_id = id("context.groupId", context.get("groupId").cloned())?;
     }
     if user_id.is_empty() && anonymous_id.is_empty() {
-        return Err(Unreadable::new(
+        return Err(Misfit::new(
             Reason::MissingActor.as_str(),
             "userId",
             "a message needs a userId or an anonymousId",
@@ -203,26 +202,24 @@ fn map(
     };
     properties = beside(properties, "context", context);
     properties = beside(properties, "integrations", integrations);
-    Ok(Mapped {
-        event: pb::Event {
-            message_id,
-            name,
-            user_id,
-            anonymous_id,
-            account_id,
-            occurred_time,
-            sent_time,
-            consent,
-            properties: properties_to_proto(properties),
-            ..pb::Event::default()
-        },
+    Ok(pb::Event {
+        message_id,
+        name,
+        user_id,
+        anonymous_id,
+        account_id,
+        occurred_time,
+        sent_time,
+        consent,
+        properties: properties_to_proto(properties),
+        ..pb::Event::default()
     })
 }
 
 /// When it happened, and whether that is said to be right already.
 /// `originalTimestamp` is the device's clock; a `timestamp` beside it that
 /// differs was set by somebody who knew better.
-fn occurred(message: &Object) -> Result<(Option<prost_types::Timestamp>, bool), Unreadable> {
+fn occurred(message: &Object) -> Result<(Option<prost_types::Timestamp>, bool), Misfit> {
     let timestamp = time("timestamp", message.get("timestamp"))?;
     let original = time("originalTimestamp", message.get("originalTimestamp"))?;
     let explicit = original.is_some() && timestamp.is_some() && original != timestamp;
@@ -232,10 +229,9 @@ fn occurred(message: &Object) -> Result<(Option<prost_types::Timestamp>, bool), 
 /// What the actor agreed to, as Segment's or RudderStack's consent managers
 /// write it; `None` when neither is there. What cannot be read is a fault,
 /// because an event without its consent would count as one that was not asked.
-fn consent(context: &Object) -> Result<Option<pb::Consent>, Unreadable> {
-    let unreadable = |field: &str, problem: &str| {
-        Unreadable::new(Reason::InvalidConsent.as_str(), field, problem)
-    };
+fn consent(context: &Object) -> Result<Option<pb::Consent>, Misfit> {
+    let misfit =
+        |field: &str, problem: &str| Misfit::new(Reason::InvalidConsent.as_str(), field, problem);
     let mut consent = pb::Consent::default();
     match context.get("consent").and_then(|consent| consent.get("categoryPreferences")) {
         None | Some(Json::Null) => {}
@@ -246,14 +242,14 @@ fn consent(context: &Object) -> Result<Option<pb::Consent>, Unreadable> {
                     Json::Bool(false) => &mut consent.denied_purposes,
                     _ => {
                         let field = format!("context.consent.categoryPreferences.{category}");
-                        return Err(unreadable(&field, "must be true or false"));
+                        return Err(misfit(&field, "must be true or false"));
                     }
                 };
                 side.push(category.clone());
             }
         }
         Some(_) => {
-            return Err(unreadable("context.consent.categoryPreferences", "must be an object"));
+            return Err(misfit("context.consent.categoryPreferences", "must be an object"));
         }
     }
     if let Some(managed) = context.get("consentManagement") {
@@ -270,7 +266,7 @@ fn consent(context: &Object) -> Result<Option<pb::Consent>, Unreadable> {
                 }
                 Some(_) => {
                     let field = format!("context.consentManagement.{name}");
-                    return Err(unreadable(&field, "must be a list of texts"));
+                    return Err(misfit(&field, "must be a list of texts"));
                 }
             }
         }
@@ -279,15 +275,15 @@ fn consent(context: &Object) -> Result<Option<pb::Consent>, Unreadable> {
     Ok(said.then_some(consent))
 }
 
-fn unknown_type() -> Unreadable {
-    Unreadable::new("unknown_type", "type", "must be track, identify, page, screen, group or alias")
+fn unknown_type() -> Misfit {
+    Misfit::new("unknown_type", "type", "must be track, identify, page, screen, group or alias")
 }
 
-fn object(field: &'static str, value: Option<Json>) -> Result<Object, Unreadable> {
+fn object(field: &'static str, value: Option<Json>) -> Result<Object, Misfit> {
     match value {
         None | Some(Json::Null) => Ok(Object::new()),
         Some(Json::Object(object)) => Ok(object),
-        Some(_) => Err(Unreadable::new("invalid_type", field, "must be an object")),
+        Some(_) => Err(Misfit::new("invalid_type", field, "must be an object")),
     }
 }
 
@@ -333,7 +329,7 @@ mod tests {
     use super::*;
 
     fn event(message: &Json) -> pb::Event {
-        read(&message.to_string(), None, &Envelope::default()).event.expect("an event").event
+        read(&message.to_string(), None, &Envelope::default()).event.expect("an event")
     }
 
     #[test]
@@ -369,8 +365,8 @@ mod tests {
             let message = json!({"type": "track", "event": "a", "userId": "u", "context": context});
             read(&message.to_string(), None, &Envelope::default())
                 .event
-                .map(|mapped| mapped.event.consent.map(|c| (c.granted_purposes, c.denied_purposes)))
-                .map_err(|unreadable| (unreadable.reason, unreadable.field))
+                .map(|event| event.consent.map(|c| (c.granted_purposes, c.denied_purposes)))
+                .map_err(|misfit| (misfit.reason, misfit.field))
         };
         let both = Ok(Some((vec!["analytics".to_owned()], vec!["ads".to_owned()])));
         let of_segment = json!({"categoryPreferences": {"analytics": true, "ads": false}});
@@ -392,7 +388,7 @@ mod tests {
                 "context.consentManagement.deniedConsentIds",
             ),
         ] {
-            assert_eq!(said(context), Err(("invalid_consent", field.to_owned())));
+            assert_eq!(said(context), Err(("invalid_consent".into(), field.to_owned())));
         }
     }
 
@@ -443,12 +439,12 @@ mod tests {
         fn whatever_comes_is_an_event_or_says_why_it_is_none(message in any_json()) {
             let raw = message.to_string();
             match read(&raw, None, &Envelope::default()).event {
-                Ok(Mapped { event }) => {
+                Ok(event) => {
                     prop_assert!(!event.message_id.is_empty());
                     prop_assert!(!event.name.is_empty());
                     prop_assert!(!(event.user_id.is_empty() && event.anonymous_id.is_empty()));
                 }
-                Err(unreadable) => prop_assert!(!unreadable.message.is_empty()),
+                Err(misfit) => prop_assert!(!misfit.message.is_empty()),
             }
         }
 

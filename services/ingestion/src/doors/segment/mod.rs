@@ -21,7 +21,8 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use self::message::{Envelope, Kind, read};
-use super::result_to_json;
+use super::{Message, result_to_json, source};
+use crate::arrivals::Undated;
 use crate::service::Ingestion;
 
 /// Most bytes of an event, as Segment documents it.
@@ -39,8 +40,8 @@ pub(super) fn door(ingestion: Ingestion) -> Door<Ingestion> {
     let mut door = Door::new(ingestion).limits(limits).cors().refusals(word);
     for (kind, routes) in Kind::ROUTES {
         for route in routes {
-            door = door.post(route, move |State(ingestion), caller, keys, body| {
-                single(ingestion, kind, caller, keys, body)
+            door = door.post(route, move |State(ingestion), caller, keys, headers, body| {
+                single(ingestion, kind, caller, keys, headers, body)
             });
         }
     }
@@ -112,6 +113,7 @@ async fn single(
     kind: Kind,
     caller: Option<Caller>,
     keys: Keys,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
     let caller = caller_of(caller, None, &keys, &body).await?;
@@ -126,8 +128,7 @@ async fn single(
         .into());
     }
     let message = read(raw, Some(kind), &Envelope::default());
-    let results = ingestion.deliver(&caller, vec![message]).await.map_err(Failure::from)?;
-    Ok(answer(&results))
+    deliver(&ingestion, &caller, &headers, std::iter::once(message)).await
 }
 
 /// Many messages, sent soon after they happened.
@@ -136,12 +137,14 @@ async fn batch(
     caller: Option<Caller>,
     beacon: Beacon,
     keys: Keys,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
     let caller = caller_of(caller, beacon.write_key, &keys, &body).await?;
     let batch: Batch<'_> = parse(body.bytes())?;
     let sent_at = batch.sent_at.map(RawValue::get).and_then(|raw| serde_json::from_str(raw).ok());
-    deliver(&ingestion, &caller, &batch, Envelope { sent_at, ..Envelope::default() }).await
+    let envelope = Envelope { sent_at, ..Envelope::default() };
+    deliver(&ingestion, &caller, &headers, messages(&batch, envelope)?.into_iter()).await
 }
 
 /// Many messages of long ago: nothing is concluded from when they are sent.
@@ -149,11 +152,13 @@ async fn import(
     State(ingestion): State<Ingestion>,
     caller: Option<Caller>,
     keys: Keys,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
     let caller = caller_of(caller, None, &keys, &body).await?;
     let batch: Batch<'_> = parse(body.bytes())?;
-    deliver(&ingestion, &caller, &batch, Envelope { historical: true, ..Envelope::default() }).await
+    let envelope = Envelope { historical: true, ..Envelope::default() };
+    deliver(&ingestion, &caller, &headers, messages(&batch, envelope)?.into_iter()).await
 }
 
 /// Who sends, by the key of a header, of the query or of the body; a body that
@@ -175,17 +180,21 @@ async fn caller_of(
 async fn deliver(
     ingestion: &Ingestion,
     caller: &Caller,
-    batch: &Batch<'_>,
-    envelope: Envelope,
+    headers: &HeaderMap,
+    messages: impl Iterator<Item = Message> + Send,
 ) -> Result<Response, Refusal> {
+    let source = source(caller, headers);
+    let taken = ingestion.take_in(caller.project, source, Undated::AtReceipt, messages);
+    Ok(answer(&taken.await.map_err(Failure::from)?))
+}
+
+fn messages(batch: &Batch<'_>, envelope: Envelope) -> Result<Vec<Message>, Refusal> {
     let envelope = Envelope {
         context: object("context", batch.context)?,
         integrations: object("integrations", batch.integrations)?,
         ..envelope
     };
-    let messages = batch.batch.iter().map(|raw| read(raw.get(), None, &envelope)).collect();
-    let results = ingestion.deliver(caller, messages).await.map_err(Failure::from)?;
-    Ok(answer(&results))
+    Ok(batch.batch.iter().map(|raw| read(raw.get(), None, &envelope)).collect())
 }
 
 fn object(

@@ -26,7 +26,7 @@ pub(super) async fn draw(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let data = Data::made(most, seed);
-    let service = Service::start(url, folder).await?;
+    let service = Service::start_suite(url, folder).await?;
     let clients = service.clients()?;
     questions::define(&clients).await?;
     let steps = STEPS.into_iter().filter(|step| *step < most).chain([most]);

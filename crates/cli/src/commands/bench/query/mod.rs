@@ -216,7 +216,7 @@ impl Bench {
         report: &mut Report,
     ) -> anyhow::Result<()> {
         output::note("starting the suite");
-        let service = Service::start(url, folder).await?;
+        let service = Service::start_suite(url, folder).await?;
         questions::define(&service.clients()?).await?;
         let count = self.data.events.count();
         let filled = fill::fill(&service, &self.data.events, 0..count, folder).await?;
@@ -239,7 +239,7 @@ impl Bench {
 
         // What holds the events and answers, without what taking them in has left in memory.
         output::note("starting the suite again");
-        let service = Service::start(url, folder).await?;
+        let service = Service::start_suite(url, folder).await?;
         let clients = service.clients()?;
         let empty = service.resident_mebibytes()?;
         let start = Instant::now();

@@ -1,14 +1,20 @@
 //! `northstar subject`: who is who, and what they agreed to.
 
-use std::collections::BTreeMap;
+mod export;
+mod identified;
+mod print;
+mod shown;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-
-use northstar_domain::identity::Identifier;
 use northstar_proto::ingestion::v1 as pb;
-use serde::Serialize;
 
+use self::export::export;
+pub use self::identified::Identified;
+use self::identified::text;
+use self::print::{consent, erased, history, preview, said_now};
+use self::shown::{ShownErasure, ShownFact};
 use crate::connection::Connection;
 use crate::{output, time};
 
@@ -174,72 +180,8 @@ pub enum Subject {
     },
 }
 
-/// How far an erasure is.
-#[derive(Serialize)]
-struct ShownErasure {
-    id: String,
-    state: String,
-    actor: String,
-    reason: String,
-    proof: String,
-    requested: Option<String>,
-    finished: Option<String>,
-    last_position: i64,
-    position: i64,
-    identifiers: i64,
-    events: i64,
-    quarantined: i64,
-}
-
-impl From<pb::Erasure> for ShownErasure {
-    fn from(erasure: pb::Erasure) -> Self {
-        Self {
-            state: lower(erasure.state().as_str_name(), "ERASURE_STATE_"),
-            requested: time::text(erasure.request_time.as_ref()),
-            finished: time::text(erasure.finish_time.as_ref()),
-            id: erasure.erasure_id,
-            actor: erasure.actor,
-            reason: erasure.reason,
-            proof: erasure.proof,
-            last_position: erasure.last_position,
-            position: erasure.position,
-            identifiers: erasure.identifiers,
-            events: erasure.events,
-            quarantined: erasure.quarantined,
-        }
-    }
-}
-
 /// Between two looks at an erasure that is waited for.
 const PAUSE: Duration = Duration::from_millis(250);
-
-/// An identifier on the command line.
-#[derive(Clone, Debug)]
-pub struct Identified(Identifier);
-
-impl std::str::FromStr for Identified {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let has_kind = text.split_once(':').is_some_and(|(kind, _)| {
-            kind.parse::<northstar_domain::identity::IdentifierKind>().is_ok()
-        });
-        let full = if has_kind { text.to_owned() } else { format!("user_id:{text}") };
-        full.parse()
-            .map(Self)
-            .map_err(|error: northstar_domain::identity::InvalidIdentifier| error.to_string())
-    }
-}
-
-impl From<Identified> for pb::Identifier {
-    fn from(from: Identified) -> Self {
-        Self { kind: from.0.kind.to_string(), value: from.0.value }
-    }
-}
-
-fn text(identifier: Option<&pb::Identifier>) -> String {
-    identifier.map(|found| format!("{}:{}", found.kind, found.value)).unwrap_or_default()
-}
 
 fn since(text: Option<&str>) -> anyhow::Result<Option<prost_types::Timestamp>> {
     text.map(|text| time::parse(text, chrono_tz::UTC).map(time::timestamp)).transpose()
@@ -247,66 +189,6 @@ fn since(text: Option<&str>) -> anyhow::Result<Option<prost_types::Timestamp>> {
 
 fn request_id() -> String {
     uuid::Uuid::new_v4().to_string()
-}
-
-#[derive(Serialize)]
-struct ShownFact {
-    id: i64,
-    verb: String,
-    from: String,
-    to: String,
-    effective: Option<String>,
-    recorded: Option<String>,
-    position: i64,
-    actor: String,
-    reason: String,
-    undoes: i64,
-    refusal: String,
-}
-
-impl From<pb::IdentityFact> for ShownFact {
-    fn from(fact: pb::IdentityFact) -> Self {
-        Self {
-            id: fact.fact_id,
-            verb: lower(fact.verb().as_str_name(), "IDENTITY_VERB_"),
-            from: text(fact.from.as_ref()),
-            to: text(fact.to.as_ref()),
-            effective: time::text(fact.effective_time.as_ref()),
-            recorded: time::text(fact.record_time.as_ref()),
-            position: fact.position,
-            actor: fact.actor,
-            reason: fact.reason,
-            undoes: fact.undoes_fact_id,
-            refusal: fact.refusal,
-        }
-    }
-}
-
-fn lower(name: &str, prefix: &str) -> String {
-    name.trim_start_matches(prefix).to_ascii_lowercase()
-}
-
-#[derive(Serialize)]
-struct ShownSide {
-    subject: String,
-    identifiers: Vec<String>,
-    events: i64,
-    events_by_name: BTreeMap<String, i64>,
-    first_event: Option<String>,
-    last_event: Option<String>,
-}
-
-impl From<pb::MergeSide> for ShownSide {
-    fn from(side: pb::MergeSide) -> Self {
-        Self {
-            subject: text(side.subject.as_ref()),
-            identifiers: side.identifiers.iter().map(|found| text(Some(found))).collect(),
-            events: side.events,
-            events_by_name: side.events_by_name,
-            first_event: time::text(side.first_event_time.as_ref()),
-            last_event: time::text(side.last_event_time.as_ref()),
-        }
-    }
 }
 
 /// Runs the command.
@@ -489,118 +371,6 @@ pub async fn run(command: Subject, connection: &Connection) -> anyhow::Result<()
     }
 }
 
-/// Everything that is held about a subject, a line each.
-async fn export(
-    connection: &Connection,
-    identifier: Identified,
-    reason: String,
-) -> anyhow::Result<Option<pb::ExportSummary>> {
-    use pb::export_subject_response::Item;
-    let request = pb::ExportSubjectRequest { identifier: Some(identifier.into()), reason };
-    let mut subjects = connection.clients()?.subjects();
-    let mut pieces = subjects.export_subject(request).await?.into_inner();
-    let mut summary = None;
-    while let Some(piece) = pieces.message().await? {
-        let line = match piece.item {
-            Some(Item::Subject(subject)) => serde_json::json!({
-                "kind": "subject",
-                "subject": text(subject.subject.as_ref()),
-                "identifiers": subject.identifiers.iter().map(|found| text(Some(found))).collect::<Vec<_>>(),
-            }),
-            Some(Item::Fact(fact)) => {
-                serde_json::json!({ "kind": "fact", "fact": ShownFact::from(fact) })
-            }
-            Some(Item::Consent(state)) => serde_json::json!({
-                "kind": "consent",
-                "purpose": state.purpose,
-                "decision": decision(&state),
-                "effective": time::text(state.effective_time.as_ref()),
-                "actor": state.actor,
-            }),
-            Some(Item::Event(logged)) => {
-                let event = logged.event.unwrap_or_default();
-                serde_json::json!({
-                    "kind": "event",
-                    "position": logged.position,
-                    "source": logged.source,
-                    "received": time::text(logged.received_time.as_ref()),
-                    "effective": time::text(logged.effective_time.as_ref()),
-                    "event": shown_event(event),
-                })
-            }
-            Some(Item::QuarantinedEvent(waiting)) => serde_json::json!({
-                "kind": "quarantined_event",
-                "id": waiting.quarantine_id,
-                "source": waiting.source,
-                "reason": waiting.reason,
-                "received": time::text(waiting.received_time.as_ref()),
-                "event": waiting.event.map(shown_event),
-                "raw": String::from_utf8_lossy(&waiting.raw),
-            }),
-            Some(Item::Summary(sent)) => {
-                summary = Some(sent);
-                serde_json::json!({
-                    "kind": "summary",
-                    "facts": sent.facts,
-                    "events": sent.events,
-                    "quarantined_events": sent.quarantined_events,
-                    "log_position": sent.log_position,
-                })
-            }
-            None => bail!("the server sent a piece that this version does not know"),
-        };
-        output::json_line(&line)?;
-    }
-    Ok(summary)
-}
-
-fn shown_event(event: pb::Event) -> serde_json::Value {
-    let properties: serde_json::Map<_, _> =
-        event.properties.into_iter().map(|(name, value)| (name, json_value(value))).collect();
-    serde_json::json!({
-        "message_id": event.message_id,
-        "name": event.name,
-        "user_id": event.user_id,
-        "anonymous_id": event.anonymous_id,
-        "account_id": event.account_id,
-        "occurred": time::text(event.occurred_time.as_ref()),
-        "properties": properties,
-    })
-}
-
-fn json_value(value: pb::Value) -> serde_json::Value {
-    use pb::value::Kind;
-    match value.kind {
-        None => serde_json::Value::Null,
-        Some(Kind::StringValue(text)) => text.into(),
-        Some(Kind::IntValue(number)) => number.into(),
-        Some(Kind::DoubleValue(number)) => number.into(),
-        Some(Kind::BoolValue(truth)) => truth.into(),
-        Some(Kind::ListValue(list)) => list.values.into_iter().map(json_value).collect(),
-        Some(Kind::StructValue(object)) => object
-            .fields
-            .into_iter()
-            .map(|(name, value)| (name, json_value(value)))
-            .collect::<serde_json::Map<_, _>>()
-            .into(),
-    }
-}
-
-fn erased(erasure: &ShownErasure, json: bool) -> anyhow::Result<()> {
-    if json {
-        return output::json(erasure);
-    }
-    output::line(format!(
-        "erasure {} is {}: {} identifiers, {} events, {} quarantined",
-        erasure.id,
-        erasure.state,
-        erasure.identifiers,
-        output::number(erasure.events as f64),
-        erasure.quarantined,
-    ))?;
-    Ok(())
-}
-
 async fn show(
     connection: &Connection,
     identifier: &str,
@@ -633,149 +403,4 @@ async fn show(
         output::line(format!("  {other}"))?;
     }
     Ok(())
-}
-
-fn preview(found: pb::PreviewMergeResponse, json: bool) -> anyhow::Result<()> {
-    let (from, to) = (
-        ShownSide::from(found.from.unwrap_or_default()),
-        ShownSide::from(found.to.unwrap_or_default()),
-    );
-    if json {
-        return output::json(&serde_json::json!({
-            "from": from,
-            "to": to,
-            "already_one": found.already_one,
-            "changed_identifiers": found.changed_identifiers,
-            "affected_kpis": found.kpis_known.then_some(&found.affected_kpis),
-            "log_position": found.log_position,
-        }));
-    }
-    if found.already_one {
-        output::line(format!("both are {} already", to.subject))?;
-        return Ok(());
-    }
-    for (word, side) in [("merged away", &from), ("stays", &to)] {
-        output::line(format!(
-            "{word}: {}, {} more identifiers, {} events{}",
-            side.subject,
-            side.identifiers.len(),
-            output::number(side.events as f64),
-            match (&side.first_event, &side.last_event) {
-                (Some(first), Some(last)) => format!(" from {first} to {last}"),
-                _ => String::new(),
-            }
-        ))?;
-    }
-    output::line(format!("{} identifiers would change", found.changed_identifiers))?;
-    output::line(match (found.kpis_known, found.affected_kpis.as_slice()) {
-        (false, _) => "which kpis may move is not known: metrics cannot be asked".to_owned(),
-        (true, []) => "no kpi may move".to_owned(),
-        (true, kpis) => format!("kpis that may move: {}", kpis.join(", ")),
-    })?;
-    Ok(())
-}
-
-fn said_now(
-    fact: Option<pb::IdentityFact>,
-    subject: Option<&pb::Identifier>,
-    version: i64,
-    json: bool,
-) -> anyhow::Result<()> {
-    let (fact, subject) = (ShownFact::from(fact.unwrap_or_default()), text(subject));
-    if json {
-        return output::json(&serde_json::json!({
-            "fact": fact,
-            "subject": subject,
-            "identity_map_version": version,
-        }));
-    }
-    output::line(format!("{} is {subject} now, map version {version}", fact.from))?;
-    Ok(())
-}
-
-fn history(facts: Vec<ShownFact>, json: bool) -> anyhow::Result<()> {
-    if json {
-        return output::json(&facts);
-    }
-    let rows = facts.into_iter().map(|fact| {
-        let by =
-            if fact.actor.is_empty() { format!("event {}", fact.position) } else { fact.actor };
-        let verb =
-            if fact.undoes > 0 { format!("{} {}", fact.verb, fact.undoes) } else { fact.verb };
-        [
-            fact.id.to_string(),
-            verb,
-            fact.from,
-            fact.to,
-            fact.effective.unwrap_or_default(),
-            by,
-            fact.reason,
-            fact.refusal,
-        ]
-    });
-    let header = ["id", "says", "from", "to", "effective", "by", "reason", "without effect"];
-    output::line(output::table(&header, rows))?;
-    Ok(())
-}
-
-fn decision(state: &pb::ConsentState) -> &'static str {
-    match state.decision() {
-        pb::ConsentDecision::Granted => "granted",
-        pb::ConsentDecision::Denied => "denied",
-        pb::ConsentDecision::Unspecified => "not said",
-    }
-}
-
-fn consent(found: pb::GetConsentResponse, json: bool) -> anyhow::Result<()> {
-    if json {
-        let states: Vec<_> = found
-            .states
-            .iter()
-            .map(|state| {
-                serde_json::json!({
-                    "purpose": state.purpose,
-                    "decision": decision(state),
-                    "effective": time::text(state.effective_time.as_ref()),
-                    "actor": state.actor,
-                })
-            })
-            .collect();
-        return output::json(&serde_json::json!({
-            "subject": text(found.subject.as_ref()),
-            "states": states,
-            "may_analyse": found.may_analyse,
-            "may_act": found.may_act,
-        }));
-    }
-    let may = |may: bool| if may { "may" } else { "may not" };
-    output::line(format!(
-        "{} {} be counted and {} be acted on",
-        text(found.subject.as_ref()),
-        may(found.may_analyse),
-        may(found.may_act)
-    ))?;
-    let rows = found.states.iter().map(|state| {
-        [
-            state.purpose.clone(),
-            decision(state).to_owned(),
-            time::text(state.effective_time.as_ref()).unwrap_or_default(),
-            state.actor.clone(),
-        ]
-    });
-    output::line(output::table(&["purpose", "consent", "since", "recorded by"], rows))?;
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_identifier_without_a_kind_is_a_user() {
-        let of = |text: &str| text.parse::<Identified>().unwrap().0.to_string();
-        assert_eq!(of("ada"), "user_id:ada");
-        assert_eq!(of("anonymous_id:phone"), "anonymous_id:phone");
-        assert_eq!(of("Org:7"), "user_id:Org:7");
-        assert!("email:".parse::<Identified>().is_err());
-    }
 }
