@@ -126,15 +126,17 @@ impl Catalog {
                 );
                 problems.fields.push(field, problem);
             }
-            _ => match self.depth(part, name, 1) {
+            _ => match self.stack(part, name, &mut BTreeMap::new()) {
                 None => {
                     let problem =
                         format!("{part} is computed from {name}, so this would be a circle");
                     problems.fields.push(field, problem);
                 }
-                Some(depth) if depth > MAX_DEPTH => {
-                    let problem =
-                        format!("metrics would stand on metrics {depth} deep; at most {MAX_DEPTH}");
+                Some(stack) if stack.height > MAX_DEPTH || stack.parts > MAX_PARTS => {
+                    let problem = format!(
+                        "would stand on {} metrics, {} deep; at most {MAX_PARTS} and {MAX_DEPTH}",
+                        stack.parts, stack.height
+                    );
                     problems.fields.push(field, problem);
                 }
                 Some(_) => {}

@@ -582,7 +582,9 @@ mod tests {
                         assert!(day_before.iso_week() != date.iso_week(), "{zone} {start}")
                     }
                     Grain::Quarter => {
-                        assert!(date.month0() % 3 == 0 && day_before.month() != date.month())
+                        assert!(
+                            date.month0().is_multiple_of(3) && day_before.month() != date.month()
+                        )
                     }
                     Grain::Year => assert!(day_before.year() != date.year(), "{zone} {start}"),
                     Grain::Hour | Grain::Total => {}

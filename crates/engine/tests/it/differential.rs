@@ -347,7 +347,7 @@ fn an_approximate_percentile_is_near_the_exact_one_by_rank() {
     };
     let dir = tempfile::tempdir().expect("a folder");
     let mut dataset = Dataset::new(dir.path()).expect("a folder");
-    let mut other = Dataset::new(&dir.path().join("other")).expect("a folder");
+    let mut other = Dataset::new(dir.path().join("other")).expect("a folder");
     dataset.append((0..20_000).map(record)).expect("an append");
     other.append((20_000..30_000).map(record)).expect("an append");
     let mut sorted: Vec<f64> = (0..30_000).map(skewed).collect();

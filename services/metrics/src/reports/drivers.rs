@@ -66,9 +66,10 @@ impl Change<'_> {
             Definition::Count { .. } | Definition::Sum { .. } | Definition::Unique { .. } => {
                 Some(true)
             }
-            Definition::Ratio { .. } | Definition::Funnel { .. } | Definition::Retention { .. } => {
-                Some(false)
-            }
+            Definition::Mean { .. }
+            | Definition::Ratio { .. }
+            | Definition::Funnel { .. }
+            | Definition::Retention { .. } => Some(false),
             _ => None,
         })
     }

@@ -83,7 +83,7 @@ impl Watched {
         let (metrics, metric_version) = scorecard::needed(&versions, &metric)?;
         let zone = rules.zone.or_else(|| charter.map(|charter| charter.zone)).unwrap_or(Tz::UTC);
         let days = rules.window_days.or_else(|| charter.map(|charter| charter.window_days));
-        let shape = shape(rules.grain, days.unwrap_or(1), rules.every, &metrics, metric.as_str())?;
+        let shape = shape(rules.grain, days.unwrap_or(1), rules.every, &metrics);
         Ok(Self {
             stored,
             rules,

@@ -48,16 +48,19 @@ pub(super) struct Pair {
 }
 
 /// How long after the end of a bucket its value may still change because of what
-/// its subjects do later. Of kinds that are not known here it is not asked: what
-/// is not complete is not judged anyway.
-pub(super) fn ripens(definition: &Definition) -> TimeDelta {
-    match definition {
+/// its subjects do later: as long as for any metric it is computed from. Of kinds
+/// that are not known here it is not asked: what is not complete is not judged
+/// anyway.
+pub(super) fn ripens(metrics: &plan::Metrics) -> TimeDelta {
+    let of = |definition: &Definition| match definition {
         Definition::Funnel { window, .. }
         | Definition::TimeToEvent { window, .. }
         | Definition::Conversion { window, .. } => window.unwrap_or_default(),
         Definition::Retention { day, .. } => TimeDelta::days(i64::from(*day) + 1),
         _ => TimeDelta::zero(),
-    }
+    };
+    let definitions = metrics.values().filter_map(|metric| metric.definition.as_ref());
+    definitions.map(of).max().unwrap_or_default()
 }
 
 /// The last `count` stretches at an instant, oldest first.
@@ -118,8 +121,7 @@ pub(super) fn shape(
     window_days: u32,
     every: TimeDelta,
     metrics: &plan::Metrics,
-    metric: &str,
-) -> Result<Shape> {
+) -> Shape {
     Ok(match grain {
         Some(grain) => Shape::Buckets { grain, ripens: ripens(plan::definition(metrics, metric)?) },
         None => Shape::Windows { days: window_days, every },
