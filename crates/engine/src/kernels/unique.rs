@@ -231,6 +231,7 @@ fn distinct_values(dimension: &Dimension, run: &Run) -> usize {
             let wide = if column.numbers.is_some() { cells } else { 0 };
             return column.entries.iter().count() + wide;
         }
+        Dimension::Cohort(_) => return 0,
     };
     run.segment.field(field).strings.len()
 }
