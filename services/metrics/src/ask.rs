@@ -1,11 +1,10 @@
 //! Asking the engine away from the threads that serve calls, for as long as
 //! somebody waits for the answer.
 
-use northstar_engine as engine;
 use northstar_engine::{Cancel, Snapshot};
 use tokio::task::spawn_blocking;
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// Takes the question back when it is dropped.
 struct TakeBack(Cancel);
@@ -17,20 +16,25 @@ impl Drop for TakeBack {
 }
 
 /// Answers a question.
-pub(crate) async fn ask<T: Send + 'static>(
+pub(crate) async fn ask<T, E>(
     snapshot: &Snapshot,
-    question: impl FnOnce(&Snapshot) -> engine::Result<T> + Send + 'static,
-) -> Result<T> {
+    question: impl FnOnce(&Snapshot) -> Result<T, E> + Send + 'static,
+) -> Result<T>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    Error: From<E>,
+{
     Ok(attempt(snapshot, question).await??)
 }
 
 /// Answers a question, or says what the engine refused. When the caller goes away, or its deadline passes, this
 /// future is dropped with the call, and the engine stops at its next piece of
 /// work.
-pub(crate) async fn attempt<T: Send + 'static>(
+pub(crate) async fn attempt<A: Send + 'static>(
     snapshot: &Snapshot,
-    question: impl FnOnce(&Snapshot) -> engine::Result<T> + Send + 'static,
-) -> Result<engine::Result<T>> {
+    question: impl FnOnce(&Snapshot) -> A + Send + 'static,
+) -> Result<A> {
     let cancel = Cancel::default();
     let snapshot = snapshot.cancelled_by(&cancel);
     let _take_back = TakeBack(cancel);
@@ -41,9 +45,7 @@ pub(crate) async fn attempt<T: Send + 'static>(
 mod tests {
     use std::sync::mpsc;
 
-    use northstar_engine::{
-        Actor, Dataset, Error, EventRecord, EventSelector, Grain, MetricSpec, Query,
-    };
+    use northstar_engine::{Actor, Dataset, EventRecord, EventSelector, Grain, MetricSpec, Query};
 
     use super::*;
 
@@ -95,7 +97,7 @@ mod tests {
                 begun.send(()).unwrap();
                 told.recv().unwrap();
                 let answer = snapshot.query(&count());
-                ended.send(matches!(answer, Err(Error::Cancelled))).unwrap();
+                ended.send(matches!(answer, Err(northstar_engine::Error::Cancelled))).unwrap();
                 answer
             })
             .await

@@ -14,9 +14,9 @@ use northstar_proto::metrics::v1 as pb;
 use northstar_stats::anomaly::{
     Backtest, Direction, Judged, Label, Point, Settings, backtest, detect,
 };
-use tokio::task::spawn_blocking;
 
 use super::words;
+use crate::ask::ask;
 use crate::convert::to_timestamp;
 use crate::plan;
 use crate::provenance::{Answered, Sources, digest, provenance};
@@ -75,8 +75,8 @@ pub(super) async fn detect_anomalies(
     question.query.as_of_micros = Some(plan::instant(now));
     let view = service.datasets.view(project).await?;
     let sources = Sources::read(&service.pool, project, view.head, now).await?;
-    let (snapshot, asked) = (view.snapshot, question.query.clone());
-    let answer = spawn_blocking(move || snapshot.query(&asked)).await??;
+    let asked = question.query.clone();
+    let answer = ask(&view.snapshot, move |snapshot| snapshot.query(&asked)).await?;
     check_size(&answer)?;
     let zero = is_zero_without_events(plan::definition(&metrics, &request.metric)?);
     let question = &question;
