@@ -96,7 +96,7 @@ impl Snapshot {
     pub(crate) fn alone(&self, subject: u32) -> Result<Self> {
         let mut identity = Identity::default();
         let mut tail = Tail::default();
-        let mut first: Option<SubjectName> = None;
+        let (mut first, mut previous): (Option<SubjectName>, Option<u32>) = (None, None);
         let mut positions: Vec<(i64, &Run, u32)> = Vec::new();
         for part in self.index().parts_of(subject) {
             let run = &*self.runs()[part.run as usize];
@@ -109,9 +109,12 @@ impl Snapshot {
         for (position, run, row) in positions {
             let (kind, key) = run.segment.actor(run.actor_of(row));
             let actor = identity.actor(kind, key);
-            let name = SubjectName::of_actor(kind, key);
-            let first = first.get_or_insert_with(|| name.clone());
-            identity.point_to((&name.kind, &name.value), (&first.kind, &first.value));
+            // All its actors are one subject, named after the first; most rows are of the actor before.
+            if previous.replace(actor) != Some(actor) {
+                let name = SubjectName::of_actor(kind, key);
+                let first = first.get_or_insert_with(|| name.clone());
+                identity.point_to((&name.kind, &name.value), (&first.kind, &first.value));
+            }
             let properties = Value::Object(properties(run, row as usize));
             let text = |field| text(run, field, row as usize);
             let event = EventRecord {

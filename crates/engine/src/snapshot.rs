@@ -162,12 +162,6 @@ impl Index {
         if (subject as usize) + 1 < self.offsets.len() { self.parts(subject) } else { &[] }
     }
 
-    /// The subjects that have events.
-    pub(crate) fn populated(&self) -> impl Iterator<Item = u32> {
-        let known = self.offsets.len().saturating_sub(1) as u32;
-        (0..known).filter(|subject| !self.parts(*subject).is_empty())
-    }
-
     /// The parts of a subject, by the time of their first events.
     #[inline(always)]
     pub(crate) fn parts(&self, subject: u32) -> &[Part] {
@@ -287,7 +281,20 @@ impl Snapshot {
     /// # Errors
     /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) when the rule is too large.
     pub fn cohort(&self, rule: &CohortRule, as_of_micros: &[i64]) -> Result<Cohort> {
-        kernels::cohort(self, rule, as_of_micros, cores())
+        self.cohort_up_to(rule, as_of_micros, None)
+    }
+
+    /// The same as if the log had ended at a position.
+    ///
+    /// # Errors
+    /// As [`Snapshot::cohort`].
+    pub fn cohort_up_to(
+        &self,
+        rule: &CohortRule,
+        as_of_micros: &[i64],
+        position: Option<i64>,
+    ) -> Result<Cohort> {
+        kernels::cohort(self, rule, as_of_micros, position, cores())
     }
 
     /// The members of one of the view's cohorts.
@@ -330,6 +337,19 @@ impl Snapshot {
     /// Of each run the rows that are in no answer for lack of their subject's consent.
     pub(crate) fn rows_without_consent(&self, run: usize) -> &[Range<u32>] {
         self.view.without_consent.get(run).map_or(&[], Vec::as_slice)
+    }
+
+    /// The earliest effective time of the events after a position of the log; `None` when there is none.
+    pub fn earliest_after(&self, position: i64) -> Option<i64> {
+        let newer = self.view.runs.iter().filter(|run| run.segment.positions().1 > position);
+        let earliest = newer.filter_map(|run| {
+            let (positions, times) = (run.segment.position(), run.segment.effective());
+            (0..run.events())
+                .filter(|row| positions.get(*row) > position)
+                .map(|row| i64::from_le_bytes(times[row]))
+                .min()
+        });
+        earliest.min()
     }
 
     /// The positions, rising, of the events after a position of the log that are earlier than an instant (microseconds

@@ -52,4 +52,5 @@ pub use self::{
     moments::{Moments, SampleStats},
     pair::{PairMoments, RatioStats},
     proportion::Proportion,
+    sequential::ConfidenceSequence,
 };

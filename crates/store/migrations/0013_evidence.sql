@@ -107,7 +107,7 @@ REVOKE UPDATE, DELETE ON metrics.restatements FROM northstar_metrics;
 
 -- Why a number changed: which positions were replayed from quarantine, and what was
 -- said about whom is whom.
-GRANT SELECT (project_id, position) ON ingestion.quarantine TO northstar_metrics;
+GRANT SELECT (project_id, position, state) ON ingestion.quarantine TO northstar_metrics;
 GRANT SELECT (project_id, fact_id, verb, recorded_at) ON ingestion.identity_facts
     TO northstar_metrics;
 -- Restatements ask which of the late positions were replayed.

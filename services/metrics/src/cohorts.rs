@@ -37,6 +37,8 @@ pub(crate) struct Scope {
     pub(crate) filter: Vec<String>,
     /// The answer is broken down by these.
     pub(crate) breakdowns: Vec<String>,
+    /// Position of the log up to which events are known; `None` for all of it.
+    pub(crate) position: Option<i64>,
 }
 
 impl Scope {
@@ -154,7 +156,8 @@ fn narrow(
 ) -> Result<Snapshot> {
     for Loaded { stored, .. } in cohorts {
         if let Some(rule) = &stored.document.rule {
-            let judged = snapshot.cohort(&rule::rule(rule)?, &[plan::instant(as_of)])?;
+            let instant = [plan::instant(as_of)];
+            let judged = snapshot.cohort_up_to(&rule::rule(rule)?, &instant, scope.position)?;
             sets.insert(stored.name.to_string(), judged.members);
         }
     }

@@ -177,6 +177,7 @@ pub struct Provenance {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     activity_versions: BTreeMap<String, i64>,
     excluded_quarantined_events: i64,
+    excluded_no_consent_events: i64,
     scanned_events: i64,
     digest: String,
 }
@@ -200,6 +201,7 @@ impl From<pb::Provenance> for Provenance {
             filter: from.filter,
             log_position: from.log_position,
             excluded_quarantined_events: from.excluded_quarantined_events,
+            excluded_no_consent_events: from.excluded_no_consent_events,
             scanned_events: from.scanned_events,
             digest: from.digest,
         }

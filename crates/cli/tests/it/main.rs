@@ -7,6 +7,7 @@ mod evidence;
 mod export;
 mod generated;
 mod import;
+mod insights;
 mod journeys;
 mod packs;
 mod readme;

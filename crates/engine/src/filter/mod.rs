@@ -112,6 +112,20 @@ pub enum FilterError {
         /// What the parser says.
         problem: String,
     },
+    /// Longer than any filter may be.
+    #[error("the filter is {bytes} bytes long; it may have at most {limit}")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+        /// The longest possible.
+        limit: usize,
+    },
+    /// More brackets are open at once, or there are more `?`, than a filter may have.
+    #[error("the filter is nested more than {limit} deep; split it into simpler conditions")]
+    TooDeep {
+        /// The deepest possible.
+        limit: usize,
+    },
     /// CEL, but outside the vocabulary of filters.
     #[error("filter `{filter}`: {construct} is not supported in `{fragment}`; {hint}")]
     Unsupported {

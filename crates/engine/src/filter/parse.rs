@@ -16,7 +16,52 @@ const FIELDS: &str = "write event.name, event.source, event.user_id, event.anony
 const COMPARE: &str = "compare one field or property with a literal";
 const CONDITIONS: &str = "combine comparisons with &&, || and !";
 
+/// Longest filter, in bytes. Chains (`a.a.a`, `1 + 1 + 1`) are as deep as they are long, so this bounds the parser's
+/// stack, too.
+const MAX_BYTES: usize = 8_192;
+
+/// Most brackets that may be open at once, and most `?`. The parser recurses for each, so its stack must be bounded
+/// before it runs.
+const MAX_NESTING: usize = 32;
+
+/// Without optimisation the parser takes more than 100 KiB for each open bracket and about 8 KiB for each link of a
+/// chain. What is not touched costs nothing.
+const PARSER_STACK_BYTES: usize = 128 << 20;
+
 pub(super) fn parse(source: &str) -> Result<Condition, FilterError> {
+    if source.len() > MAX_BYTES {
+        return Err(FilterError::TooLong { bytes: source.len(), limit: MAX_BYTES });
+    }
+    if nesting(source) > MAX_NESTING {
+        return Err(FilterError::TooDeep { limit: MAX_NESTING });
+    }
+    let syntax = |problem: String| FilterError::Syntax { filter: source.to_owned(), problem };
+    std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .stack_size(PARSER_STACK_BYTES)
+            .spawn_scoped(scope, || compile(source))
+            .map_err(|error| syntax(format!("no thread to parse it: {error}")))?
+            .join()
+            .unwrap_or_else(|_| Err(syntax("the parser gave up".to_owned())))
+    })
+}
+
+/// An upper bound of how deeply the parser recurses. Brackets inside of strings count as well, which refuses no filter a
+/// person would write.
+fn nesting(source: &str) -> usize {
+    let (mut open, mut deepest) = (0_usize, 0);
+    for byte in source.bytes() {
+        match byte {
+            b'(' | b'[' | b'{' | b'?' => open += 1,
+            b')' | b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(open);
+    }
+    deepest
+}
+
+fn compile(source: &str) -> Result<Condition, FilterError> {
     let (expression, info) = Parser::new()
         .enable_ident_escape_syntax(true)
         .parse_with_source_info(source)
@@ -333,6 +378,21 @@ mod tests {
 
     fn refusal(source: &str) -> String {
         Filter::parse(source).expect_err(source).to_string()
+    }
+
+    #[test]
+    fn no_filter_exhausts_the_stack() {
+        let deep = format!("{}true{}", "(".repeat(5_000), ")".repeat(5_000));
+        assert!(refusal(&deep).contains("more than 32 deep"));
+        assert!(refusal(&"true ? ".repeat(40)).contains("more than 32 deep"));
+        let nested = format!("{}true{}", "(".repeat(32), ")".repeat(32));
+        Filter::parse(&nested).expect("as deep as may be");
+        assert!(refusal(&"x".repeat(20_000)).contains("20000 bytes long"));
+        for link in ["!", "-", "a.", "1+", "1<", "a[0].", "a() ", "true || ", "true && "] {
+            // Whatever it means: it ends.
+            let chain = format!("{}true", link.repeat(8_000 / link.len()));
+            let _ = Filter::parse(&chain).is_ok();
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
     adoption::{AdoptionAnswer, AdoptionQuery, DayZero, Labels},
     error::{Error, Result},
     limits::{Use, Workers},
-    query::EventSelector,
+    query::{Dimension, EventSelector},
     snapshot::{Part, Snapshot},
 };
 
@@ -62,6 +62,9 @@ fn check(query: &AdoptionQuery) -> Result<Vec<&EventSelector>> {
     }
     if query.outcome.has_denominator() {
         return invalid("outcome", "is a share of some of the subjects, not an amount of each");
+    }
+    if query.properties.iter().any(|of| matches!(of, Dimension::Cohort(_))) {
+        return invalid("properties", "a cohort is of the view and not of a subject's day zero");
     }
     let own = query.outcome.selectors();
     if own.is_empty() {

@@ -12,7 +12,7 @@ use crate::{
     filter::Filter,
     limits::Use,
     query::{Anchor, EventSelector, Ties},
-    snapshot::Snapshot,
+    snapshot::{Part, Snapshot},
     subjects::SubjectSet,
 };
 
@@ -34,11 +34,12 @@ enum Node {
     FirstTime { event: u32, from: i64, to: i64 },
 }
 
-/// Judges every subject at instants that rise.
+/// Judges every subject at instants that rise; with a position, as if the log had ended there.
 pub(crate) fn cohort(
     snapshot: &Snapshot,
     rule: &CohortRule,
     as_of: &[i64],
+    position: Option<i64>,
     threads: usize,
 ) -> Result<Cohort> {
     let mut selectors = Vec::new();
@@ -55,15 +56,7 @@ pub(crate) fn cohort(
     let wanted: Vec<&EventSelector> = selectors.iter().collect();
     let mind = Use::of(snapshot.limits());
     let workers = snapshot.workers(threads, &mind);
-    let scans: Vec<RunScan<'_, u32>> = snapshot
-        .runs()
-        .iter()
-        .map(|run| RunScan {
-            run,
-            effective: run.segment.effective(),
-            matches: scan::kept_matches(run, &wanted, None, workers),
-        })
-        .collect();
+    let scans: Vec<RunScan<'_, u32>> = scan::scan_up_to(snapshot, &wanted, None, position, workers);
     let index = snapshot.index();
     let last = as_of.last().copied().unwrap_or(i64::MIN);
     let pieces = tasks::run(workers, index.chunks.clone(), |subjects| {
@@ -72,10 +65,7 @@ pub(crate) fn cohort(
         let mut history = History { until: last, events: Vec::new() };
         for subject in subjects {
             let parts = index.parts(subject);
-            // Parts are in the order of their first events.
-            let Some(first) = parts.first() else { continue };
-            let born =
-                i64::from_le_bytes(scans[first.run as usize].effective[first.start as usize]);
+            let Some(born) = born(&scans, parts, position) else { continue };
             if born >= last {
                 continue;
             }
@@ -100,6 +90,23 @@ pub(crate) fn cohort(
         members.into_iter().for_each(|subject| cohort.members.insert(subject));
     }
     Ok(cohort)
+}
+
+/// The time of a subject's first event, of those up to a position; `None` when there is none.
+fn born(scans: &[RunScan<'_, u32>], parts: &[Part], position: Option<i64>) -> Option<i64> {
+    let time = |part: &Part, row: u32| {
+        i64::from_le_bytes(scans[part.run as usize].effective[row as usize])
+    };
+    let Some(position) = position else {
+        // Parts are in the order of their first events.
+        return parts.first().map(|part| time(part, part.start));
+    };
+    let first = |part: &Part| {
+        let positions = scans[part.run as usize].run.segment.position();
+        let known = (part.start..part.end).find(|row| positions.get(*row as usize) <= position);
+        known.map(|row| time(part, row))
+    };
+    parts.iter().filter_map(first).min()
 }
 
 fn compile(rule: &CohortRule, selectors: &mut Vec<EventSelector>, depth: usize) -> Result<Node> {

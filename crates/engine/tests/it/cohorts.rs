@@ -171,6 +171,21 @@ proptest! {
             let expected: BTreeSet<String> =
                 members(instants[instants.len() - 1]).into_iter().map(str::to_owned).collect();
             prop_assert_eq!(named, expected, "{:?}", rule);
+
+            // As if the log had ended in the middle.
+            let position = events.get(events.len() / 2).map_or(0, |event| event.position);
+            let known: Vec<Event> =
+                events.iter().filter(|event| event.position <= position).cloned().collect();
+            let histories = crate::cohorts::histories(&known, &links);
+            let sizes = instants.iter().map(|instant| {
+                let is_member = |history: &&Vec<&Event>| {
+                    let known = history.partition_point(|event| event.time < *instant);
+                    known > 0 && holds(&rule, &history[..known], *instant)
+                };
+                histories.values().filter(is_member).count() as u64
+            });
+            let then = snapshot.cohort_up_to(&rule, &instants, Some(position)).expect("a cohort");
+            prop_assert_eq!(then.sizes, sizes.collect::<Vec<_>>(), "{:?}", rule);
         }
     }
 

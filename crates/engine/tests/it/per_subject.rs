@@ -250,7 +250,7 @@ proptest! {
 #[test]
 fn a_share_among_some_subjects_is_no_outcome_of_an_adoption() {
     let dir = tempfile::tempdir().expect("a folder");
-    let mut dataset = Dataset::new(dir.path()).expect("a folder");
+    let dataset = Dataset::new(dir.path()).expect("a folder");
     let query = AdoptionQuery {
         adoption: EventSelector::named("a"),
         from_micros: 0,

@@ -190,6 +190,23 @@ pub async fn save<D: Document>(
     Ok(())
 }
 
+/// Differs when definitions of a project differ: their number, the sum of their
+/// versions, the time of the last change.
+pub type Fingerprint = (i64, i64, Option<DateTime<Utc>>);
+
+/// The fingerprint of a project's definitions.
+pub async fn fingerprint(connection: &mut PgConnection, project: ProjectId) -> Result<Fingerprint> {
+    let found = sqlx::query!(
+        r#"SELECT count(*) AS "count!", coalesce(sum(version), 0)::bigint AS "versions!",
+               max(updated_at) AS changed_at
+           FROM metrics.definitions WHERE project_id = $1"#,
+        project.0,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok((found.count, found.versions, found.changed_at))
+}
+
 /// Removes a document. `false` when there is none.
 pub async fn delete<D: Document>(
     connection: &mut PgConnection,

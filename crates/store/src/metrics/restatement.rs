@@ -363,6 +363,20 @@ pub async fn replayed(
     Ok(replayed)
 }
 
+/// Whether an event is on its way from quarantine into the log: it may be there without
+/// quarantine knowing its position yet.
+pub async fn is_replaying(connection: &mut PgConnection, project: ProjectId) -> Result<bool> {
+    let replaying = sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT FROM ingestion.quarantine WHERE project_id = $1 AND state = 'replaying'
+           ) AS "replaying!""#,
+        project.0,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(replaying)
+}
+
 /// What was said about identity between two versions of the map: whether subjects
 /// came together, and whether they came apart.
 pub async fn identity_verbs(

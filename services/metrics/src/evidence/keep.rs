@@ -66,13 +66,18 @@ pub(crate) fn definitions_hash(
     Ok(Sha256::digest(digest).to_vec())
 }
 
-/// Keeps the closed buckets of an answer.
+/// Keeps the closed buckets of an answer. Where cohorts have a part, only when the
+/// whole range is closed: until then, who is in them is not settled.
 pub(crate) async fn question(
     service: &Service,
     project: ProjectId,
     request: &pb::QueryMetricRequest,
     computed: &Computed,
 ) -> Result<()> {
+    let is_open = computed.answer.as_of_micros < computed.query.to_micros;
+    if is_open && !computed.cohorts.is_empty() {
+        return Ok(());
+    }
     let request = pb::QueryMetricRequest { keep_for_restatements: false, ..request.clone() };
     let body = request.encode_to_vec();
     let question = Question {

@@ -5,13 +5,15 @@
 //! round that was cut short is simply done again, and two processes do not restate one
 //! change twice.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use northstar_domain::ProjectId;
 use northstar_engine::Snapshot;
 use northstar_proto::metrics::v1 as pb;
 use northstar_store::Error as StoreError;
+use northstar_store::metrics::definition::{self, Fingerprint};
+use northstar_store::metrics::log::Head;
 use northstar_store::metrics::restatement::{self, Question, Restatement, Value};
 use prost::Message as _;
 use tokio::task::spawn_blocking;
@@ -28,6 +30,20 @@ use crate::{Error, Result};
 /// the next.
 const QUESTIONS_A_ROUND: usize = 50;
 
+/// How much longer than its rounds the loop rests, so that it takes a tenth of one
+/// core at most.
+const REST: u32 = 9;
+
+/// What the loop remembers of a project, to look at nothing twice. It is lost with the
+/// process; then everything is looked at once more.
+#[derive(Default)]
+struct Seen {
+    head: Head,
+    definitions: Option<Fingerprint>,
+    /// Positions up to which no event was late for a question.
+    looked: HashMap<Vec<u8>, i64>,
+}
+
 /// Looks again until told to stop. What fails is logged and tried again in the next
 /// round.
 pub(crate) async fn follow(
@@ -35,19 +51,22 @@ pub(crate) async fn follow(
     every: Duration,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let mut seen: HashMap<ProjectId, Seen> = HashMap::new();
     while !shutdown.is_cancelled() {
         let round = async {
+            let started = tokio::time::Instant::now();
             match projects(&service.pool).await {
                 Ok(projects) => {
                     for project in projects {
-                        if let Err(error) = round(&service, project).await {
+                        let seen = seen.entry(project).or_default();
+                        if let Err(error) = round(&service, project, seen).await {
                             warn(&error, Some(project));
                         }
                     }
                 }
                 Err(error) => warn(&error, None),
             }
-            tokio::time::sleep(every).await;
+            tokio::time::sleep(every.max(started.elapsed() * REST)).await;
         };
         shutdown.run_until_cancelled(round).await;
     }
@@ -63,63 +82,74 @@ fn warn(error: &Error, project: Option<ProjectId>) {
 }
 
 /// Looks at the questions of a project whose values rest on less than is known now.
-async fn round(service: &Service, project: ProjectId) -> Result<()> {
+async fn round(service: &Service, project: ProjectId, seen: &mut Seen) -> Result<()> {
     let mut connection = service.pool.acquire().await.map_err(StoreError::from)?;
     let questions = restatement::questions(&mut connection, project).await?;
-    drop(connection);
     if questions.is_empty() {
         return Ok(());
     }
+    let definitions = Some(definition::fingerprint(&mut connection, project).await?);
+    drop(connection);
     let view = service.datasets.view(project).await?;
-    let mut late = Late::default();
-    let mut computed = 0;
+    let is_known = |question: &Question| seen.looked.contains_key(&question.id);
+    if seen.head == view.head && seen.definitions == definitions && questions.iter().all(is_known) {
+        return Ok(());
+    }
+    let mut earliest = Earliest::default();
+    let (mut looked, mut computed, mut is_complete) = (HashMap::new(), 0, true);
     for question in questions {
         let request = decode(&question)?;
-        let hash = match current_hash(service, project, &request).await {
-            Ok(hash) => hash,
-            // The metric, or a cohort, is gone: what was told stays as it was told.
-            Err(Error::NotFound { .. }) => continue,
-            Err(error) => return Err(error),
+        let known = seen.looked.get(&question.id).copied();
+        let same_definitions = if seen.definitions == definitions && known.is_some() {
+            true
+        } else {
+            match current_hash(service, project, &request).await {
+                Ok(hash) => hash == question.definitions_hash,
+                // The metric, or a cohort, is gone: what was told stays as it was told.
+                Err(Error::NotFound { .. }) => continue,
+                Err(error) => return Err(error),
+            }
         };
-        if question.head == view.head && question.definitions_hash == hash {
-            continue;
+        let after = known.unwrap_or(question.head.position);
+        let earliest = earliest.after(&view.snapshot, after).await?;
+        let nothing_late = earliest.is_none_or(|time| time >= plan::instant(question.as_of));
+        if same_definitions && nothing_late && facts(question.head) == facts(view.head) {
+            looked.insert(question.id, view.head.position);
+        } else if computed == QUESTIONS_A_ROUND {
+            is_complete = false;
+            looked.extend(known.map(|position| (question.id, position)));
+        } else {
+            computed += 1;
+            if look_again(service, project, &question, &request).await? {
+                looked.insert(question.id, view.head.position);
+            }
         }
-        let positions = late.after(&view.snapshot, &question).await?;
-        let only_later_events = question.definitions_hash == hash
-            && positions.is_empty()
-            && question.head.identity_version == view.head.identity_version
-            && question.head.consent_version == view.head.consent_version
-            && question.head.consent_policy_version == view.head.consent_policy_version
-            && question.head.erasure_version == view.head.erasure_version;
-        if only_later_events {
-            let after = Question { head: view.head, ..question.clone() };
-            let mut connection = service.pool.acquire().await.map_err(StoreError::from)?;
-            restatement::advance(&mut connection, project, &question, &after).await?;
-            continue;
-        }
-        if computed == QUESTIONS_A_ROUND {
-            break;
-        }
-        computed += 1;
-        look_again(service, project, &question, &request).await?;
+    }
+    seen.looked = looked;
+    if is_complete {
+        (seen.head, seen.definitions) = (view.head, definitions);
     }
     Ok(())
 }
 
-/// Late events by the position and the instant that they are late for; many questions
-/// share them.
-#[derive(Default)]
-struct Late(BTreeMap<(i64, i64), Vec<i64>>);
+/// What is known of subjects.
+fn facts(head: Head) -> [i64; 4] {
+    [head.identity_version, head.consent_version, head.consent_policy_version, head.erasure_version]
+}
 
-impl Late {
-    async fn after(&mut self, snapshot: &Snapshot, question: &Question) -> Result<&[i64]> {
-        let key = (question.head.position, plan::instant(question.as_of));
-        if !self.0.contains_key(&key) {
-            let snapshot = snapshot.clone();
-            let found = spawn_blocking(move || snapshot.late(key.0, key.1)).await?;
-            self.0.insert(key, found);
+/// The earliest events after positions, which many questions share.
+#[derive(Default)]
+struct Earliest(BTreeMap<i64, Option<i64>>);
+
+impl Earliest {
+    async fn after(&mut self, snapshot: &Snapshot, position: i64) -> Result<Option<i64>> {
+        if let Some(known) = self.0.get(&position) {
+            return Ok(*known);
         }
-        Ok(self.0.get(&key).map_or(&[], Vec::as_slice))
+        let snapshot = snapshot.clone();
+        let found = spawn_blocking(move || snapshot.earliest_after(position)).await?;
+        self.0.insert(position, found);
+        Ok(found)
     }
 }
 
@@ -145,13 +175,14 @@ async fn current_hash(
     definitions_hash(&metrics, version, &cohorts)
 }
 
-/// Computes a question again, and writes down what changed and why.
+/// Computes a question again, and writes down what changed and why. False when it must be
+/// looked at once more: somebody else did meanwhile, or a replay is under way.
 async fn look_again(
     service: &Service,
     project: ProjectId,
     question: &Question,
     request: &pb::QueryMetricRequest,
-) -> Result<()> {
+) -> Result<bool> {
     let as_of = Some(plan::instant(question.as_of));
     let computed = compute(service, project, request, as_of).await?;
     let after = Question {
@@ -160,12 +191,13 @@ async fn look_again(
         head: computed.view.head,
         ..question.clone()
     };
-    let causes = causes(service, project, question, &after, &computed).await?;
+    let Some(causes) = causes(service, project, question, &after, &computed).await? else {
+        return Ok(false);
+    };
     let now = service.clock.now();
     let mut transaction = service.pool.begin().await.map_err(StoreError::from)?;
     if !restatement::advance(&mut transaction, project, question, &after).await? {
-        // Somebody else looked meanwhile.
-        return Ok(());
+        return Ok(false);
     }
     let told = restatement::values(&mut transaction, project, &question.id).await?;
     for (old, new) in differing(&told, closed(&computed.answer, request, now)) {
@@ -196,30 +228,26 @@ async fn look_again(
         );
     }
     transaction.commit().await.map_err(StoreError::from)?;
-    Ok(())
+    Ok(true)
 }
 
 /// What changed: values that differ, values whose cell is gone, and cells in told
 /// buckets that were not there.
 fn differing(told: &[Value], now: Vec<Value>) -> Vec<(Option<&Value>, Value)> {
+    let cell = |value: &Value| (value.bucket_start, value.dimensions.to_string());
     let buckets: HashSet<_> = told.iter().map(|value| value.bucket_start).collect();
-    let is_of = |value: &Value, other: &Value| {
-        value.bucket_start == other.bucket_start && value.dimensions == other.dimensions
-    };
+    let mut now: BTreeMap<_, Value> = now.into_iter().map(|value| (cell(&value), value)).collect();
     let mut changed = Vec::new();
     for old in told {
-        match now.iter().find(|new| is_of(new, old)) {
+        match now.remove(&cell(old)) {
             Some(new) if same(old.value, new.value) => {}
-            Some(new) => changed.push((Some(old), new.clone())),
+            Some(new) => changed.push((Some(old), new)),
             None if old.value.is_none() => {}
             None => changed.push((Some(old), Value { value: None, ..old.clone() })),
         }
     }
-    let new = now.into_iter().filter(|new| {
-        new.value.is_some()
-            && buckets.contains(&new.bucket_start)
-            && !told.iter().any(|old| is_of(old, new))
-    });
+    let new =
+        now.into_values().filter(|new| new.value.is_some() && buckets.contains(&new.bucket_start));
     changed.extend(new.map(|new| (None, new)));
     changed
 }
@@ -231,19 +259,24 @@ fn same(old: Option<f64>, new: Option<f64>) -> bool {
     shown(old) == shown(new)
 }
 
-/// What came between two looks that may change a number.
+/// What came between two looks that may change a number; `None` while that cannot be
+/// told, because a replay is under way.
 async fn causes(
     service: &Service,
     project: ProjectId,
     before: &Question,
     after: &Question,
     computed: &Computed,
-) -> Result<Vec<String>> {
+) -> Result<Option<Vec<String>>> {
     let (old, new) = (before.head, after.head);
     let snapshot = computed.view.snapshot.clone();
     let as_of = plan::instant(before.as_of);
     let late = spawn_blocking(move || snapshot.late(old.position, as_of)).await?;
     let mut connection = service.pool.acquire().await.map_err(StoreError::from)?;
+    // In this order: whoever has come from quarantine by now is known there, too.
+    if !late.is_empty() && restatement::is_replaying(&mut connection, project).await? {
+        return Ok(None);
+    }
     let replayed = restatement::replayed(&mut connection, project, &late).await?;
     let mut causes = Vec::new();
     let mut note = |holds: bool, cause: &str| {
@@ -260,13 +293,11 @@ async fn causes(
         note(together, "merge");
         note(apart, "unmerge");
     }
-    let consent = |head: northstar_store::metrics::log::Head| {
-        (head.consent_version, head.consent_policy_version)
-    };
+    let consent = |head: Head| (head.consent_version, head.consent_policy_version);
     note(consent(old) != consent(new), "consent");
     note(old.erasure_version != new.erasure_version, "erasure");
     note(before.definitions_hash != after.definitions_hash, "definition");
-    Ok(causes)
+    Ok(Some(causes))
 }
 
 #[cfg(test)]

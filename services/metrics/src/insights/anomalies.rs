@@ -17,9 +17,10 @@ use northstar_stats::anomaly::{
 
 use super::words;
 use crate::ask::ask;
+use crate::cohorts::{self, Scope};
 use crate::convert::to_timestamp;
 use crate::plan;
-use crate::provenance::{Answered, Sources, digest, provenance};
+use crate::provenance::{Answered, Sources, provenance};
 use crate::query::{check_size, find, read_breakdowns, read_filter, read_window};
 use crate::service::Metrics as Service;
 use crate::{Error, Result};
@@ -73,14 +74,17 @@ pub(super) async fn detect_anomalies(
     // A bucket without events is over when the clock says so: an outage is a row of them.
     let now = service.clock.now();
     question.query.as_of_micros = Some(plan::instant(now));
-    let view = service.datasets.view(project).await?;
+    let scope = Scope::of(&[], &question.query.breakdowns);
+    let (view, cohorts) = cohorts::view(service, project, &scope, question.window.end).await?;
     let sources = Sources::read(&service.pool, project, view.head, now).await?;
+    // Before the first event of the log there is no past, not one of zeros.
+    let begin = view.snapshot.effective_range().map_or(i64::MAX, |(earliest, _)| earliest);
     let asked = question.query.clone();
     let answer = ask(&view.snapshot, move |snapshot| snapshot.query(&asked)).await?;
     check_size(&answer)?;
     let zero = is_zero_without_events(plan::definition(&metrics, &request.metric)?);
     let question = &question;
-    let mut series = judge(&answer, question, &request.breakdowns, zero)?;
+    let mut series = judge(&answer, question, &request.breakdowns, zero, begin)?;
     // Series with anomalies first, the most extreme of them at the top.
     series.sort_by(|left, right| extreme(right).total_cmp(&extreme(left)));
     let answered = Answered {
@@ -92,7 +96,14 @@ pub(super) async fn detect_anomalies(
         head: view.head,
         excluded_events: view.excluded_events,
         scanned_events: answer.events_scanned,
-        digest: digest(&metrics, version, &question.query, view.head, &answer.rows)?,
+        digest: cohorts::digest(
+            &metrics,
+            version,
+            &question.query,
+            &cohorts,
+            view.head,
+            &answer.rows,
+        )?,
     };
     Ok(pb::DetectAnomaliesResponse {
         summary: summary(&request.metric, &series, question.zone, question.grain),
@@ -216,6 +227,7 @@ fn judge(
     question: &Question,
     breakdowns: &[String],
     zero: bool,
+    begin: i64,
 ) -> Result<Vec<pb::AnomalySeries>> {
     let query = &question.query;
     let buckets = Buckets::covering(query.from_micros, query.to_micros, query.zone, query.grain)?;
@@ -250,6 +262,7 @@ fn judge(
                 .map(|at| {
                     let over = buckets.end(at) <= answer.as_of_micros;
                     let value = match rows.get(&buckets.start(at)) {
+                        _ if buckets.start(at) < begin => None,
                         Some(row) if row.complete => row.value,
                         Some(_) => None,
                         None => (zero && over).then_some(0.0),

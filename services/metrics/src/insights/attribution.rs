@@ -12,8 +12,9 @@ use tokio::task::spawn_blocking;
 
 use super::impact::read_number;
 use super::words;
+use crate::cohorts::{self, Scope};
 use crate::plan::{self, Metrics};
-use crate::provenance::{Answered, Sources, digest, provenance};
+use crate::provenance::{Answered, Sources, provenance};
 use crate::query::{check_size, find, read_breakdowns, read_filter, read_window};
 use crate::service::Metrics as Service;
 use crate::{Error, Result};
@@ -48,7 +49,8 @@ pub(super) async fn attribute_change(
     };
     let queries = [question.before, question.after]
         .map(|window| [query(window, Vec::new()), query(window, question.dimensions.clone())]);
-    let view = service.datasets.view(project).await?;
+    let scope = Scope::of(&[], &question.dimensions);
+    let (view, cohorts) = cohorts::view(service, project, &scope, question.after.end).await?;
     let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
     let (snapshot, asked) = (view.snapshot, queries.clone());
     let [before, after] = spawn_blocking(move || ask(&snapshot, &asked)).await??;
@@ -67,7 +69,14 @@ pub(super) async fn attribute_change(
         head: view.head,
         excluded_events: view.excluded_events,
         scanned_events: after.scanned,
-        digest: digest(&metrics, version, &queries, view.head, &(&before.rows, &after.rows))?,
+        digest: cohorts::digest(
+            &metrics,
+            version,
+            &queries,
+            &cohorts,
+            view.head,
+            &(&before.rows, &after.rows),
+        )?,
     };
     let convert = |segment: &Segment| contribution(segment, &request.dimensions, is_sum);
     let response = pb::AttributeChangeResponse {

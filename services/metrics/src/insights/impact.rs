@@ -199,6 +199,15 @@ fn read(request: pb::QueryImpactRequest, outcome: northstar_engine::Outcome) -> 
             problems.fields.push(format!("property_covariates[{index}]"), "names no property");
         }
     }
+    let of_subjects = [("segment_by", &request.segment_by), ("cluster_by", &request.cluster_by)];
+    let covariates = request.property_covariates.iter().map(|name| ("property_covariates", name));
+    for (field, name) in of_subjects.into_iter().chain(covariates) {
+        if name.starts_with(plan::COHORT) {
+            let problem = "a cohort is judged at one instant, which may lie after the day zero of a \
+                           subject: use a property";
+            problems.fields.push(field, problem);
+        }
+    }
     let (Some(window), Some(treatment), Some(confidence), true) =
         (window, treatment, confidence, problems.is_empty())
     else {

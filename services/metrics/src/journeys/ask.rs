@@ -100,8 +100,9 @@ impl<Q: Question> Asked<Q> {
         service: &Service,
         project: ProjectId,
     ) -> Result<Vec<Reply<Q::Answer>>> {
-        let (cohorts, window) = (&self.scope.cohorts, self.scope.window);
-        let (mut view, cohorts) = cohorts::view(service, project, cohorts, window.end).await?;
+        let window = self.scope.window;
+        let cohorts = self.scope.cohorts();
+        let (mut view, cohorts) = cohorts::view(service, project, &cohorts, window.end).await?;
         let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
         self.hold(&mut view)?;
         let mut ranges = vec![(pb::JourneyPeriod::Current, window)];
@@ -154,16 +155,6 @@ impl<Q: Question> Asked<Q> {
             }
             position => position,
         };
-        let cohorts = &self.scope.cohorts;
-        let uses_cohorts = !(cohorts.filter.is_empty() && cohorts.breakdowns.is_empty());
-        if uses_cohorts && position < view.head.position {
-            let problem = format!(
-                "the log has come to {} since position {position}, and who is in a cohort is \
-                 judged on all of it; ask from the beginning again",
-                view.head.position
-            );
-            return Err(Error::field("question.scope.log_position", problem));
-        }
         view.head.position = position;
         self.question.scope().position = Some(position);
         Ok(())

@@ -60,8 +60,11 @@ pub(super) async fn page<Q: Question>(
                 || Error::field("page_token", "is not a token that a page of this list gave"),
             )?),
         };
-    let (cohorts, window) = (&asked.scope.cohorts, asked.scope.window);
-    let (mut view, used) = cohorts::view(service, project, cohorts, window.end).await?;
+    if let Some(token) = &token {
+        asked.scope.position = token.position;
+    }
+    let (cohorts, window) = (asked.scope.cohorts(), asked.scope.window);
+    let (mut view, used) = cohorts::view(service, project, &cohorts, window.end).await?;
     let of_cohorts: Vec<i64> = used.iter().map(|cohort| cohort.version).collect();
     if let Some(token) = &token {
         if token.versions != versions(view.head) || token.cohorts != of_cohorts {
@@ -69,7 +72,6 @@ pub(super) async fn page<Q: Question>(
                            ask for the first page again";
             return Err(Error::field("page_token", problem));
         }
-        asked.scope.position = token.position;
     }
     asked.hold(&mut view)?;
     let wanted = MemberPage {

@@ -36,6 +36,12 @@ pub(super) struct ReadScope {
 }
 
 impl ReadScope {
+    /// The cohorts as far as the position that is asked for.
+    pub(super) fn cohorts(&self) -> cohorts::Scope {
+        let position = Some(self.position).filter(|position| *position > 0);
+        cohorts::Scope { position, ..self.cohorts.clone() }
+    }
+
     /// Takes in the cohorts among further dimensions of the question.
     pub(super) fn also_by(&mut self, dimensions: &[Dimension]) {
         let cohorts::Scope { breakdowns, .. } = cohorts::Scope::of(&[], dimensions);

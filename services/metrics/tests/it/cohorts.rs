@@ -344,3 +344,37 @@ async fn cohorts_are_listed_checked_and_deleted() {
     apply(&suite.analyst, by_list("list")).await.unwrap();
     assert_eq!(members(&suite.analyst, of("list")).await.1, Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn a_list_behind_a_journey_of_a_cohort_holds_while_the_cohort_grows() {
+    let suite = start().await;
+    apply(&suite.analyst, by_rule("visitors", did("visit", 1))).await.unwrap();
+    let scope = pb::JourneyScope {
+        start_time: Some(timestamp(FROM)),
+        end_time: Some(timestamp(TO)),
+        cohorts: vec!["visitors".to_owned()],
+        ..Default::default()
+    };
+    let visit = pb::JourneyStep { event: Some(selector("visit")), ..Default::default() };
+    let question =
+        pb::FunnelQuestion { scope: Some(scope), steps: vec![visit], ..Default::default() };
+    let page = async |page_token: &str| {
+        let request = pb::ListFunnelSubjectsRequest {
+            question: Some(question.clone()),
+            step: 1,
+            page_size: 2,
+            page_token: page_token.to_owned(),
+            ..Default::default()
+        };
+        suite.analyst.journeys().list_funnel_subjects(request).await.unwrap().into_inner()
+    };
+    let values = |page: &pb::ListFunnelSubjectsResponse| {
+        page.subjects.iter().map(|subject| subject.value.clone()).collect::<Vec<_>>()
+    };
+    let first = page("").await;
+    assert_eq!((values(&first), first.total_size), (vec!["ada".into(), "grace".into()], 3));
+    suite.ingest(vec![event("visit", "barbara", "2026-03-02T10:00:00Z")]).await;
+    let second = page(&first.next_page_token).await;
+    assert_eq!((values(&second), second.total_size), (vec!["linus".into()], 3));
+    assert_eq!(page("").await.total_size, 4);
+}

@@ -1,10 +1,14 @@
 //! No question of one project sees what another has, whatever it is called and
 //! however it is asked.
 
+use std::collections::BTreeSet;
+
 use northstar_client::Clients;
 use northstar_proto::metrics::v1 as pb;
 use northstar_proto::metrics::v1::cohort_rule::Rule;
 use northstar_proto::metrics::v1::metric::Definition;
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
 use serde_json::json;
 use tonic::Code;
 
@@ -194,6 +198,21 @@ async fn everything(analyst: &Clients) -> Vec<(&'static str, String)> {
     said
 }
 
+/// The RPCs of the three services, by name; the other services of metrics have tests of
+/// their own.
+fn rpcs() -> BTreeSet<String> {
+    let set = FileDescriptorSet::decode(northstar_proto::FILE_DESCRIPTOR_SET).unwrap();
+    let services = ["MetricsService", "CohortsService", "EvidenceService"];
+    set.file
+        .iter()
+        .filter(|file| file.package() == "northstar.metrics.v1")
+        .flat_map(|file| &file.service)
+        .filter(|service| services.contains(&service.name()))
+        .flat_map(|service| &service.method)
+        .map(|method| method.name().to_owned())
+        .collect()
+}
+
 fn owners(owners: impl Iterator<Item = String>) -> Vec<String> {
     let mut owners: Vec<String> = owners.collect();
     owners.sort();
@@ -207,6 +226,15 @@ async fn every_question_sees_its_own_project_only() {
     let ours = [suite.analyst.clone(), suite.producer.clone()];
     plant(&ours, 3, 10).await;
     let before = everything(&ours[0]).await;
+    let reads = |rpc: &String| {
+        let is_write =
+            ["Apply", "Delete", "Upload", "Snapshot"].iter().any(|verb| rpc.starts_with(verb));
+        // The last one is asked below, when there is something to tell.
+        !is_write && rpc != "ListRestatements"
+    };
+    for rpc in rpcs().into_iter().filter(reads) {
+        assert!(before.iter().any(|(asked, _)| *asked == rpc), "{rpc} is not asked");
+    }
 
     // Another project appears, with the same names.
     let theirs = suite.stranger().await;

@@ -130,6 +130,49 @@ async fn late_events_merges_consent_and_definitions_are_told_apart() {
 }
 
 #[tokio::test]
+async fn an_event_that_comes_back_from_quarantine_is_a_replay() {
+    let suite = start().await;
+    let contract = log::Contract {
+        name: "paid".to_owned(),
+        schema_version: "1-0-0".to_owned(),
+        json_schema: r#"{"required": ["amount"], "properties": {"amount": {"type": "integer"}}}"#
+            .to_owned(),
+        mode: log::ContractMode::Quarantine.into(),
+        owner: "sales".to_owned(),
+        ..Default::default()
+    };
+    let request = log::ApplyContractRequest { contract: Some(contract), ..Default::default() };
+    let operator = suite.operator();
+    operator.ingestion().apply_contract(request).await.unwrap();
+    let broken = event("paid", "linus", "2026-03-03T10:00:00Z").into_proto();
+    let request = log::IngestEventsRequest { source: "web".to_owned(), events: vec![broken] };
+    let taken = suite.producer.ingestion().ingest_events(request).await.unwrap().into_inner();
+    assert_eq!(taken.results[0].outcome(), log::EventOutcome::Quarantined);
+    tell(&suite, "payments", &[]).await;
+
+    let filter = || Some(log::QuarantineFilter { all: true, ..Default::default() });
+    let patch = r#"{"properties": {"amount": 7}}"#.to_owned();
+    let request = log::PatchQuarantinedEventsRequest {
+        filter: filter(),
+        change: Some(log::patch_quarantined_events_request::Change::MergePatchJson(patch)),
+        ..Default::default()
+    };
+    let mut quarantine = operator.quarantine();
+    let mut patching = quarantine.patch_quarantined_events(request).await.unwrap().into_inner();
+    while patching.message().await.unwrap().is_some() {}
+    let request = log::ReplayQuarantinedEventsRequest {
+        filter: filter(),
+        skip_kpis: true,
+        ..Default::default()
+    };
+    let mut replaying = quarantine.replay_quarantined_events(request).await.unwrap().into_inner();
+    while replaying.message().await.unwrap().is_some() {}
+    let found = restated(&suite, "payments", 1).await;
+    let cause = vec![pb::RestatementCause::Replay];
+    assert_eq!(essence(&found[0]), (day(3), Some(0.0), Some(1.0), cause));
+}
+
+#[tokio::test]
 async fn a_restart_neither_loses_nor_repeats_a_restatement() {
     let mut suite = start().await;
     tell(&suite, "revenue", &["plan"]).await;

@@ -216,8 +216,9 @@ impl Reference<'_> {
                     let slot = if any_order { progress(&attempt) } else { step };
                     attempt.taken[slot] = Some(at);
                     last_time = event.event.time;
-                    while tolerance > 0 && query.order == StepOrder::Ordered {
-                        let earlier = (0..=at).find(|earlier| {
+                    let reaches_back = tolerance > 0 && query.order == StepOrder::Ordered;
+                    loop {
+                        let earlier = (0..=at).filter(|_| reaches_back).find(|earlier| {
                             let candidate = &seen[*earlier];
                             last_time - candidate.event.time <= tolerance
                                 && candidate.constant == seen[start].constant

@@ -57,11 +57,8 @@ fn check_cohorts(snapshot: &Snapshot, as_of: &str, expected: &Value, filter: Opt
         assert_eq!(json!(found), expected[&month], "{month}");
     }
     // Every subject is new once, in the month of its cohort.
-    let lifecycle = LifecycleQuery {
-        scope: query.scope.clone(),
-        event: EventSelector::all(),
-        period: Grain::Month,
-    };
+    let lifecycle =
+        LifecycleQuery { scope: query.scope, event: EventSelector::all(), period: Grain::Month };
     let periods = snapshot.lifecycle(&lifecycle).expect("an answer").rows;
     for row in rows {
         let period = periods.iter().find(|period| Some(period.bucket_start) == row.bucket_start);

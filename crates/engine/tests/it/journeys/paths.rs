@@ -15,12 +15,11 @@ use crate::{
     world::{Event, MINUTE, events, play, selector, steps},
 };
 
-/// Steps of each path with the subject's name, and whether it ended early.
-fn walk(
-    events: &[Event],
-    links: &HashMap<String, String>,
-    query: &PathsQuery,
-) -> Vec<(String, Vec<(PathsStep, i64)>, bool)> {
+/// A subject, the steps of its path with their times, and whether the path ended early.
+type Walked = (String, Vec<(PathsStep, i64)>, bool);
+
+/// Every path, walked from its anchor.
+fn walk(events: &[Event], links: &HashMap<String, String>, query: &PathsQuery) -> Vec<Walked> {
     let (histories, as_of) = histories(events, links, &query.scope);
     let mut paths = Vec::new();
     for (subject, mut history) in histories {

@@ -8,8 +8,7 @@ use northstar_stats::impact::{
     Coarsening, Covariate, Findings, ImpactError, Panel, Propensity, Strata, balance, before_after,
     contrast, trend,
 };
-use northstar_stats::sequential::ConfidenceSequence;
-use northstar_stats::{Confidence, Effect, Moments, SampleStats, mean};
+use northstar_stats::{Confidence, ConfidenceSequence, Effect, Moments, SampleStats, mean};
 
 use super::super::effect;
 use super::{Arms, Options};
