@@ -91,8 +91,8 @@ impl Data {
     ) -> anyhow::Result<Self> {
         let Some(folder) = folder else {
             output::note(
-                "no folder with the data set (--data or NORTHSTAR_BENCH_DATA): events of the bench's own, and no \
-                 answers to compare with",
+                "no data set (--data, NORTHSTAR_BENCH_DATA or ../shared/bench): events of the bench's own, no peers, and \
+                 no answers to compare with",
             );
             return Ok(Self::made(count, seed));
         };

@@ -28,6 +28,8 @@ use questions::{Question, Rows};
 
 /// Name of the database.
 const DATABASE: &str = "bench";
+/// Where the data set is looked for when no folder is named.
+const DATA_SET: &str = "../shared/bench";
 /// The seed for which the data set has answers.
 const SEED: u64 = 42;
 /// Most bytes of memory an event.
@@ -48,9 +50,9 @@ const LATENCY_ROUNDS: usize = 40;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  northstar bench query --data ../shared/bench
-  northstar bench query --data ../shared/bench --json > query.json
-  northstar bench query --data ../shared/bench --check    answers only, equal to DuckDB's
+  northstar bench query                                   with the data set in ../shared/bench
+  northstar bench query --data sets/bench --json > query.json
+  northstar bench query --check                           answers only, equal to DuckDB's
   northstar bench query --events 1m --peers duckdb
   northstar bench query --curve 50m                       growth from 1 to 50 million events")]
 pub struct Query {
@@ -58,8 +60,8 @@ pub struct Query {
     #[arg(long, value_name = "EVENTS", default_value = "10m", value_parser = read_count)]
     events: u64,
     /// Folder of the data set: gen.py, which makes the events, and answers.json,
-    /// what every engine answers for 10m. Without it the bench makes events of
-    /// its own and asks no peers.
+    /// what every engine answers for 10m. Default: ../shared/bench, if it is there;
+    /// without it the bench makes events of its own and asks no peers.
     #[arg(long, env = "NORTHSTAR_BENCH_DATA", value_name = "FOLDER")]
     data: Option<PathBuf>,
     /// Folder for what is made once: events, the peers' tables, a Python
@@ -180,18 +182,15 @@ impl Bench {
             let data = Data::made(command.events, command.seed);
             return Ok(Self { data, peers: None });
         }
-        let python = match &command.data {
+        let near = Path::new(DATA_SET);
+        let near = near.join("gen.py").is_file().then_some(near);
+        let folder = command.data.as_deref().or(near);
+        let python = match folder {
             None => None,
             Some(_) => Python::find(command.python.as_deref(), cache).await?,
         };
-        let data = Data::prepare(
-            command.data.as_deref(),
-            cache,
-            python.as_ref(),
-            command.events,
-            command.seed,
-        )
-        .await?;
+        let data =
+            Data::prepare(folder, cache, python.as_ref(), command.events, command.seed).await?;
         let peers = match (&python, &data.files) {
             (Some(python), Some(files)) if !command.no_peers => {
                 output::note("loading the events into the peers, unless an earlier run did");
