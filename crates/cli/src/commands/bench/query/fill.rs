@@ -78,10 +78,10 @@ pub(super) async fn settle(clients: &Clients, folder: &Path) -> anyhow::Result<D
     Ok(changed - start)
 }
 
-/// The segment files below a folder, unfinished ones too, and how large they are.
+/// The segment files of the suite in a folder, unfinished ones too, and how large they are.
 pub(super) fn segments(folder: &Path) -> anyhow::Result<Vec<(PathBuf, u64)>> {
     let mut files = Vec::new();
-    let mut folders = vec![folder.to_owned()];
+    let mut folders = vec![folder.join("suite")];
     while let Some(folder) = folders.pop() {
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
         for entry in entries {
