@@ -2,6 +2,9 @@
 //!
 //! `cargo bench -p northstar-engine --bench questions -- [EVENTS] [--columns DIR [--answers FILE]]`
 //!
+//! `--keep DIR` keeps the data set there, and finds it again in the next run; `--only Q3` asks one question only, and
+//! `--times N` says how often.
+//!
 //! With `--columns` the events are read from a folder that `bench/gen.py` wrote, and with `--answers` the seven
 //! questions are compared with the answers that the other engines agree on.
 
@@ -38,6 +41,13 @@ struct Row {
     amount: i32,
 }
 
+/// What is asked, and how often.
+struct Ask {
+    expected: Value,
+    only: Option<String>,
+    times: usize,
+}
+
 /// What the numbers stand for.
 struct Names {
     events: Vec<String>,
@@ -51,15 +61,28 @@ struct Arguments {
     events: usize,
     columns: Option<PathBuf>,
     answers: Option<PathBuf>,
+    keep: Option<PathBuf>,
+    only: Option<String>,
+    times: usize,
 }
 
 fn arguments() -> Result<Arguments> {
-    let mut arguments = Arguments { events: 1_000_000, columns: None, answers: None };
+    let mut arguments = Arguments {
+        events: 1_000_000,
+        columns: None,
+        answers: None,
+        keep: None,
+        only: None,
+        times: 9,
+    };
     let mut given = std::env::args().skip(1);
     while let Some(argument) = given.next() {
         match argument.as_str() {
             "--columns" => arguments.columns = given.next().map(PathBuf::from),
             "--answers" => arguments.answers = given.next().map(PathBuf::from),
+            "--keep" => arguments.keep = given.next().map(PathBuf::from),
+            "--only" => arguments.only = given.next(),
+            "--times" => arguments.times = given.next().unwrap_or_default().parse()?,
             // Cargo passes it to every benchmark.
             "--bench" => {}
             events => arguments.events = events.replace('_', "").parse()?,
@@ -70,16 +93,24 @@ fn arguments() -> Result<Arguments> {
 
 fn main() -> Result<()> {
     let arguments = arguments()?;
-    let (names, rows) = match &arguments.columns {
-        Some(folder) => read(folder)?,
-        None => generate(arguments.events),
-    };
     let expected: Value = match &arguments.answers {
         Some(file) => serde_json::from_slice(&fs::read(file)?)?,
         None => Value::Null,
     };
-    let folder = tempfile::tempdir()?;
-    let mut dataset = Dataset::new(folder.path())?;
+    let ask = Ask { expected, only: arguments.only, times: arguments.times };
+    if let Some(folder) = &arguments.keep
+        && let Ok(manifest) = fs::read(folder.join("manifest.json"))
+    {
+        let dataset = Dataset::open(folder, serde_json::from_slice(&manifest)?)?;
+        return questions(&dataset.snapshot()?, &ask);
+    }
+    let (names, rows) = match &arguments.columns {
+        Some(folder) => read(folder)?,
+        None => generate(arguments.events),
+    };
+    let temporary = tempfile::tempdir()?;
+    let folder = arguments.keep.as_deref().unwrap_or(temporary.path());
+    let mut dataset = Dataset::new(folder)?;
     let count = rows.len();
     let (mut appending, mut compacting) = (0.0, 0.0);
     let mut position = 0;
@@ -98,22 +129,25 @@ fn main() -> Result<()> {
     let bytes: u64 = dataset.manifest().iter().map(|info| info.bytes).sum();
     say(format!("size       {:>8.1} bytes/event", bytes as f64 / count as f64));
     let manifest = dataset.manifest();
+    if arguments.keep.is_some() {
+        fs::write(folder.join("manifest.json"), serde_json::to_vec(&manifest)?)?;
+    }
     let start = Instant::now();
-    let mut dataset = Dataset::open(folder.path(), manifest)?;
+    let mut dataset = Dataset::open(folder, manifest)?;
     say(format!("open       {:>8.1} ms", millis(start)));
     let start = Instant::now();
     let snapshot = dataset.snapshot()?;
     say(format!("index      {:>8.1} ms, {} subjects", millis(start), snapshot.subjects()));
 
     say(format!("\n{count} events in segments"));
-    questions(&snapshot, &expected)?;
+    questions(&snapshot, &ask)?;
 
     let tail = &rows[..TAIL.min(rows.len())];
     append(&mut dataset, &names, tail, &mut position)?;
     let start = Instant::now();
     let snapshot = dataset.snapshot()?;
     say(format!("\nand {} in the tail, snapshot {:.1} ms", tail.len(), millis(start)));
-    questions(&snapshot, &Value::Null)?;
+    questions(&snapshot, &Ask { expected: Value::Null, ..ask })?;
     append(&mut dataset, &names, &rows[..1], &mut position)?;
     let start = Instant::now();
     dataset.snapshot()?;
@@ -199,11 +233,14 @@ fn query(
 }
 
 /// Runs a question a few times, prints the median and compares its rows.
-fn measure(name: &str, expected: &Value, ask: impl Fn() -> Result<Vec<Value>>) -> Result<()> {
+fn measure(name: &str, how: &Ask, ask: impl Fn() -> Result<Vec<Value>>) -> Result<()> {
+    if how.only.as_ref().is_some_and(|only| !name.starts_with(only.as_str())) {
+        return Ok(());
+    }
     let mut rows = ask()?;
     let mut times: Vec<f64> = Vec::new();
     let before = processor_millis();
-    for _ in 0..9 {
+    for _ in 0..how.times {
         let start = Instant::now();
         rows = ask()?;
         times.push(millis(start));
@@ -211,7 +248,7 @@ fn measure(name: &str, expected: &Value, ask: impl Fn() -> Result<Vec<Value>>) -
     let cpu = (processor_millis() - before) / times.len() as f64;
     times.sort_by(f64::total_cmp);
     rows.sort_by_key(|row| row.to_string());
-    let verdict = match expected[&name[..2]].as_array() {
+    let verdict = match how.expected[&name[..2]].as_array() {
         None => "",
         Some(expected) => {
             let mut expected = expected.clone();
@@ -251,15 +288,15 @@ fn since(bucket: Option<i64>, unit: i64) -> i64 {
     (bucket.unwrap_or_default() - START) / unit
 }
 
-fn questions(snapshot: &Snapshot, expected: &Value) -> Result<()> {
+fn questions(snapshot: &Snapshot, how: &Ask) -> Result<()> {
     let named = |name: &str| EventSelector::named(name);
     let active = || MetricSpec::Unique { event: EventSelector::all(), of: DistinctOf::Subject };
 
-    measure("Q1 active by day", expected, || {
+    measure("Q1 active by day", how, || {
         let answer = snapshot.query(&query(active(), Grain::Day, &[], 0..DAYS))?;
         Ok(answer.rows.iter().map(|row| json!([since(row.bucket_start, DAY), row.n])).collect())
     })?;
-    measure("Q2 active by 30 days", expected, || {
+    measure("Q2 active by 30 days", how, || {
         let by_day = snapshot.query(&query(active(), Grain::Day, &[], 0..DAYS))?;
         (0..3)
             .map(|month| {
@@ -286,7 +323,7 @@ fn questions(snapshot: &Snapshot, expected: &Value) -> Result<()> {
             entry: Entry::FirstInRange,
             ties,
         });
-        measure(name, expected, || {
+        measure(name, how, || {
             let answer =
                 snapshot.query(&query(funnel.clone(), Grain::Total, &["country"], 0..DAYS))?;
             let row = |row: &northstar_engine::Row| match &row.detail {
@@ -314,7 +351,7 @@ fn questions(snapshot: &Snapshot, expected: &Value) -> Result<()> {
         maturity: Maturity::PeriodStarted,
         entry: Entry::FirstEver,
     });
-    measure("Q4 retention by week", expected, || {
+    measure("Q4 retention by week", how, || {
         let mut question = query(retention.clone(), Grain::Week, &[], 0..84);
         question.as_of_micros = Some(START + 84 * DAY);
         let answer = snapshot.query(&question)?;
@@ -332,7 +369,7 @@ fn questions(snapshot: &Snapshot, expected: &Value) -> Result<()> {
     })?;
     let paid = named("purchase").filtered(Filter::parse(r#"properties.channel == "paid""#)?);
     let revenue = MetricSpec::Sum { event: paid, property: "amount".to_owned() };
-    measure("Q5 paid revenue by day, plan", expected, || {
+    measure("Q5 paid revenue by day, plan", how, || {
         let answer = snapshot.query(&query(revenue.clone(), Grain::Day, &["plan"], 0..DAYS))?;
         let row = |row: &northstar_engine::Row| {
             json!([since(row.bucket_start, DAY), row.dimensions[0], whole(row.value)])
@@ -350,7 +387,7 @@ fn questions(snapshot: &Snapshot, expected: &Value) -> Result<()> {
             ties,
             statistic: Statistic::P50,
         });
-        measure(name, expected, || {
+        measure(name, how, || {
             let answer = snapshot.query(&query(metric.clone(), Grain::Week, &[], 0..DAYS))?;
             let row = |row: &northstar_engine::Row| match &row.detail {
                 Detail::Durations(times) => {
@@ -381,7 +418,7 @@ fn questions(snapshot: &Snapshot, expected: &Value) -> Result<()> {
     };
     let bought = variants(Outcome::Did { event: named("purchase") });
     let spent = variants(Outcome::Sum { event: named("purchase"), property: "amount".to_owned() });
-    measure("Q7 two variant statistics", expected, || {
+    measure("Q7 two variant statistics", how, || {
         let (bought, spent) = (snapshot.variant_stats(&bought)?, snapshot.variant_stats(&spent)?);
         let rows = bought.variants.iter().zip(&spent.variants).map(|(bought, spent)| {
             let (did, sum) = (&bought.moments, &spent.moments);
@@ -394,7 +431,7 @@ fn questions(snapshot: &Snapshot, expected: &Value) -> Result<()> {
         Ok(rows.collect())
     })?;
     let count = MetricSpec::Count { event: EventSelector::all() };
-    measure("   count by day, country", expected, || {
+    measure("   count by day, country", how, || {
         let answer = snapshot.query(&query(count.clone(), Grain::Day, &["country"], 0..DAYS))?;
         Ok(vec![json!(answer.rows.len())])
     })

@@ -41,6 +41,17 @@ pub enum Error {
         /// What is wrong and what would be right.
         problem: String,
     },
+    /// The question was taken back before it was answered, see [`Cancel`](crate::Cancel).
+    #[error("the question was taken back before it was answered")]
+    Cancelled,
+    /// The rows of the answer alone would take more memory than a question may use.
+    #[error(
+        "the answer needs more than the {bytes} bytes that a question may use; ask for fewer dimensions, a coarser grain or a shorter range"
+    )]
+    AnswerTooLarge {
+        /// The bytes that it may use.
+        bytes: u64,
+    },
     /// More data than one segment can number.
     #[error("{what} exceeds the {limit} that one segment can hold; split the append")]
     TooLarge {

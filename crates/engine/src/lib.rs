@@ -18,6 +18,7 @@ pub mod calendar;
 mod cohort;
 mod columns;
 mod dataset;
+mod derived;
 mod error;
 mod event;
 mod evidence;
@@ -26,6 +27,7 @@ mod formula;
 mod identity;
 pub mod journeys;
 mod kernels;
+mod limits;
 mod purchases;
 mod query;
 mod runs;
@@ -47,6 +49,7 @@ pub use filter::{Filter, FilterError};
 pub use formula::{Formula, FormulaError};
 pub use kernels::journeys::{FunnelPartial, LifecyclePartial, PathsPartial, RetentionTablePartial};
 pub use kernels::{AcrossGroups, Partial};
+pub use limits::Cancel;
 pub use purchases::{PurchaseAnswer, PurchaseQuery, Purchases};
 pub use query::{
     Aggregate, Anchor, Answer, ConversionMeasure, ConversionSpec, CumulativeEnd, CumulativeSpec,

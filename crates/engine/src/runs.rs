@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     dataset::SegmentInfo,
+    derived::Derived,
     error::{Error, Result, SegmentFault},
     identity::{Identity, NOBODY},
     segment::{self, Pick, Segment, View, Written},
@@ -21,8 +22,12 @@ pub(crate) struct Run {
     pub segment: Segment,
     /// Number in the data set of each actor of the segment.
     pub actors: Vec<u32>,
+    /// Time of the first event of each actor, side by side: an index asks for all of them.
+    pub first_times: Vec<i64>,
     /// Present when the run lies in a file.
     pub info: Option<SegmentInfo>,
+    /// What questions worked out of it.
+    pub derived: Derived,
 }
 
 impl Run {
@@ -37,7 +42,19 @@ impl Run {
                 identity.actor(kind, key)
             })
             .collect();
-        Self { segment, actors, info }
+        Self::of(segment, actors, info)
+    }
+
+    /// A segment whose actors are numbered already.
+    fn of(segment: Segment, actors: Vec<u32>, info: Option<SegmentInfo>) -> Self {
+        let derived = Derived::of(segment.events());
+        let (times, rows) = (segment.effective(), segment.actor_rows());
+        let first = |row: &[u8; 4]| times.get(u32::from_le_bytes(*row) as usize);
+        let first_times = rows[..actors.len()]
+            .iter()
+            .map(|row| first(row).map_or(i64::MAX, |time| i64::from_le_bytes(*time)))
+            .collect();
+        Self { segment, actors, first_times, info, derived }
     }
 
     pub(crate) fn events(&self) -> usize {
@@ -67,14 +84,14 @@ pub(crate) fn freeze(
     let order = tail.order(subjects);
     let segment = image(&[tail.view()], &order)?;
     let actors = order.actors.iter().map(|(kind, key)| actor(*kind, key)).collect();
-    Ok(Run { segment, actors, info: None })
+    Ok(Run::of(segment, actors, None))
 }
 
 /// Several runs as one run in memory.
 pub(crate) fn merge_in_memory(runs: &[Arc<Run>], subjects: &[u32]) -> Result<Run> {
     let views: Vec<View<'_>> = runs.iter().map(|run| run.segment.view()).collect();
     let (order, actors) = merged_order(runs, &views, subjects)?;
-    Ok(Run { segment: image(&views, &order)?, actors, info: None })
+    Ok(Run::of(image(&views, &order)?, actors, None))
 }
 
 /// Several runs as one file in `dir`, which appears under its name only when it is complete and on disk.
@@ -100,7 +117,7 @@ pub(crate) fn merge_to_file(
     File::open(dir).and_then(|folder| folder.sync_all()).map_err(io("flush", dir))?;
     let segment = Segment::open(&path)?;
     let info = segment.info(file.to_owned());
-    Ok(Run { segment, actors, info: Some(info) })
+    Ok(Run::of(segment, actors, Some(info)))
 }
 
 fn image(views: &[View<'_>], order: &Written<'_>) -> Result<Segment> {

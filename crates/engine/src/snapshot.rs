@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 use crate::{
     adoption::{AdoptionAnswer, AdoptionQuery},
     cohort::{Cohort, CohortRule},
-    error::Result,
+    error::{Error, Result},
     identity::{Identity, NOBODY},
     journeys::{
         FunnelAnswer, FunnelCell, FunnelQuery, LifecycleAnswer, LifecycleCell, LifecycleQuery,
@@ -16,6 +16,7 @@ use crate::{
         self, Partial,
         journeys::{FunnelPartial, LifecyclePartial, PathsPartial, RetentionTablePartial},
     },
+    limits::{Cancel, Limits, Use, Workers},
     purchases::{PurchaseAnswer, PurchaseQuery},
     query::{Answer, Query},
     runs::Run,
@@ -31,6 +32,7 @@ const CHUNKS: usize = 32;
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     view: Arc<View>,
+    limits: Limits,
 }
 
 #[derive(Debug, Clone)]
@@ -65,6 +67,8 @@ pub(crate) struct Index {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Part {
     pub run: u32,
+    /// Number of the actor within the run.
+    pub actor: u32,
     pub start: u32,
     pub end: u32,
 }
@@ -84,7 +88,8 @@ impl Index {
         for at in 1..offsets.len() {
             offsets[at] += offsets[at - 1];
         }
-        let mut parts = vec![Part { run: 0, start: 0, end: 0 }; offsets[subjects.len()] as usize];
+        let mut parts =
+            vec![Part { run: 0, actor: 0, start: 0, end: 0 }; offsets[subjects.len()] as usize];
         let mut next = offsets.clone();
         let mut weights = vec![0u32; subjects.len()];
         for (number, run) in runs.iter().enumerate() {
@@ -95,7 +100,8 @@ impl Index {
                 }
                 let (start, end) = run.rows(local);
                 let slot = &mut next[subject as usize];
-                parts[*slot as usize] = Part { run: number as u32, start, end };
+                parts[*slot as usize] =
+                    Part { run: number as u32, actor: local as u32, start, end };
                 *slot += 1;
                 weights[subject as usize] += end - start;
             }
@@ -107,13 +113,10 @@ impl Index {
 
     /// Brings the parts of each subject into the order of their first events.
     fn order_by_time(&mut self, runs: &[Arc<Run>]) {
-        let times: Vec<&[[u8; 8]]> = runs.iter().map(|run| run.segment.effective()).collect();
         for pair in self.offsets.windows(2) {
             let parts = &mut self.parts[pair[0] as usize..pair[1] as usize];
             if parts.len() > 1 {
-                parts.sort_by_key(|part| {
-                    i64::from_le_bytes(times[part.run as usize][part.start as usize])
-                });
+                parts.sort_by_key(|part| runs[part.run as usize].first_times[part.actor as usize]);
             }
         }
     }
@@ -221,7 +224,37 @@ impl Snapshot {
                 excluded,
                 cohorts: BTreeMap::new(),
             }),
+            limits: Limits::default(),
         }
+    }
+
+    /// The same view, whose questions end when they are taken back.
+    #[must_use]
+    pub fn cancelled_by(&self, cancel: &Cancel) -> Self {
+        let limits = Limits { cancel: Some(cancel.clone()), ..self.limits.clone() };
+        Self { limits, ..self.clone() }
+    }
+
+    /// The same view, each of whose questions uses so many bytes of memory beside the events themselves. Distinct
+    /// values are counted in as many passes as that takes; an answer that is larger itself is refused.
+    #[must_use]
+    pub fn within_memory(&self, bytes: u64) -> Self {
+        let limits = Limits { memory: Some(bytes), ..self.limits.clone() };
+        Self { limits, ..self.clone() }
+    }
+
+    /// So many threads, or fewer where they would not pay.
+    pub(crate) fn workers<'a>(&self, threads: usize, mind: &'a Use<'a>) -> Workers<'a> {
+        Workers::new(threads, mind).worth(self.events())
+    }
+
+    /// What was found, unless the question was taken back: then it may lack parts.
+    fn if_wanted<T>(&self, found: Result<T>) -> Result<T> {
+        if self.limits.is_cancelled() { Err(Error::Cancelled) } else { found }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// The same view with these subjects only: every question to it is about them and their events. What was taken in,
@@ -232,14 +265,15 @@ impl Snapshot {
         let excluded = index.rows_of_others(self.runs());
         let mut view = View::clone(&self.view);
         (view.index, view.excluded) = (Arc::new(index), Arc::new(excluded));
-        Self { view: Arc::new(view) }
+        Self { view: Arc::new(view), limits: self.limits.clone() }
     }
 
     /// The same view with cohorts by name, for [`Dimension::Cohort`](crate::Dimension::Cohort). They must be sets of
     /// this view or of one of the same moment.
     #[must_use]
     pub fn with_cohorts(&self, cohorts: BTreeMap<String, SubjectSet>) -> Self {
-        Self { view: Arc::new(View { cohorts, ..View::clone(&self.view) }) }
+        let view = View { cohorts, ..View::clone(&self.view) };
+        Self { view: Arc::new(view), limits: self.limits.clone() }
     }
 
     /// Who is in a cohort at instants (microseconds since the epoch) that rise.
@@ -260,8 +294,7 @@ impl Snapshot {
         as_of_micros: &[i64],
         position: Option<i64>,
     ) -> Result<Cohort> {
-        let threads = if self.events() < kernels::WORTH_A_THREAD { 1 } else { cores() };
-        kernels::cohort(self, rule, as_of_micros, position, threads)
+        kernels::cohort(self, rule, as_of_micros, position, cores())
     }
 
     /// The members of one of the view's cohorts.
@@ -339,7 +372,9 @@ impl Snapshot {
     /// Answers a question on all cores of the machine.
     ///
     /// # Errors
-    /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) when the question contradicts itself.
+    /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) when the question contradicts itself,
+    /// [`Error::Cancelled`](crate::Error::Cancelled) when it was taken back, and
+    /// [`Error::AnswerTooLarge`](crate::Error::AnswerTooLarge) when the answer needs more memory than it may use.
     pub fn query(&self, query: &Query) -> Result<Answer> {
         self.query_on(query, cores())
     }
@@ -353,7 +388,8 @@ impl Snapshot {
     }
 
     /// The part of an answer that this data set contributes: merge those of several, then
-    /// [finish](Partial::finish). Set [`Query::as_of_micros`] when several data sets take part, so that all judge
+    /// [finish](Partial::finish). Not of a view [within little memory](Snapshot::within_memory), which counts distinct
+    /// values for good. Set [`Query::as_of_micros`] when several data sets take part, so that all judge
     /// maturity alike.
     ///
     /// # Errors
@@ -407,7 +443,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::funnel`].
     pub fn funnel_partial(&self, query: &FunnelQuery, threads: usize) -> Result<FunnelPartial> {
-        kernels::journeys::funnel_partial(self, query, threads)
+        self.if_wanted(kernels::journeys::funnel_partial(self, query, threads))
     }
 
     /// The subjects behind one number of a funnel: as many as the number says, where subjects are counted.
@@ -420,7 +456,7 @@ impl Snapshot {
         cell: &FunnelCell,
         page: &MemberPage,
     ) -> Result<Members> {
-        kernels::journeys::funnel_members(self, query, cell, page, cores())
+        self.if_wanted(kernels::journeys::funnel_members(self, query, cell, page, cores()))
     }
 
     /// Answers a retention table, on all cores of the machine.
@@ -440,7 +476,7 @@ impl Snapshot {
         query: &RetentionQuery,
         threads: usize,
     ) -> Result<RetentionTablePartial> {
-        kernels::journeys::retention_partial(self, query, threads)
+        self.if_wanted(kernels::journeys::retention_partial(self, query, threads))
     }
 
     /// The subjects behind one of its numbers.
@@ -453,7 +489,7 @@ impl Snapshot {
         cell: &RetentionCellKey,
         page: &MemberPage,
     ) -> Result<Members> {
-        kernels::journeys::retention_members(self, query, cell, page, cores())
+        self.if_wanted(kernels::journeys::retention_members(self, query, cell, page, cores()))
     }
 
     /// Answers a lifecycle, on all cores of the machine.
@@ -473,7 +509,7 @@ impl Snapshot {
         query: &LifecycleQuery,
         threads: usize,
     ) -> Result<LifecyclePartial> {
-        kernels::journeys::lifecycle_partial(self, query, threads)
+        self.if_wanted(kernels::journeys::lifecycle_partial(self, query, threads))
     }
 
     /// The subjects behind one of its numbers.
@@ -486,7 +522,7 @@ impl Snapshot {
         cell: &LifecycleCell,
         page: &MemberPage,
     ) -> Result<Members> {
-        kernels::journeys::lifecycle_members(self, query, cell, page, cores())
+        self.if_wanted(kernels::journeys::lifecycle_members(self, query, cell, page, cores()))
     }
 
     /// Answers paths, on all cores of the machine.
@@ -502,7 +538,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::paths`].
     pub fn paths_partial(&self, query: &PathsQuery, threads: usize) -> Result<PathsPartial> {
-        kernels::journeys::paths_partial(self, query, threads)
+        self.if_wanted(kernels::journeys::paths_partial(self, query, threads))
     }
 
     /// The subjects behind one of its numbers.
@@ -515,7 +551,7 @@ impl Snapshot {
         cell: &PathsCell,
         page: &MemberPage,
     ) -> Result<Members> {
-        kernels::journeys::paths_members(self, query, cell, page, cores())
+        self.if_wanted(kernels::journeys::paths_members(self, query, cell, page, cores()))
     }
 
     /// Highest log position that the view covers; `i64::MIN` when empty.
@@ -561,11 +597,9 @@ impl Snapshot {
     pub fn event_names(&self) -> Vec<(String, u64)> {
         let mut names = BTreeMap::new();
         for run in &self.view.runs {
-            let column = run.segment.field(Field::Name);
-            let mut counts = vec![0u64; column.strings.len() + 1];
-            column.codes.for_each(0..run.events(), |_, code| counts[code as usize] += 1);
-            for (name, count) in column.strings.iter().zip(&counts[1..]) {
-                *names.entry(name.to_owned()).or_default() += *count;
+            let strings = run.segment.field(Field::Name).strings;
+            for (name, count) in strings.iter().zip(&run.segment.name_counts()[1..]) {
+                *names.entry(name.to_owned()).or_default() += u64::from(*count);
             }
         }
         names.into_iter().collect()

@@ -22,6 +22,16 @@ pub struct Config {
         value_parser = clap::value_parser!(u64).range(1..=3600)
     )]
     pub metrics_follow_seconds: u64,
+    /// Most MiB that a question may use beside the events themselves: distinct values are counted in as many passes as
+    /// that takes, and an answer that is larger is refused.
+    #[arg(
+        long,
+        env = "NORTHSTAR_METRICS_QUERY_MEBIBYTES",
+        value_name = "MIB",
+        default_value_t = 512,
+        value_parser = clap::value_parser!(u64).range(1..=1_048_576)
+    )]
+    pub metrics_query_mebibytes: u64,
 }
 
 impl Default for Config {
@@ -29,6 +39,7 @@ impl Default for Config {
         Self {
             metrics_compact_events: NonZeroUsize::new(100_000).expect("100,000 is not zero"),
             metrics_follow_seconds: 2,
+            metrics_query_mebibytes: 512,
         }
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Datasets {
     pool: PgPool,
     folder: Folder,
     clock: Arc<dyn Clock>,
+    /// Most memory that a question may use beside the events.
+    query_bytes: u64,
     projects: Mutex<HashMap<ProjectId, Slot>>,
 }
 
@@ -68,8 +70,13 @@ pub(crate) struct View {
 pub(crate) type Lists = BTreeMap<String, Arc<Vec<Member>>>;
 
 impl Datasets {
-    pub(crate) fn new(pool: PgPool, folder: Folder, clock: Arc<dyn Clock>) -> Self {
-        Self { pool, folder, clock, projects: Mutex::default() }
+    pub(crate) fn new(
+        pool: PgPool,
+        folder: Folder,
+        clock: Arc<dyn Clock>,
+        query_bytes: u64,
+    ) -> Self {
+        Self { pool, folder, clock, query_bytes, projects: Mutex::default() }
     }
 
     fn slot(&self, project: ProjectId) -> Slot {

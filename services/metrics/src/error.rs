@@ -89,6 +89,7 @@ impl From<engine::Error> for Error {
     fn from(error: engine::Error) -> Self {
         match error {
             engine::Error::InvalidQuery { field, problem } => Self::field(field, problem),
+            engine::Error::AnswerTooLarge { .. } => Self::field("breakdowns", error.to_string()),
             other => Self::Engine(other),
         }
     }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod apply;
+mod ask;
 mod cohorts;
 mod config;
 pub mod convert;
@@ -57,7 +58,12 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
     )
     .await?;
     let folder = Folder::open(&context.data_dir)?;
-    let datasets = Arc::new(Datasets::new(pool.clone(), folder, Arc::clone(&context.clock)));
+    let datasets = Arc::new(Datasets::new(
+        pool.clone(),
+        folder,
+        Arc::clone(&context.clock),
+        config.metrics_query_mebibytes * 1024 * 1024,
+    ));
     let (clock, clients, shutdown) = (context.clock, context.clients, context.shutdown);
     let ready = Latch::new("read models are being made from the log");
     let follow = worker::follow(

@@ -11,8 +11,8 @@ use northstar_engine::{Answer, Detail, Dimension, Filter, Grain, Query, Row};
 use northstar_proto::metrics::v1 as pb;
 use northstar_store::metrics::definition;
 use northstar_store::{Error as StoreError, PgConnection, PgPool};
-use tokio::task::spawn_blocking;
 
+use crate::ask::ask;
 use crate::cohorts::{self, MAX_COHORTS, Scope, Used};
 use crate::convert::{from_timestamp, to_timestamp};
 use crate::dataset::View;
@@ -91,8 +91,8 @@ pub(crate) async fn compute(
     };
     let window = question.window;
     let (view, cohorts) = cohorts::view(service, project, &question.scope, window.end).await?;
-    let (snapshot, asked) = (view.snapshot.clone(), query.clone());
-    let answer = spawn_blocking(move || snapshot.query(&asked)).await??;
+    let asked = query.clone();
+    let answer = ask(&view.snapshot, move |snapshot| snapshot.query(&asked)).await?;
     Ok(Computed { metrics, version, query, view, cohorts, answer, window })
 }
 

@@ -11,7 +11,6 @@ use northstar_engine::{
     Answer, DerivedInput, Formula, Grain, MetricSpec, Offset, Query, Row, Snapshot, Span,
 };
 use northstar_proto::metrics::v1 as pb;
-use tokio::task::spawn_blocking;
 use tonic::Status;
 
 use crate::cohorts;
@@ -66,15 +65,14 @@ pub(crate) async fn query_metrics(
     let (view, cohorts) =
         cohorts::view(service, project, &question.scope, question.window.end).await?;
     let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
-    let snapshot = view.snapshot.clone();
-    let (question, asked, found, table) = spawn_blocking(move || {
-        let found = asked.iter().map(|asked| answer(&snapshot, asked));
+    let answered = crate::ask::ask(&view.snapshot, move |snapshot| {
+        let found = asked.iter().map(|asked| answer(snapshot, asked));
         let found = found.collect::<Result<Vec<_>>>()?;
-        let totals = totals(&snapshot, &question, &asked, &found)?;
+        let totals = totals(snapshot, &question, &asked, &found)?;
         let table = Table::new(&question, &asked, &found, totals.as_deref());
         Ok::<_, Error>((question, asked, found, table))
-    })
-    .await??;
+    });
+    let (question, asked, found, table) = answered.await?;
     if table.rows.len() > MAX_ROWS {
         let problem = format!(
             "gives {} rows, more than {MAX_ROWS}: choose a coarser grain, fewer dimensions, a \

@@ -10,8 +10,8 @@ use northstar_engine::{
     FunnelSpec, MetricSpec, Outcome, RetentionSpec, TimeToEventSpec, VariantQuery, VariantStats,
 };
 use northstar_proto::metrics::v1 as pb;
-use tokio::task::spawn_blocking;
 
+use crate::ask::ask;
 use crate::convert::metric::selector_from_proto;
 use crate::convert::read_duration;
 use crate::plan::{self, Metrics, Scope, compile_filter};
@@ -76,9 +76,11 @@ pub(crate) async fn query_variant_statistics(
         pre_micros: plan::micros(TimeDelta::days(request.covariate_days.into())),
     };
     let view = service.datasets.view(project).await?;
-    let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
-    let (snapshot, asked) = (view.snapshot, query.clone());
-    let answer = spawn_blocking(move || snapshot.variant_stats(&asked)).await??;
+    let asked = query.clone();
+    let (sources, answer) = tokio::try_join!(
+        Sources::read(&service.pool, project, view.head, service.clock.now()),
+        ask(&view.snapshot, move |snapshot| snapshot.variant_stats(&asked)),
+    )?;
     let answered = Answered {
         metrics: &metrics,
         metric_version: version,

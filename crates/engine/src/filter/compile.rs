@@ -48,8 +48,12 @@ impl<'a> Predicate<'a> {
             Condition::Test(Operand::Field(field), test) => {
                 let column = segment.field(*field);
                 let values = column.strings.iter().map(|text| Some(Scalar::Str(text)));
-                let passes =
+                let mut passes: Vec<bool> =
                     [None].into_iter().chain(values).map(|value| test.passes(value)).collect();
+                if segment.is_complete(*field) {
+                    // No row is without it, so what such a row would give must not keep a test from being decided.
+                    passes[0] = passes[passes.len() - 1];
+                }
                 Self::table(column.codes, passes)
             }
             Condition::Test(Operand::Property(path), test) => Self::property(path, test, segment),

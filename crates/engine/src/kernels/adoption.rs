@@ -14,6 +14,7 @@ use super::{
 use crate::{
     adoption::{AdoptionAnswer, AdoptionQuery, DayZero, Labels},
     error::{Error, Result},
+    limits::{Use, Workers},
     query::{Dimension, EventSelector},
     snapshot::{Part, Snapshot},
 };
@@ -30,12 +31,15 @@ pub(crate) fn adoption(
     threads: usize,
 ) -> Result<AdoptionAnswer> {
     let selectors = check(query)?;
-    let threads = if snapshot.events() < tasks::WORTH_A_THREAD { 1 } else { threads.max(1) };
-    Ok(if selectors.len() <= u8::WIDTH {
-        answer::<u8>(snapshot, query, &selectors, threads)
+    let mind = Use::of(snapshot.limits());
+    let workers = snapshot.workers(threads, &mind);
+    let answer = if selectors.len() <= u8::WIDTH {
+        answer::<u8>(snapshot, query, &selectors, workers)
     } else {
-        answer::<u32>(snapshot, query, &selectors, threads)
-    })
+        answer::<u32>(snapshot, query, &selectors, workers)
+    };
+    mind.check()?;
+    Ok(answer)
 }
 
 /// Refuses what contradicts itself, and lists the selectors in the order of their bits: the adoption, the outcome, the
@@ -97,13 +101,13 @@ fn answer<B: Bits>(
     snapshot: &Snapshot,
     query: &AdoptionQuery,
     selectors: &[&EventSelector],
-    threads: usize,
+    workers: Workers<'_>,
 ) -> AdoptionAnswer {
     let mut labels: Vec<Values> = query.properties.iter().map(|_| Values::new()).collect();
     let (mut scans, mut columns): (Vec<RunScan<'_, B>>, Vec<Vec<ValueColumn<'_>>>) =
         (Vec::new(), Vec::new());
     for run in snapshot.runs() {
-        let matches = scan::matches(run, selectors, None, threads);
+        let matches = scan::kept_matches(run, selectors, None, workers);
         scans.push(RunScan { run, effective: run.segment.effective(), matches });
         let of_run = query
             .properties
@@ -114,7 +118,7 @@ fn answer<B: Bits>(
     }
     let latest = snapshot.effective_range().map_or(i64::MIN, |(_, latest)| latest);
     let as_of = query.as_of_micros.unwrap_or_else(|| latest.saturating_add(1));
-    let members = members(snapshot, query, &scans, as_of, threads);
+    let members = members(snapshot, query, &scans, as_of, workers);
 
     let question = Question {
         snapshot,
@@ -125,7 +129,7 @@ fn answer<B: Bits>(
     };
     let size = members.taking_part.len().div_ceil(CHUNKS).max(1);
     let pieces: Vec<&[Member]> = members.taking_part.chunks(size).collect();
-    let pieces = tasks::run(threads, pieces, |members| question.measure(members, &scans));
+    let pieces = tasks::run(workers, pieces, |members| question.measure(members, &scans));
     let mut total = question.empty();
     for piece in pieces {
         append(&mut total, piece);
@@ -153,11 +157,11 @@ fn members<B: Bits>(
     query: &AdoptionQuery,
     scans: &[RunScan<'_, B>],
     as_of: i64,
-    threads: usize,
+    workers: Workers<'_>,
 ) -> Members {
     let after = query.period_micros.saturating_mul(query.periods_after.into());
     let index = snapshot.index();
-    let pieces = tasks::run(threads, index.chunks.clone(), |subjects| {
+    let pieces = tasks::run(workers, index.chunks.clone(), |subjects| {
         let mut piece = Members::default();
         for subject in subjects {
             let parts = index.parts(subject);

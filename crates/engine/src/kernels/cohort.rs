@@ -10,6 +10,7 @@ use crate::{
     cohort::{Cohort, CohortRule, Take},
     error::{Error, Result},
     filter::Filter,
+    limits::Use,
     query::{Anchor, EventSelector, Ties},
     snapshot::{Part, Snapshot},
     subjects::SubjectSet,
@@ -53,10 +54,12 @@ pub(crate) fn cohort(
         });
     }
     let wanted: Vec<&EventSelector> = selectors.iter().collect();
-    let scans: Vec<RunScan<'_, u32>> = scan::scan_up_to(snapshot, &wanted, None, position, threads);
+    let mind = Use::of(snapshot.limits());
+    let workers = snapshot.workers(threads, &mind);
+    let scans: Vec<RunScan<'_, u32>> = scan::scan_up_to(snapshot, &wanted, None, position, workers);
     let index = snapshot.index();
     let last = as_of.last().copied().unwrap_or(i64::MIN);
-    let pieces = tasks::run(threads, index.chunks.clone(), |subjects| {
+    let pieces = tasks::run(workers, index.chunks.clone(), |subjects| {
         let mut piece = (vec![0u64; as_of.len()], Vec::new());
         let mut scratch = Scratch::default();
         let mut history = History { until: last, events: Vec::new() };
@@ -80,6 +83,7 @@ pub(crate) fn cohort(
         }
         piece
     });
+    mind.check()?;
     let mut cohort = Cohort { sizes: vec![0; as_of.len()], members: SubjectSet::default() };
     for (sizes, members) in pieces {
         cohort.sizes.iter_mut().zip(sizes).for_each(|(all, more)| *all += more);

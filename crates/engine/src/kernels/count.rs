@@ -6,14 +6,13 @@ use super::{
     scan::{self, RowVisitor},
     selectors,
     space::{BucketCursor, Cells, Locator},
-    tasks,
 };
 use crate::query::EventSelector;
 
 pub(super) fn run(context: &Context<'_>, event: &EventSelector) -> Leaf {
     let locator = Locator::new(context);
     let scans = scan::scan::<u8>(context, &selectors([event]));
-    let pieces = tasks::run(context.threads, scan::row_pieces(&scans), |(run, rows)| {
+    let cells = Leaf::gather(context.threads, scan::row_pieces(&scans), |(run, rows)| {
         let mut counter = Counter {
             context,
             locator: &locator,
@@ -24,7 +23,7 @@ pub(super) fn run(context: &Context<'_>, event: &EventSelector) -> Leaf {
         scan::walk_rows(&scans[run], rows, &mut counter);
         counter.cells.into_states(|count| (count > 0).then_some(State::Count(count)))
     });
-    Leaf::collect(locator.space, pieces)
+    Leaf { space: locator.space, cells }
 }
 
 struct Counter<'a> {

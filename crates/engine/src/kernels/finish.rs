@@ -4,9 +4,12 @@ mod derived;
 
 use std::{cmp::Ordering, collections::BTreeMap, vec};
 
-use super::partial::{
-    ConversionState, Leaf, LifecycleState, NumberState, Partial, RetentionState, ScoreState, State,
-    StepState, Sum,
+use super::{
+    partial::{
+        ConversionState, Leaf, LifecycleState, NumberState, Partial, RetentionState, ScoreState,
+        State, StepState, Sum,
+    },
+    quantile::seconds_at,
 };
 use crate::{
     calendar::{Buckets, Grain},
@@ -223,12 +226,11 @@ fn funnel(row: &mut Row, window: Option<i64>, over: i64, as_of: i64, state: Step
     row.complete &= windows_over(window, over, as_of, entered, last);
     let times = [Vec::new()].into_iter().chain(state.micros);
     let steps = state.counts.iter().zip(times).enumerate().map(|(step, (count, mut micros))| {
-        micros.sort_unstable();
         FunnelStepDetail {
             count: *count,
             from_previous: if step == 0 { None } else { share(*count, state.counts[step - 1]) },
             from_first: share(*count, entered),
-            median_seconds: percentile(&micros, 0.5),
+            median_seconds: seconds_at(&mut micros, 0.5),
         }
     });
     row.detail = Detail::Funnel(steps.collect());
@@ -238,17 +240,16 @@ fn durations(row: &mut Row, spec: &TimeToEventSpec, over: i64, as_of: i64, mut s
     let (entered, n) = (state.counts[0], state.counts[1]);
     row.complete &= windows_over(spec.window_micros, over, as_of, entered, n);
     let mut micros = state.micros.swap_remove(0);
-    micros.sort_unstable();
     // Integers add up exactly.
     let total: i128 = micros.iter().map(|micros| i128::from(*micros)).sum();
     let detail = DurationDetail {
         entered,
         n,
-        p50: percentile(&micros, 0.5),
-        p90: percentile(&micros, 0.9),
-        p95: percentile(&micros, 0.95),
+        p50: seconds_at(&mut micros, 0.5),
+        p90: seconds_at(&mut micros, 0.9),
+        p95: seconds_at(&mut micros, 0.95),
         mean: (n > 0).then(|| total as f64 / n as f64 / MICROS_PER_SECOND),
-        max: micros.last().map(|micros| *micros as f64 / MICROS_PER_SECOND),
+        max: micros.iter().max().map(|micros| *micros as f64 / MICROS_PER_SECOND),
     };
     row.n = entered;
     row.value = match spec.statistic {

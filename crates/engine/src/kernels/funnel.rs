@@ -8,7 +8,6 @@ use super::{
     scan::{self, Bits, Event, RunScan, Scratch, Visitor},
     selectors,
     space::{BucketCursor, Cells, Locator},
-    tasks,
 };
 use crate::{
     query::{Anchor, Entry, FunnelSpec, Ties},
@@ -22,7 +21,7 @@ pub(super) fn run<B: Bits>(context: &Context<'_>, spec: &FunnelSpec) -> Leaf {
     let index = context.snapshot.index();
     let single = spec.anchor == Anchor::FirstTouch
         && (spec.entry != Entry::PerBucket || context.buckets.len() == 1);
-    let pieces = tasks::run(context.threads, index.chunks.clone(), |subjects| {
+    let cells = Leaf::gather(context.threads, index.chunks.clone(), |subjects| {
         let mut cells = locator.cells::<StepState>();
         let mut room = Room { waiting: vec![Vec::new(); spec.steps.len() + 1], ..Room::default() };
         for subject in subjects {
@@ -36,7 +35,7 @@ pub(super) fn run<B: Bits>(context: &Context<'_>, spec: &FunnelSpec) -> Leaf {
         }
         cells.into_states(|state| (!state.counts.is_empty()).then_some(State::Steps(state)))
     });
-    Leaf::collect(locator.space, pieces)
+    Leaf { space: locator.space, cells }
 }
 
 struct Funnel<'a> {

@@ -4,12 +4,14 @@
 //! per row ([`scan`]), dimensions become tables from dictionary codes to value numbers ([`space`]). After that no
 //! kernel hashes, compares strings or interprets anything per event.
 
+mod active;
 mod adoption;
 mod behind;
 mod cohort;
 mod conversion;
 mod count;
 mod cumulative;
+mod few;
 mod finish;
 mod funnel;
 mod journey;
@@ -21,9 +23,11 @@ mod offset;
 mod partial;
 mod per_subject;
 mod purchases;
+mod quantile;
 mod retention;
 mod scan;
 mod space;
+mod sparse;
 mod stickiness;
 mod sum;
 mod tasks;
@@ -41,6 +45,7 @@ pub(crate) use variants::variants;
 use crate::{
     calendar::{Buckets, Grain},
     error::{Error, Result},
+    limits::{Use, Workers},
     query::{
         Anchor, ConversionMeasure, Dimension, EventSelector, FunnelSpec, MetricSpec, Period, Query,
         StickinessMeasure, Ties, TimeToEventSpec,
@@ -75,15 +80,17 @@ pub(crate) struct Context<'a> {
     pub until: i64,
     /// Events before this instant are known.
     pub as_of: i64,
-    pub threads: usize,
+    pub threads: Workers<'a>,
 }
 
 /// Runs a question over a snapshot.
 pub(crate) fn run(snapshot: &Snapshot, query: &Query, threads: usize) -> Result<Partial> {
     check(&query.metric, 0)?;
-    let context = context(snapshot, query, threads)?;
+    let mind = Use::of(snapshot.limits());
+    let context = context(snapshot, query, snapshot.workers(threads, &mind))?;
     let mut leaves = Vec::new();
     metric(&context, &query.metric, &mut leaves)?;
+    mind.check()?;
     Ok(Partial {
         leaves,
         as_of_micros: context.as_of,
@@ -94,7 +101,11 @@ pub(crate) fn run(snapshot: &Snapshot, query: &Query, threads: usize) -> Result<
 }
 
 /// What the kernels share about a question.
-fn context<'a>(snapshot: &'a Snapshot, query: &'a Query, threads: usize) -> Result<Context<'a>> {
+fn context<'a>(
+    snapshot: &'a Snapshot,
+    query: &'a Query,
+    threads: impl Into<Workers<'a>>,
+) -> Result<Context<'a>> {
     for dimension in &query.breakdowns {
         if let Dimension::Cohort(name) = dimension
             && snapshot.cohort_members(name).is_none()
@@ -109,7 +120,7 @@ fn context<'a>(snapshot: &'a Snapshot, query: &'a Query, threads: usize) -> Resu
     let latest = snapshot.effective_range().map(|(_, latest)| latest.saturating_add(1));
     let as_of = query.as_of_micros.or(latest).unwrap_or(query.from_micros);
     let until = query.to_micros.min(as_of);
-    let threads = if snapshot.events() < tasks::WORTH_A_THREAD { 1 } else { threads.max(1) };
+    let threads = threads.into().worth(snapshot.events());
     Ok(Context { snapshot, query, buckets, until, as_of, threads })
 }
 

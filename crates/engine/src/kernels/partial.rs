@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tdigests::{Centroid, TDigest};
 
-use super::space::Space;
-use crate::query::LifecycleDetail;
+use super::{space::Space, tasks};
+use crate::{limits::Workers, query::LifecycleDetail};
+
+/// What a cell takes in a partial result and as the row of an answer.
+const CELL_BYTES: u64 = 300;
 
 /// The contribution of one data set (or one part of it) to an answer. Merge all of them, in a fixed order, then
 /// [finish](Partial::finish).
@@ -46,7 +49,21 @@ pub(crate) trait Merge {
     fn merge(&mut self, other: Self);
 }
 
-impl<S: Merge> Leaf<S> {
+impl<S: Merge + Send> Leaf<S> {
+    /// Works out pieces and merges their states as they come, in their order.
+    pub(crate) fn gather<T: Send>(
+        workers: Workers<'_>,
+        pieces: Vec<T>,
+        work: impl Fn(T) -> Vec<(u64, S)> + Sync,
+    ) -> BTreeMap<u64, S> {
+        let mut cells = BTreeMap::new();
+        tasks::run_into(workers, pieces, work, |states| {
+            states.into_iter().for_each(|(cell, state)| add(&mut cells, cell, state));
+            workers.answer_takes(cells.len() as u64 * CELL_BYTES);
+        });
+        cells
+    }
+
     /// Merges the states of pieces, in their order.
     pub(crate) fn collect(space: Space, pieces: impl IntoIterator<Item = Vec<(u64, S)>>) -> Self {
         let mut leaf = Self { space, cells: BTreeMap::new() };
@@ -55,10 +72,7 @@ impl<S: Merge> Leaf<S> {
     }
 
     pub(crate) fn add(&mut self, cell: u64, state: S) {
-        match self.cells.entry(cell) {
-            std::collections::btree_map::Entry::Vacant(slot) => _ = slot.insert(state),
-            std::collections::btree_map::Entry::Occupied(mut slot) => slot.get_mut().merge(state),
-        }
+        add(&mut self.cells, cell, state);
     }
 
     pub(crate) fn merge(&mut self, other: Self) {
@@ -76,6 +90,13 @@ impl<S: Merge> Leaf<S> {
         for (cell, state) in other.cells {
             self.add(translate(&self.space, cell), state);
         }
+    }
+}
+
+fn add<S: Merge>(cells: &mut BTreeMap<u64, S>, cell: u64, state: S) {
+    match cells.entry(cell) {
+        std::collections::btree_map::Entry::Vacant(slot) => _ = slot.insert(state),
+        std::collections::btree_map::Entry::Occupied(mut slot) => slot.get_mut().merge(state),
     }
 }
 
@@ -97,6 +118,20 @@ pub(crate) enum State {
     Histogram(Vec<u64>),
     Lifecycle(LifecycleState),
     Conversion(ConversionState),
+}
+
+impl State {
+    /// The same without what it takes to be merged with others that have values in common.
+    pub(crate) fn counted(self) -> Self {
+        match self {
+            Self::Distinct(mut values) => {
+                values.sort_unstable();
+                values.dedup();
+                Self::Count(values.len() as u64)
+            }
+            other => other,
+        }
+    }
 }
 
 impl Merge for State {

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     calendar::{Buckets, Grain},
     error::{Error, Result},
+    limits::Use,
     purchases::{PurchaseAnswer, PurchaseQuery, Purchases},
     snapshot::Snapshot,
 };
@@ -26,17 +27,18 @@ pub(crate) fn purchases(
         let problem = "is not later than from_micros".to_owned();
         return Err(Error::InvalidQuery { field: "to_micros", problem });
     }
-    let threads = if snapshot.events() < tasks::WORTH_A_THREAD { 1 } else { threads.max(1) };
+    let mind = Use::of(snapshot.limits());
+    let workers = snapshot.workers(threads, &mind);
     let days = Buckets::covering(query.from_micros, query.to_micros, query.zone, Grain::Day)?;
     let mut scans: Vec<RunScan<'_, u8>> = Vec::new();
     let mut amounts: Vec<NumberColumn<'_>> = Vec::new();
     for run in snapshot.runs() {
-        let matches = scan::matches(run, &[&query.purchase], None, threads);
+        let matches = scan::kept_matches(run, &[&query.purchase], None, workers);
         scans.push(RunScan { run, effective: run.segment.effective(), matches });
         amounts.extend(query.amount.as_ref().map(|path| NumberColumn::new(path, run)));
     }
     let index = snapshot.index();
-    let pieces = tasks::run(threads, index.chunks.clone(), |subjects| {
+    let pieces = tasks::run(workers, index.chunks.clone(), |subjects| {
         let (mut customers, mut earlier) = (Vec::new(), 0);
         let mut scratch = Scratch::default();
         for subject in subjects {
@@ -53,6 +55,7 @@ pub(crate) fn purchases(
         }
         (customers, earlier)
     });
+    mind.check()?;
     let (mut customers, mut bought_earlier) = (Vec::new(), 0);
     for (piece, earlier) in pieces {
         customers.extend(piece);

@@ -8,7 +8,6 @@ use super::{
     scan::{self, Event, Scratch, Visitor},
     selectors,
     space::{BucketCursor, Locator},
-    tasks,
 };
 use crate::{
     calendar::Buckets,
@@ -35,7 +34,7 @@ pub(super) fn run(context: &Context<'_>, spec: &RetentionSpec) -> Result<Leaf> {
     };
     let scans = scan::scan::<u8>(context, &selectors([&spec.start, &spec.returning]));
     let index = context.snapshot.index();
-    let pieces = tasks::run(context.threads, index.chunks.clone(), |subjects| {
+    let cells = Leaf::gather(context.threads, index.chunks.clone(), |subjects| {
         let mut cells = locator.cells::<RetentionState>();
         let mut scratch = Scratch::default();
         let mut history = History::new(context, spec, &locator, &periods);
@@ -68,7 +67,7 @@ pub(super) fn run(context: &Context<'_>, spec: &RetentionSpec) -> Result<Leaf> {
         }
         cells.into_states(|state| (state.entered > 0).then_some(State::Retention(state)))
     });
-    Ok(Leaf::collect(locator.space, pieces))
+    Ok(Leaf { space: locator.space, cells })
 }
 
 /// Starts and returns of one subject.

@@ -1,10 +1,14 @@
 //! Which selectors each event matches, and walks over the events of a subject that match any.
 
-use std::ops::{ControlFlow, Range};
+use std::{
+    ops::{ControlFlow, Range},
+    sync::Arc,
+};
 
-use super::{Context, tasks};
+use super::{Context, few::Few, tasks};
 use crate::{
     filter::{BLOCK, Filter, Predicate},
+    limits::Workers,
     query::EventSelector,
     runs::Run,
     segment::{Codes, Field},
@@ -17,11 +21,25 @@ const ROWS_PER_TASK: usize = 128 * BLOCK;
 /// A filter that concerns fewer than one row in so many of a block is evaluated for these rows only.
 const SPARSE: usize = 8;
 
+/// Names up to which every name is compared with all rows at once, rather than every row looked up in a table.
+const COMPARED: usize = 8;
+
 /// A set of selectors, as bits.
-pub(crate) trait Bits: Copy + Default + Send + Sync + Into<u32> + 'static {
+pub(crate) trait Bits:
+    Copy + Default + std::fmt::Debug + Send + Sync + Into<u32> + 'static
+{
     /// Selectors it can hold.
     const WIDTH: usize;
     fn from_bits(bits: u32) -> Self;
+
+    /// Adds bits to the rows of one code.
+    fn mark(rows: &mut [Self], codes: &[u8], wanted: u8, bits: u32) {
+        for (row, code) in rows.iter_mut().zip(codes) {
+            if *code == wanted {
+                *row = Self::from_bits((*row).into() | bits);
+            }
+        }
+    }
 
     /// The first row at or after `from` that matches anything.
     fn next(rows: &[Self], from: usize) -> Option<usize> {
@@ -35,6 +53,15 @@ impl Bits for u8 {
     #[inline(always)]
     fn from_bits(bits: u32) -> Self {
         bits as Self
+    }
+
+    /// Without a branch, so that sixteen rows and more are compared at once.
+    #[inline(always)]
+    fn mark(rows: &mut [Self], codes: &[u8], wanted: u8, bits: u32) {
+        let bits = bits as Self;
+        for (row, code) in rows.iter_mut().zip(codes) {
+            *row |= if *code == wanted { bits } else { 0 };
+        }
     }
 
     /// Eight rows at a time: most questions are about few of the events.
@@ -73,9 +100,28 @@ pub(crate) enum Matches<B> {
     /// Every row matches the same.
     Same(u32),
     Rows(Vec<B>),
+    /// Few rows match any, and these are listed.
+    Few(Few<B>),
 }
 
 impl<B: Bits> Matches<B> {
+    /// Most rows that match anything, of so many.
+    pub(crate) fn most(&self, events: usize) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Same(_) | Self::Rows(_) => events,
+            Self::Few(few) => few.len(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Nothing | Self::Same(_) => 0,
+            Self::Rows(rows) => size_of_val(rows.as_slice()),
+            Self::Few(few) => few.bytes(),
+        }
+    }
+
     /// The same of so many rows, of which some match nothing.
     fn without(self, excluded: &[Range<u32>], events: usize) -> Self {
         if excluded.is_empty() {
@@ -85,6 +131,13 @@ impl<B: Bits> Matches<B> {
             Self::Nothing => return Self::Nothing,
             Self::Same(bits) => vec![B::from_bits(bits); events],
             Self::Rows(rows) => rows,
+            Self::Few(few) => {
+                let kept = |row: u32| {
+                    let at = excluded.partition_point(|range| range.end <= row);
+                    excluded.get(at).is_none_or(|range| row < range.start)
+                };
+                return Self::Few(few.filter(kept, events));
+            }
         };
         for range in excluded {
             rows[range.start as usize..range.end as usize].fill(B::default());
@@ -98,6 +151,11 @@ impl<B: Bits> Matches<B> {
             Self::Nothing => return Self::Nothing,
             Self::Same(bits) => vec![B::from_bits(bits); run.events()],
             Self::Rows(rows) => rows,
+            Self::Few(few) => {
+                let positions = run.segment.position();
+                let kept = |row: u32| positions.get(row as usize) <= position;
+                return Self::Few(few.filter(kept, run.events()));
+            }
         };
         let positions = run.segment.position();
         for (row, bits) in rows.iter_mut().enumerate() {
@@ -113,7 +171,7 @@ impl<B: Bits> Matches<B> {
 pub(crate) struct RunScan<'a, B> {
     pub run: &'a Run,
     pub effective: &'a [[u8; 8]],
-    pub matches: Matches<B>,
+    pub matches: Arc<Matches<B>>,
 }
 
 /// Matches every event against the selectors and the filter of the question.
@@ -132,20 +190,55 @@ pub(crate) fn scan_up_to<'a, B: Bits>(
     selectors: &[&EventSelector],
     filter: Option<&Filter>,
     position: Option<i64>,
-    threads: usize,
+    workers: Workers<'_>,
 ) -> Vec<RunScan<'a, B>> {
     let runs = snapshot.runs().iter().enumerate();
     runs.map(|(number, run)| {
-        let whole = filter.map(|filter| Predicate::new(filter.condition(), &run.segment));
-        let matches = matches(run, selectors, whole, threads)
-            .without(snapshot.excluded_rows(number), run.events());
-        let matches = match position {
-            Some(position) if run.segment.positions().1 > position => matches.up_to(run, position),
-            _ => matches,
+        let excluded = snapshot.excluded_rows(number);
+        let beyond = position.filter(|position| run.segment.positions().1 > *position);
+        let matches = if excluded.is_empty() && beyond.is_none() {
+            kept_matches(run, selectors, filter, workers)
+        } else {
+            let whole = filter.map(|filter| Predicate::new(filter.condition(), &run.segment));
+            let mut matches =
+                matches(run, selectors, whole, workers).without(excluded, run.events());
+            if let Some(position) = beyond {
+                matches = matches.up_to(run, position);
+            }
+            Arc::new(matches)
         };
         RunScan { run, effective: run.segment.effective(), matches }
     })
     .collect()
+}
+
+/// What tells questions apart that match different events.
+pub(crate) fn key(selectors: &[&EventSelector], filter: Option<&Filter>) -> String {
+    let mut key = format!("{:?}", filter.map(Filter::source));
+    for selector in selectors {
+        let condition = selector.filter.as_ref().map(Filter::source);
+        key.push_str(&format!(" {:?} {condition:?}", selector.names));
+    }
+    key
+}
+
+/// What the events of a run match, worked out once for all questions with the same selectors.
+pub(crate) fn kept_matches<B: Bits>(
+    run: &Run,
+    selectors: &[&EventSelector],
+    filter: Option<&Filter>,
+    workers: Workers<'_>,
+) -> Arc<Matches<B>> {
+    let key = format!("matches {}", key(selectors, filter));
+    if let Some(known) = run.derived.get(&key) {
+        return known;
+    }
+    let whole = filter.map(|filter| Predicate::new(filter.condition(), &run.segment));
+    let matches = Arc::new(matches(run, selectors, whole, workers));
+    if !workers.should_stop() {
+        run.derived.keep(key, &matches, matches.bytes());
+    }
+    matches
 }
 
 /// Matches every event of a run against selectors, all of which `whole` narrows.
@@ -153,7 +246,7 @@ pub(crate) fn matches<B: Bits>(
     run: &Run,
     selectors: &[&EventSelector],
     whole: Option<Predicate<'_>>,
-    threads: usize,
+    workers: Workers<'_>,
 ) -> Matches<B> {
     let names = run.segment.field(Field::Name);
     let mut by_name = vec![0u32; names.strings.len() + 1];
@@ -190,13 +283,23 @@ pub(crate) fn matches<B: Bits>(
     if filters.is_empty() && by_name[1..].iter().all(|bits| *bits == by_name[1]) {
         return Matches::Same(by_name[1]);
     }
+    let named = by_name.iter().zip(run.segment.name_counts());
+    let most: usize = named.filter(|(bits, _)| **bits != 0).map(|(_, count)| *count as usize).sum();
+    if Few::<B>::pays(most, run.events()) {
+        let starts = (0..run.events()).step_by(ROWS_PER_TASK).collect();
+        let pieces = tasks::run(workers, starts, |start| {
+            let end = (start + ROWS_PER_TASK).min(run.events());
+            few_rows(start..end, names.codes, &by_name, &filters)
+        });
+        return Matches::Few(Few::new(pieces, run.events()));
+    }
     let mut rows = vec![B::default(); run.events()];
     let pieces: Vec<(usize, &mut [B])> = rows
         .chunks_mut(ROWS_PER_TASK)
         .enumerate()
         .map(|(at, rows)| (at * ROWS_PER_TASK, rows))
         .collect();
-    tasks::run(threads, pieces, |(start, rows)| {
+    tasks::run(workers, pieces, |(start, rows)| {
         match_rows(start, rows, names.codes, &by_name, &filters)
     });
     Matches::Rows(rows)
@@ -209,20 +312,7 @@ fn match_rows<B: Bits>(
     by_name: &[u32],
     filters: &[(u32, Predicate<'_>)],
 ) {
-    let end = first + rows.len();
-    match names {
-        Codes::One(codes) => {
-            // All 256 codes have an entry, so that no look-up needs a check.
-            let table: [B; 256] =
-                std::array::from_fn(|code| B::from_bits(by_name.get(code).copied().unwrap_or(0)));
-            rows.iter_mut()
-                .zip(&codes[first..end])
-                .for_each(|(row, code)| *row = table[usize::from(*code)]);
-        }
-        _ => names.for_each(first..end, |row, code| {
-            rows[row - first] = B::from_bits(by_name[code as usize])
-        }),
-    }
+    match_names(first, rows, names, by_name);
     let mut passes = [0u8; BLOCK];
     for (number, block) in rows.chunks_mut(BLOCK).enumerate() {
         let start = first + number * BLOCK;
@@ -248,6 +338,61 @@ fn match_rows<B: Bits>(
             }
         }
     }
+}
+
+/// What the names of rows, which match nothing yet, say.
+fn match_names<B: Bits>(first: usize, rows: &mut [B], names: Codes<'_>, by_name: &[u32]) {
+    let end = first + rows.len();
+    match names {
+        Codes::One(codes) => {
+            let codes = &codes[first..end];
+            let wanted = || by_name.iter().enumerate().filter(|(_, bits)| **bits != 0);
+            if wanted().count() <= COMPARED {
+                for (code, bits) in wanted() {
+                    B::mark(rows, codes, code as u8, *bits);
+                }
+                return;
+            }
+            // All 256 codes have an entry, so that no look-up needs a check.
+            let table: [B; 256] =
+                std::array::from_fn(|code| B::from_bits(by_name.get(code).copied().unwrap_or(0)));
+            rows.iter_mut().zip(codes).for_each(|(row, code)| *row = table[usize::from(*code)]);
+        }
+        _ => names.for_each(first..end, |row, code| {
+            rows[row - first] = B::from_bits(by_name[code as usize])
+        }),
+    }
+}
+
+/// The rows of a range that match anything, with what they match.
+fn few_rows<B: Bits>(
+    rows: Range<usize>,
+    names: Codes<'_>,
+    by_name: &[u32],
+    filters: &[(u32, Predicate<'_>)],
+) -> (Vec<u32>, Vec<B>) {
+    let (mut found, mut bits_of) = (Vec::new(), Vec::new());
+    let mut block = [B::default(); BLOCK];
+    for start in rows.clone().step_by(BLOCK) {
+        let block = &mut block[..BLOCK.min(rows.end - start)];
+        block.fill(B::default());
+        match_names(start, block, names, by_name);
+        let mut from = 0;
+        while let Some(at) = B::next(block, from) {
+            let mut bits: u32 = block[at].into();
+            for (concerned, predicate) in filters {
+                if bits & concerned != 0 && !predicate.holds(start + at) {
+                    bits &= !concerned;
+                }
+            }
+            if bits != 0 {
+                found.push((start + at) as u32);
+                bits_of.push(B::from_bits(bits));
+            }
+            from = at + 1;
+        }
+    }
+    (found, bits_of)
 }
 
 /// A matching event of a subject.
@@ -314,7 +459,7 @@ fn walk_part<B: Bits>(
     let scan = &scans[part.run as usize];
     let rows = part.start as usize..part.end as usize;
     let times = &scan.effective[rows.clone()];
-    match &scan.matches {
+    match &*scan.matches {
         Matches::Nothing => {}
         Matches::Same(bits) => {
             for (row, time) in (part.start..).zip(times) {
@@ -333,6 +478,12 @@ fn walk_part<B: Bits>(
                 let (row, time) = (part.start + at as u32, i64::from_le_bytes(times[at]));
                 visitor.see(Event { run: part.run, row, time, bits: matches[at].into() })?;
                 from = at + 1;
+            }
+        }
+        Matches::Few(few) => {
+            for (row, bits) in few.within(part.start, part.end) {
+                let time = i64::from_le_bytes(scan.effective[row as usize]);
+                visitor.see(Event { run: part.run, row, time, bits: bits.into() })?;
             }
         }
     }
@@ -391,7 +542,7 @@ pub(crate) fn walk_rows<B: Bits>(
     visitor: &mut impl RowVisitor,
 ) {
     let times = &scan.effective[rows.clone()];
-    match &scan.matches {
+    match &*scan.matches {
         Matches::Nothing => {}
         Matches::Same(_) => {
             rows.zip(times).for_each(|(row, time)| visitor.see(row, i64::from_le_bytes(*time)));
@@ -404,6 +555,11 @@ pub(crate) fn walk_rows<B: Bits>(
                 from = at + 1;
             }
         }
+        Matches::Few(few) => {
+            for (row, _) in few.within(rows.start as u32, rows.end as u32) {
+                visitor.see(row as usize, i64::from_le_bytes(scan.effective[row as usize]));
+            }
+        }
     }
 }
 
@@ -411,7 +567,7 @@ pub(crate) fn walk_rows<B: Bits>(
 pub(crate) fn row_pieces<B>(scans: &[RunScan<'_, B>]) -> Vec<(usize, Range<usize>)> {
     let mut pieces = Vec::new();
     for (number, scan) in scans.iter().enumerate() {
-        if matches!(scan.matches, Matches::Nothing) {
+        if matches!(*scan.matches, Matches::Nothing) {
             continue;
         }
         let events = scan.effective.len();

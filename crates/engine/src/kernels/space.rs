@@ -3,8 +3,9 @@
 use std::{collections::HashMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
-use super::Context;
+use super::{Context, sparse::SparseRows};
 use crate::{
     calendar::Buckets,
     query::Dimension,
@@ -104,20 +105,41 @@ impl Space {
     }
 }
 
+/// Some of all values: those whose hashes leave this remainder.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bucket {
+    pub number: u32,
+    pub of: u32,
+}
+
+impl Bucket {
+    const ALL: Self = Self { number: 0, of: 1 };
+
+    fn holds(self, value: &str) -> bool {
+        self.of == 1 || xxh3_64(value.as_bytes()) % u64::from(self.of) == u64::from(self.number)
+    }
+}
+
 /// Numbers the values of one dimension across runs.
 #[derive(Debug)]
 pub(crate) struct Values {
+    bucket: Bucket,
     numbers: HashMap<String, u32, Seeded>,
     values: Vec<Option<String>>,
 }
 
 impl Values {
     pub(crate) fn new() -> Self {
-        Self { numbers: HashMap::default(), values: vec![None] }
+        Self::of_bucket(Bucket::ALL)
+    }
+
+    /// Numbers the values of a bucket, and takes all others for absent.
+    pub(crate) fn of_bucket(bucket: Bucket) -> Self {
+        Self { bucket, numbers: HashMap::default(), values: vec![None] }
     }
 
     fn number(&mut self, value: Option<String>) -> u32 {
-        let Some(value) = value else { return 0 };
+        let Some(value) = value.filter(|value| self.bucket.holds(value)) else { return 0 };
         if let Some(number) = self.numbers.get(&value) {
             return *number;
         }
@@ -136,7 +158,15 @@ impl Values {
 #[derive(Debug)]
 pub(crate) enum ValueColumn<'a> {
     Same(u32),
-    Coded { codes: Codes<'a>, numbers: Vec<u32> },
+    Coded {
+        codes: Codes<'a>,
+        numbers: Vec<u32>,
+    },
+    /// One number a cell of a column that few rows have.
+    Sparse {
+        rows: SparseRows<'a>,
+        numbers: Vec<u32>,
+    },
     Own(Vec<u32>),
 }
 
@@ -174,11 +204,13 @@ impl<'a> ValueColumn<'a> {
         if column.rows.is_none() && column.numbers.is_none() {
             return Self::Coded { codes: column.codes, numbers };
         }
-        // A sparse column, or one with many different numbers: number the rows once.
-        let mut own = vec![0; run.events()];
+        // A sparse column, or one with many different numbers: number the cells, or the rows, once.
+        let sparse = column.rows.filter(|rows| SparseRows::pays(rows, run.events()));
+        let mut own = vec![0; sparse.map_or_else(|| run.events(), <[_]>::len)];
         let mut seen: HashMap<u64, u32, Seeded> = HashMap::default();
         column.for_each_present(run.events(), |row, cell, code| {
-            own[row] = match (code, column.numbers) {
+            let slot = if sparse.is_some() { cell } else { row };
+            own[slot] = match (code, column.numbers) {
                 (PropertyColumn::NUMBER, Some(wide)) => {
                     let scalar = wide.scalar(cell);
                     let bits = match scalar {
@@ -190,7 +222,10 @@ impl<'a> ValueColumn<'a> {
                 _ => numbers[code as usize],
             };
         });
-        Self::Own(own)
+        match sparse {
+            Some(rows) => Self::Sparse { rows: SparseRows::new(rows, run.events()), numbers: own },
+            None => Self::Own(own),
+        }
     }
 
     #[inline(always)]
@@ -198,6 +233,7 @@ impl<'a> ValueColumn<'a> {
         match self {
             Self::Same(number) => *number,
             Self::Coded { codes, numbers } => numbers[codes.get(row) as usize],
+            Self::Sparse { rows, numbers } => rows.cell(row).map_or(0, |cell| numbers[cell]),
             Self::Own(numbers) => numbers[row],
         }
     }
@@ -335,8 +371,20 @@ impl<T: Default> Cells<T> {
 /// The numbers of a property for the rows of one run; NaN where there is none.
 pub(crate) enum NumberColumn<'a> {
     Nothing,
-    Coded { codes: Codes<'a>, numbers: Vec<f64> },
-    Wide { codes: Codes<'a>, numbers: Vec<f64>, wide: Numbers<'a> },
+    Coded {
+        codes: Codes<'a>,
+        numbers: Vec<f64>,
+    },
+    Wide {
+        codes: Codes<'a>,
+        numbers: Vec<f64>,
+        wide: Numbers<'a>,
+    },
+    /// One number a cell of a column that few rows have.
+    Sparse {
+        rows: SparseRows<'a>,
+        numbers: Vec<f64>,
+    },
     Own(Vec<f64>),
 }
 
@@ -348,15 +396,20 @@ impl<'a> NumberColumn<'a> {
             Scalar::Bool(value) => f64::from(u8::from(value)),
             value => value.number().unwrap_or(f64::NAN),
         }));
-        if column.rows.is_some() {
-            let mut own = vec![f64::NAN; run.events()];
+        if let Some(rows) = column.rows {
+            let sparse = SparseRows::pays(rows, run.events());
+            let mut own = vec![f64::NAN; if sparse { rows.len() } else { run.events() }];
             column.for_each_present(run.events(), |row, cell, code| {
-                own[row] = match (code, column.numbers) {
+                own[if sparse { cell } else { row }] = match (code, column.numbers) {
                     (PropertyColumn::NUMBER, Some(wide)) => wide.get(cell),
                     _ => numbers[code as usize],
                 };
             });
-            return Self::Own(own);
+            return if sparse {
+                Self::Sparse { rows: SparseRows::new(rows, run.events()), numbers: own }
+            } else {
+                Self::Own(own)
+            };
         }
         match column.numbers {
             None => Self::Coded { codes: column.codes, numbers },
@@ -373,6 +426,7 @@ impl<'a> NumberColumn<'a> {
                 PropertyColumn::NUMBER => wide.get(row),
                 code => numbers[code as usize],
             },
+            Self::Sparse { rows, numbers } => rows.cell(row).map_or(f64::NAN, |cell| numbers[cell]),
             Self::Own(numbers) => numbers[row],
         }
     }

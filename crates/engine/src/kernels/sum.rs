@@ -6,7 +6,6 @@ use super::{
     scan::{self, RowVisitor},
     selectors,
     space::{BucketCursor, Cells, Locator, NumberColumn},
-    tasks,
 };
 use crate::query::EventSelector;
 
@@ -15,7 +14,7 @@ pub(super) fn run(context: &Context<'_>, event: &EventSelector, property: &str) 
     let scans = scan::scan::<u8>(context, &selectors([event]));
     let columns: Vec<NumberColumn<'_>> =
         context.snapshot.runs().iter().map(|run| NumberColumn::new(property, run)).collect();
-    let pieces = tasks::run(context.threads, scan::row_pieces(&scans), |(run, rows)| {
+    let cells = Leaf::gather(context.threads, scan::row_pieces(&scans), |(run, rows)| {
         let mut adder = Adder {
             context,
             locator: &locator,
@@ -27,7 +26,7 @@ pub(super) fn run(context: &Context<'_>, event: &EventSelector, property: &str) 
         scan::walk_rows(&scans[run], rows, &mut adder);
         adder.cells.into_states(|state| (state.n > 0).then_some(State::Numbers(state)))
     });
-    Leaf::collect(locator.space, pieces)
+    Leaf { space: locator.space, cells }
 }
 
 struct Adder<'a> {

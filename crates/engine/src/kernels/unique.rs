@@ -6,21 +6,36 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     Context,
+    active::ActiveDays,
     partial::{Leaf, State},
     scan::{self, Event, RowVisitor, RunScan, Visitor},
     selectors,
-    space::{BucketCursor, Cells, Locator, ValueColumn, Values},
+    space::{Bucket, BucketCursor, Cells, Locator, ValueColumn, Values},
     tasks,
 };
 use crate::{
+    calendar::Grain,
     query::{Dimension, DistinctOf, EventSelector},
-    segment::Seeded,
+    runs::Run,
+    segment::{Field, Seeded},
 };
 
 /// Bits of a table of (cell, value) pairs up to which it is used instead of a hash set.
 const TABLE_BITS: u64 = 1 << 24;
 
+/// What a distinct value takes while it has a number: twice its text, about, and its places in two tables.
+const VALUE_BYTES: u64 = 160;
+
+/// What a value in a cell takes until all of them are counted.
+const PAIR_BYTES: u64 = 40;
+
 pub(super) fn run(context: &Context<'_>, event: &EventSelector, of: &DistinctOf) -> Leaf {
+    if *of == DistinctOf::Subject
+        && context.query.breakdowns.is_empty()
+        && let Some(leaf) = by_days(context, event)
+    {
+        return leaf;
+    }
     let scans = scan::scan::<u8>(context, &selectors([event]));
     match of {
         DistinctOf::Subject => subjects(context, &scans),
@@ -29,12 +44,63 @@ pub(super) fn run(context: &Context<'_>, event: &EventSelector, of: &DistinctOf)
     }
 }
 
+/// Subjects by bucket, from the days on which they were active; `None` when buckets do not hold whole days.
+fn by_days(context: &Context<'_>, event: &EventSelector) -> Option<Leaf> {
+    if context.buckets.grain() == Grain::Hour {
+        return None;
+    }
+    let mut active = Vec::new();
+    for run in context.snapshot.runs() {
+        let days = ActiveDays::of(context, run, event)?;
+        let buckets = days.buckets(context, run)?;
+        active.push((days, buckets));
+    }
+    let index = context.snapshot.index();
+    let outside = context.buckets.len() as u32;
+    let pieces = tasks::run(context.threads, index.chunks.clone(), |subjects| {
+        // One more for what lies outside, so that nothing has to be asked about a day.
+        let mut counts = vec![0u64; context.buckets.len() + 1];
+        let mut found: Vec<u32> = Vec::new();
+        for subject in subjects {
+            match index.parts(subject) {
+                [] => {}
+                [part] => {
+                    let (days, buckets) = &active[part.run as usize];
+                    let mut last = outside;
+                    for day in days.of_actor(part.actor) {
+                        let bucket = buckets[usize::from(*day)];
+                        counts[bucket as usize] += u64::from(bucket != last);
+                        last = bucket;
+                    }
+                }
+                parts => {
+                    found.clear();
+                    for part in parts {
+                        let (days, buckets) = &active[part.run as usize];
+                        let of_part = days.of_actor(part.actor).iter();
+                        found.extend(of_part.map(|day| buckets[usize::from(*day)]));
+                    }
+                    if !found.is_sorted() {
+                        found.sort_unstable();
+                    }
+                    found.dedup();
+                    found.iter().for_each(|bucket| counts[*bucket as usize] += 1);
+                }
+            }
+        }
+        counts.truncate(outside as usize);
+        let counts = (0..).zip(counts).filter(|(_, count)| *count > 0);
+        counts.map(|(cell, count)| (cell, State::Count(count))).collect::<Vec<(u64, State)>>()
+    });
+    Some(Leaf::collect(Locator::new(context).space, pieces))
+}
+
 /// Subjects are counted without a set: each cell remembers which subject was counted last.
 fn subjects(context: &Context<'_>, scans: &[RunScan<'_, u8>]) -> Leaf {
     let locator = Locator::new(context);
     let undivided = context.query.breakdowns.is_empty();
     let index = context.snapshot.index();
-    let pieces = tasks::run(context.threads, index.chunks.clone(), |subjects| {
+    let cells = Leaf::gather(context.threads, index.chunks.clone(), |subjects| {
         let mut counter = SubjectCounter {
             context,
             locator: &locator,
@@ -51,7 +117,7 @@ fn subjects(context: &Context<'_>, scans: &[RunScan<'_, u8>]) -> Leaf {
         }
         counter.cells.into_states(|(count, _)| (count > 0).then_some(State::Count(count)))
     });
-    Leaf::collect(locator.space, pieces)
+    Leaf { space: locator.space, cells }
 }
 
 struct SubjectCounter<'a> {
@@ -85,9 +151,39 @@ impl Visitor for SubjectCounter<'_> {
     }
 }
 
+/// Distinct values. Where they would take more memory than the question may use, they are counted in passes, each over
+/// the values whose hashes fall into one bucket.
 fn values(context: &Context<'_>, scans: &[RunScan<'_, u8>], dimension: &Dimension) -> Leaf {
+    let distinct: u64 =
+        context.snapshot.runs().iter().map(|run| distinct_values(dimension, run) as u64).sum();
+    let matching: u64 = scans.iter().map(|scan| scan.matches.most(scan.run.events()) as u64).sum();
+    let bytes = distinct * VALUE_BYTES + matching.max(distinct) * PAIR_BYTES;
+    let passes = context.threads.passes(bytes);
+    let mut leaf = Leaf::collect(Locator::new(context).space, []);
+    for pass in 0..passes {
+        let of_pass = values_of(context, scans, dimension, Bucket { number: pass, of: passes });
+        if passes == 1 {
+            return of_pass;
+        }
+        // No value is in two passes, so numbers add up where hashes would pile up.
+        for (cell, state) in of_pass.cells {
+            leaf.add(cell, state.counted());
+        }
+        if context.threads.should_stop() {
+            break;
+        }
+    }
+    leaf
+}
+
+fn values_of(
+    context: &Context<'_>,
+    scans: &[RunScan<'_, u8>],
+    dimension: &Dimension,
+    bucket: Bucket,
+) -> Leaf {
     let locator = Locator::new(context);
-    let mut numbering = Values::new();
+    let mut numbering = Values::of_bucket(bucket);
     let columns: Vec<ValueColumn<'_>> = context
         .snapshot
         .runs()
@@ -99,7 +195,7 @@ fn values(context: &Context<'_>, scans: &[RunScan<'_, u8>], dimension: &Dimensio
         .iter()
         .map(|value| value.as_ref().map_or(0, |value| xxh3_128(value.as_bytes())))
         .collect();
-    let pieces = tasks::run(context.threads, scan::row_pieces(scans), |(run, rows)| {
+    let cells = Leaf::gather(context.threads, scan::row_pieces(scans), |(run, rows)| {
         let mut collector = ValueCollector {
             context,
             locator: &locator,
@@ -120,7 +216,24 @@ fn values(context: &Context<'_>, scans: &[RunScan<'_, u8>], dimension: &Dimensio
         }
         states
     });
-    Leaf::collect(locator.space, pieces)
+    Leaf { space: locator.space, cells }
+}
+
+/// Most distinct values of a dimension in a run.
+fn distinct_values(dimension: &Dimension, run: &Run) -> usize {
+    let field = match dimension {
+        Dimension::Event => Field::Name,
+        Dimension::Source => Field::Source,
+        Dimension::AccountId => Field::AccountId,
+        Dimension::Property(path) => {
+            let Some(column) = run.segment.property(path) else { return 0 };
+            let cells = column.rows.map_or_else(|| run.events(), <[_]>::len);
+            let wide = if column.numbers.is_some() { cells } else { 0 };
+            return column.entries.iter().count() + wide;
+        }
+        Dimension::Cohort(_) => return 0,
+    };
+    run.segment.field(field).strings.len()
 }
 
 struct ValueCollector<'a> {

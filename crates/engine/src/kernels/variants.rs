@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    limits::{Use, Workers},
     query::{Anchor, ConversionMeasure, Dimension, EventSelector, Period, StickinessMeasure},
     segment::Seeded,
     snapshot::Snapshot,
@@ -280,12 +281,15 @@ pub(crate) fn variants(
     threads: usize,
 ) -> Result<VariantAnswer> {
     let selectors = check(query)?;
-    let threads = if snapshot.events() < tasks::WORTH_A_THREAD { 1 } else { threads.max(1) };
-    if selectors.len() <= u8::WIDTH {
-        Ok(answer::<u8>(snapshot, query, &selectors, threads))
+    let mind = Use::of(snapshot.limits());
+    let workers = snapshot.workers(threads, &mind);
+    let answer = if selectors.len() <= u8::WIDTH {
+        answer::<u8>(snapshot, query, &selectors, workers)
     } else {
-        Ok(answer::<u32>(snapshot, query, &selectors, threads))
-    }
+        answer::<u32>(snapshot, query, &selectors, workers)
+    };
+    mind.check()?;
+    Ok(answer)
 }
 
 /// Refuses what contradicts itself, and lists the selectors in the order of their bits: the exposure, the outcome,
@@ -329,14 +333,14 @@ fn answer<B: Bits>(
     snapshot: &Snapshot,
     query: &VariantQuery,
     selectors: &[&EventSelector],
-    threads: usize,
+    workers: Workers<'_>,
 ) -> VariantAnswer {
     let mut numbering = Values::new();
     let dimension = Dimension::Property(query.variant_property.clone());
     let (mut scans, mut arms): (Vec<RunScan<'_, B>>, Vec<ValueColumn<'_>>) =
         (Vec::new(), Vec::new());
     for run in snapshot.runs() {
-        let matches = scan::matches(run, selectors, None, threads);
+        let matches = scan::kept_matches(run, selectors, None, workers);
         scans.push(RunScan { run, effective: run.segment.effective(), matches });
         arms.push(ValueColumn::new(&dimension, run, &mut numbering));
     }
@@ -360,7 +364,7 @@ fn answer<B: Bits>(
     };
 
     let index = snapshot.index();
-    let pieces = tasks::run(threads, index.chunks.clone(), |subjects| {
+    let pieces = tasks::run(workers, index.chunks.clone(), |subjects| {
         let mut piece = Piece { arms: vec![Arm::default(); names.len()], ..Piece::default() };
         let mut found = Found { exposed: false, events: Vec::new() };
         let mut scratch = Scratch::default();

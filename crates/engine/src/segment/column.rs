@@ -65,6 +65,16 @@ impl<'a> Codes<'a> {
         }
     }
 
+    /// Whether no code is 0.
+    pub(crate) fn all_present(self) -> bool {
+        match self {
+            Self::Zero => false,
+            Self::One(codes) => !codes.contains(&0),
+            Self::Two(codes) => !codes.contains(&[0; 2]),
+            Self::Four(codes) => !codes.contains(&[0; 4]),
+        }
+    }
+
     /// Calls `visit` with every row of a range and its code, with the width decided once.
     #[inline(always)]
     pub(crate) fn for_each(self, rows: std::ops::Range<usize>, mut visit: impl FnMut(usize, u32)) {

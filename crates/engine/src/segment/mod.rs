@@ -133,6 +133,10 @@ pub(crate) struct Segment {
     backing: Backing,
     layout: Layout,
     by_path: HashMap<String, usize>,
+    /// For each field whether every event has it.
+    complete: [bool; 5],
+    /// Number of events by the code of their name.
+    name_counts: Vec<u32>,
 }
 
 impl Segment {
@@ -163,7 +167,24 @@ impl Segment {
             .enumerate()
             .map(|(at, column)| (column.path.clone(), at))
             .collect();
-        Ok(Self { backing, layout, by_path })
+        let mut segment =
+            Self { backing, layout, by_path, complete: [false; 5], name_counts: Vec::new() };
+        segment.complete = Field::ALL.map(|field| segment.field(field).codes.all_present());
+        let names = segment.field(Field::Name);
+        let mut counts = vec![0; names.strings.len() + 1];
+        names.codes.for_each(0..segment.events(), |_, code| counts[code as usize] += 1);
+        segment.name_counts = counts;
+        Ok(segment)
+    }
+
+    /// Number of events by the code of their name.
+    pub(crate) fn name_counts(&self) -> &[u32] {
+        &self.name_counts
+    }
+
+    /// Whether every event has a field.
+    pub(crate) fn is_complete(&self, field: Field) -> bool {
+        self.complete[field as usize]
     }
 
     pub(crate) fn events(&self) -> usize {

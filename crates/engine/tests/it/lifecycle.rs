@@ -3,8 +3,8 @@
 use std::fs;
 
 use northstar_engine::{
-    Anchor, Dataset, Detail, Entry, Error, EventSelector, FunnelSpec, Grain, MetricSpec, Query,
-    Snapshot, Ties,
+    Anchor, Cancel, Dataset, Detail, Dimension, DistinctOf, Entry, Error, EventSelector,
+    FunnelSpec, Grain, MetricSpec, Query, Snapshot, Ties,
 };
 use serde_json::json;
 
@@ -225,4 +225,49 @@ fn properties_without_end_take_no_more_columns_and_cost_no_event() {
         .filter(|number| sum(&snapshot, &format!("key {number}")) == Some(1.0));
     let kept = kept.count();
     assert!((1..=150).contains(&kept), "{kept} of 240 names are kept, of which about 100 fit");
+}
+
+#[test]
+fn a_question_that_is_taken_back_has_no_answer_and_others_do() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut dataset = Dataset::new(dir.path()).expect("a folder");
+    append(&mut dataset, 0..100);
+    let snapshot = dataset.snapshot().expect("a snapshot");
+    let cancel = Cancel::default();
+    let asked = snapshot.cancelled_by(&cancel);
+    assert_eq!(count(&asked), 100);
+    cancel.cancel();
+    let query = everything(MetricSpec::Count { event: EventSelector::all() });
+    assert!(matches!(asked.query(&query), Err(Error::Cancelled)));
+    assert_eq!(count(&snapshot), 100);
+}
+
+#[test]
+fn distinct_values_are_the_same_in_one_pass_and_in_many() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut dataset = Dataset::new(dir.path()).expect("a folder");
+    append(&mut dataset, 0..3_000);
+    dataset.compact().expect("a compaction");
+    append(&mut dataset, 3_000..5_000);
+    let snapshot = dataset.snapshot().expect("a snapshot");
+    let of = DistinctOf::Property("position".to_owned());
+    let query = everything(MetricSpec::Unique { event: EventSelector::all(), of });
+    let at_once = snapshot.query(&query).expect("an answer");
+    assert_eq!(at_once.rows[0].n, 5_000);
+    for bytes in [1_000_000, 50_000, 5_000] {
+        assert_eq!(snapshot.within_memory(bytes).query(&query).expect("an answer"), at_once);
+    }
+}
+
+#[test]
+fn an_answer_that_is_too_large_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut dataset = Dataset::new(dir.path()).expect("a folder");
+    append(&mut dataset, 0..5_000);
+    let snapshot = dataset.snapshot().expect("a snapshot").within_memory(100_000);
+    let mut query = everything(MetricSpec::Count { event: EventSelector::all() });
+    assert_eq!(snapshot.query(&query).expect("an answer").rows[0].n, 5_000);
+    query.breakdowns = vec![Dimension::Property("position".to_owned())];
+    let refusal = snapshot.query(&query).expect_err("5,000 rows");
+    assert!(matches!(refusal, Error::AnswerTooLarge { bytes: 100_000 }), "{refusal}");
 }

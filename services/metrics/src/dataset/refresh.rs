@@ -40,6 +40,7 @@ struct Missing {
     /// The consent policy, when it is another.
     policy: Option<ConsentPolicy>,
     sources: HashMap<i32, String>,
+    query_bytes: u64,
     /// Lists whose subjects are to be found.
     lists: Lists,
 }
@@ -89,7 +90,9 @@ impl Datasets {
             sources = log::sources(&mut connection, project).await?;
         }
         let names = sources.iter().map(|(number, name)| (name.clone(), *number)).collect();
-        let missing = Missing { project, head, changes, words, policy, sources, lists };
+        let query_bytes = self.query_bytes;
+        let missing =
+            Missing { project, head, changes, words, policy, sources, query_bytes, lists };
         let (sender, receiver) = mpsc::channel(BLOCKS_IN_FLIGHT);
         let taking_in = spawn_blocking(move || take_in(loaded, receiver, missing));
         let stretch = (watermark, head.position);
@@ -139,7 +142,8 @@ impl Loaded {
     /// Fails when the reader did not come to its end. What was taken in until
     /// then stays and need not be read again.
     fn take_in(&mut self, mut parts: Receiver<Part>, missing: Missing) -> Result<Found> {
-        let Missing { project, head, changes, words, policy, sources, lists } = missing;
+        let Missing { project, head, changes, words, policy, sources, query_bytes, lists } =
+            missing;
         let known = self.dataset.watermark().max(0);
         let mut progress = Progress::begin(project, known, head.position);
         loop {
@@ -171,7 +175,7 @@ impl Loaded {
         if head.position > 0 {
             self.dataset.advance(head.position);
         }
-        let snapshot = self.dataset.snapshot()?;
+        let snapshot = self.dataset.snapshot()?.within_memory(query_bytes);
         let excluded_events = snapshot.excluded_events();
         let subjects = |list: &[Member]| {
             let named = list.iter().map(|member| (&*member.kind, &*member.value));

@@ -14,9 +14,9 @@ use northstar_proto::metrics::v1 as pb;
 use northstar_stats::anomaly::{
     Backtest, Direction, Judged, Label, Point, Settings, backtest, detect,
 };
-use tokio::task::spawn_blocking;
 
 use super::words;
+use crate::ask::ask;
 use crate::cohorts::{self, Scope};
 use crate::convert::to_timestamp;
 use crate::plan;
@@ -79,8 +79,8 @@ pub(super) async fn detect_anomalies(
     let sources = Sources::read(&service.pool, project, view.head, now).await?;
     // Before the first event of the log there is no past, not one of zeros.
     let begin = view.snapshot.effective_range().map_or(i64::MAX, |(earliest, _)| earliest);
-    let (snapshot, asked) = (view.snapshot, question.query.clone());
-    let answer = spawn_blocking(move || snapshot.query(&asked)).await??;
+    let asked = question.query.clone();
+    let answer = ask(&view.snapshot, move |snapshot| snapshot.query(&asked)).await?;
     check_size(&answer)?;
     let zero = is_zero_without_events(plan::definition(&metrics, &request.metric)?);
     let question = &question;

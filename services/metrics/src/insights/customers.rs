@@ -14,10 +14,10 @@ use northstar_stats::clv::{
     next_value,
 };
 use northstar_store::page::PageSize;
-use tokio::task::spawn_blocking;
 
 use super::impact::{check_selector, read_number, read_period};
 use super::words;
+use crate::ask::ask;
 use crate::convert::metric::selector_from_proto;
 use crate::convert::to_timestamp;
 use crate::plan::{self, Metrics};
@@ -76,9 +76,9 @@ pub(super) async fn query_customer_value(
     let view = service.datasets.view(project).await?;
     let now = service.clock.now();
     let sources = Sources::read(&service.pool, project, view.head, now).await?;
-    let (snapshot, asked, horizon, holdout) =
-        (view.snapshot, question.query.clone(), question.horizon, question.holdout);
-    let valuation = spawn_blocking(move || value(&snapshot, &asked, horizon, holdout)).await??;
+    let (asked, horizon, holdout) = (question.query.clone(), question.horizon, question.holdout);
+    let valuation =
+        ask(&view.snapshot, move |snapshot| value(snapshot, &asked, horizon, holdout)).await?;
 
     let model = valuation.bg_nbd.model;
     let amounts = valuation.gamma_gamma.as_ref();

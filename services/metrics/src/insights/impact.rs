@@ -10,9 +10,9 @@ use northstar_proto::metrics::v1 as pb;
 use northstar_proto::metrics::v1::query_impact_request::Adoption;
 use northstar_stats::Confidence;
 use prost_types::Duration;
-use tokio::task::spawn_blocking;
 
 use super::words;
+use crate::ask::ask;
 use crate::convert::metric::selector_from_proto;
 use crate::convert::read_duration;
 use crate::plan::{self, compile_filter};
@@ -101,14 +101,14 @@ pub(super) async fn query_impact(
     let query = AdoptionQuery { as_of_micros: known, ..query };
     let randomised =
         treatment.randomised.as_ref().map(|arms| variants(arms, &query)).transpose()?;
-    let (snapshot, asked) = (view.snapshot, query.clone());
-    let (answer, arms, mut response, options) = spawn_blocking(move || {
+    let asked = query.clone();
+    let answered = ask(&view.snapshot, move |snapshot| {
         let answer = snapshot.adoption(&asked)?;
         let arms = randomised.map(|query| snapshot.variant_stats(&query)).transpose()?;
         let response = analysis::analyse(&answer, &options);
         Ok::<_, Error>((answer, arms, response, options))
-    })
-    .await??;
+    });
+    let (answer, arms, mut response, options) = answered.await?;
     response.randomised = treatment
         .randomised
         .as_ref()

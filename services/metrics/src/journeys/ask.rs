@@ -12,9 +12,9 @@ use northstar_engine::journeys::{
 };
 use northstar_proto::metrics::v1 as pb;
 use serde::Serialize;
-use tokio::task::spawn_blocking;
 
 use super::read::ReadScope;
+use crate::ask::attempt;
 use crate::cohorts;
 use crate::dataset::View;
 use crate::plan::{self, Metrics};
@@ -117,9 +117,9 @@ impl<Q: Question> Asked<Q> {
             let scope = self.question.scope();
             scope.from_micros = plan::instant(window.start);
             scope.to_micros = plan::instant(window.end);
-            let (snapshot, question) = (view.snapshot.clone(), self.question.clone());
-            let mut answer =
-                spawn_blocking(move || question.answer(&snapshot)).await?.map_err(refused)?;
+            let question = self.question.clone();
+            let answer = attempt(&view.snapshot, move |snapshot| question.answer(snapshot));
+            let mut answer = answer.await?.map_err(refused)?;
             // How much was looked at grows with the log; the answer does not.
             let coverage = std::mem::take(Q::coverage(&mut answer));
             let question = &self.question;

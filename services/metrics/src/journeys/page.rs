@@ -8,9 +8,9 @@ use northstar_proto::metrics::v1 as pb;
 use northstar_store::metrics::log::Head;
 use northstar_store::page::PageSize;
 use serde::{Deserialize, Serialize};
-use tokio::task::spawn_blocking;
 
 use super::ask::{Asked, Question, refused};
+use crate::ask::attempt;
 use crate::cohorts;
 use crate::provenance::digest;
 use crate::service::Metrics as Service;
@@ -78,9 +78,9 @@ pub(super) async fn page<Q: Question>(
         after: token.map(|token| SubjectName { kind: token.after.0, value: token.after.1 }),
         limit: usize::try_from(size.limit() - 1).unwrap_or_default(),
     };
-    let (snapshot, asking) = (view.snapshot, asked.question);
-    let members = spawn_blocking(move || asking.members(&snapshot, &cell, &wanted)).await?;
-    let members = members.map_err(refused)?;
+    let asking = asked.question;
+    let members = attempt(&view.snapshot, move |snapshot| asking.members(snapshot, &cell, &wanted));
+    let members = members.await?.map_err(refused)?;
     let next = members.subjects.last().filter(|_| members.more).map(|last| Token {
         position: view.head.position,
         versions: versions(view.head),

@@ -24,8 +24,11 @@ fn visits(writer: usize, batch: usize) -> Vec<northstar_proto::ingestion::v1::Ev
 /// counted. Meanwhile the tail becomes segments as fast as it can.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_answer_covers_every_event_acknowledged_before_the_question() {
-    let eager =
-        Config { metrics_compact_events: 50.try_into().unwrap(), metrics_follow_seconds: 1 };
+    let eager = Config {
+        metrics_compact_events: 50.try_into().unwrap(),
+        metrics_follow_seconds: 1,
+        ..Config::default()
+    };
     let suite = Arc::new(Suite::start_with(eager).await);
     suite.metric("visits", count("Visited")).await;
     let acknowledged = Arc::new(AtomicI64::new(0));

@@ -12,7 +12,11 @@ use crate::suite::{Event, Suite, count, event, question, sum, unique};
 
 /// Writes to a segment as soon as there is an event, and looks every second.
 fn eager() -> Config {
-    Config { metrics_compact_events: 1.try_into().unwrap(), metrics_follow_seconds: 1 }
+    Config {
+        metrics_compact_events: 1.try_into().unwrap(),
+        metrics_follow_seconds: 1,
+        ..Config::default()
+    }
 }
 
 fn purchases(from: usize, to: usize) -> Vec<Event> {

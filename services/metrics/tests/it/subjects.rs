@@ -172,6 +172,7 @@ async fn an_erasure_changes_no_count_and_leaves_no_copy_in_a_segment() {
     let mut suite = Suite::start_with(northstar_metrics::Config {
         metrics_compact_events: std::num::NonZeroUsize::MIN,
         metrics_follow_seconds: 1,
+        ..northstar_metrics::Config::default()
     })
     .await;
     suite

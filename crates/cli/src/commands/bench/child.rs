@@ -104,16 +104,29 @@ impl Service {
     /// # Errors
     /// Where there is no `/proc`.
     pub(super) fn peak_mebibytes(&self) -> anyhow::Result<f64> {
-        let path = format!("/proc/{}/status", self.pid);
-        let status = std::fs::read_to_string(&path).context(path)?;
-        let peak = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok())
-            .context("the kernel does not tell the peak of the memory")?;
-        let peak = peak / 1024.0;
+        let peak = self.memory("VmHWM:")?;
         self.highest_peak.set(self.highest_peak.get().max(peak));
         Ok(peak)
+    }
+
+    /// Memory now, mapped files that were read included, in MiB.
+    ///
+    /// # Errors
+    /// Where there is no `/proc`.
+    pub(super) fn resident_mebibytes(&self) -> anyhow::Result<f64> {
+        self.memory("VmRSS:")
+    }
+
+    /// A figure of the process, in MiB.
+    fn memory(&self, figure: &str) -> anyhow::Result<f64> {
+        let path = format!("/proc/{}/status", self.pid);
+        let status = std::fs::read_to_string(&path).context(path)?;
+        let kibibytes = status
+            .lines()
+            .find_map(|line| line.strip_prefix(figure))
+            .and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok())
+            .with_context(|| format!("the kernel does not tell the {figure} of the memory"))?;
+        Ok(kibibytes / 1024.0)
     }
 
     /// Most memory of all of the run, in MiB.

@@ -13,7 +13,7 @@ use super::load::{self, Door, Load};
 use super::postgres::Postgres;
 use super::report::{Measured, Report, Unit, at_least, at_most};
 use super::{floor, layouts, postgres};
-use crate::{failure::ConfigError, output};
+use crate::output;
 
 /// Name of the database.
 const DATABASE: &str = "bench";
@@ -87,13 +87,7 @@ pub struct Ingest {
 /// # Errors
 /// When PostgreSQL or the service does not run, or an event is lost.
 pub async fn run(command: Ingest) -> anyhow::Result<()> {
-    if cfg!(debug_assertions) {
-        let problem = "this is a debug build: its numbers mean nothing. Build with --release";
-        if !command.allow_debug {
-            return Err(ConfigError::new(format!("{problem}, or say --allow-debug")));
-        }
-        output::note(format!("WARNING: {problem}."));
-    }
+    super::refuse_debug(command.allow_debug)?;
     let folder = match &command.data_dir {
         None => tempfile::tempdir(),
         Some(parent) => tempfile::tempdir_in(parent),

@@ -84,7 +84,7 @@ pub(super) struct Load {
 #[derive(Debug)]
 pub(super) struct Done {
     events: u64,
-    took: Duration,
+    pub(super) took: Duration,
     /// Of requests, from sent to answered.
     pub(super) latencies: Latencies,
 }
@@ -112,7 +112,37 @@ pub(super) async fn run(
     generator: &Generator,
     load: &Load,
 ) -> anyhow::Result<Done> {
-    let waiting: Waiting = Arc::new(Mutex::new(prepare(generator, load)));
+    send(service, load, prepare(generator, load)).await
+}
+
+/// Sends columns that were made before, by one stream.
+pub(super) async fn send_columns(
+    service: &Service,
+    source: &str,
+    batches: Vec<(usize, pb::EventColumns)>,
+) -> anyhow::Result<Done> {
+    let events = batches.iter().map(|(count, _)| *count as u64).sum();
+    let load = Load {
+        door: Door::StreamColumns,
+        clients: 1,
+        batch: 0,
+        first: 0,
+        events,
+        source: source.to_owned(),
+    };
+    let payloads = batches
+        .into_iter()
+        .map(|(count, columns)| (count, Payload::Columns(Box::new(columns))))
+        .collect();
+    send(service, &load, payloads).await
+}
+
+async fn send(
+    service: &Service,
+    load: &Load,
+    payloads: VecDeque<(usize, Payload)>,
+) -> anyhow::Result<Done> {
+    let waiting: Waiting = Arc::new(Mutex::new(payloads));
     let mut senders = JoinSet::new();
     let mut clients = Vec::new();
     for _ in 0..load.clients {

@@ -29,6 +29,7 @@ pub(super) enum Unit {
     EventsPerSecond,
     BytesPerEvent,
     MicrosPerEvent,
+    NanosPerEvent,
     Micros,
     Millis,
     Mebibytes,
@@ -41,6 +42,7 @@ impl Unit {
             Self::EventsPerSecond => "events/s",
             Self::BytesPerEvent => "bytes/event",
             Self::MicrosPerEvent => "us/event",
+            Self::NanosPerEvent => "ns/event",
             Self::Micros => "us",
             Self::Millis => "ms",
             Self::Mebibytes => "MiB",
@@ -79,6 +81,12 @@ impl Measured {
 
     pub(super) fn against(mut self, other: f64) -> Self {
         self.ratio = Some(self.value / other);
+        self
+    }
+
+    /// Sets the ratio where it is not that of the value to another.
+    pub(super) fn ratio(mut self, ratio: f64) -> Self {
+        self.ratio = Some(ratio);
         self
     }
 

@@ -1,6 +1,7 @@
 //! Kernels of the questions about journeys: each collects the events of one subject that matter, in order, and walks
 //! them once.
 
+mod any_return;
 mod collect;
 mod funnel;
 mod lifecycle;
@@ -25,6 +26,7 @@ use crate::{
     calendar::{Buckets, Grain},
     error::{Error, Result},
     journeys::{Coverage, Scope},
+    limits::{Use, Workers},
     query::EventSelector,
     snapshot::Snapshot,
 };
@@ -40,7 +42,8 @@ pub(super) struct Ground<'a> {
     pub until: i64,
     /// Events before this instant are known.
     pub as_of: i64,
-    pub threads: usize,
+    threads: usize,
+    mind: Use<'a>,
 }
 
 impl<'a> Ground<'a> {
@@ -55,8 +58,13 @@ impl<'a> Ground<'a> {
             scope,
             until: scope.to_micros.min(as_of),
             as_of,
-            threads: if snapshot.events() < tasks::WORTH_A_THREAD { 1 } else { threads.max(1) },
+            threads,
+            mind: Use::of(snapshot.limits()),
         })
+    }
+
+    fn workers(&self) -> Workers<'_> {
+        self.snapshot.workers(self.threads, &self.mind)
     }
 
     /// Matches events against selectors, narrowed by the question's filter.
@@ -82,7 +90,7 @@ impl<'a> Ground<'a> {
         }
         let filter = self.scope.filter.as_ref().filter(|_| filtered);
         let position = self.scope.position;
-        Ok(scan::scan_up_to(self.snapshot, selectors, filter, position, self.threads))
+        Ok(scan::scan_up_to(self.snapshot, selectors, filter, position, self.workers()))
     }
 
     /// The buckets of the range.
@@ -96,7 +104,7 @@ impl<'a> Ground<'a> {
         &self,
         work: impl Fn(std::ops::Range<u32>) -> R + Sync,
     ) -> Vec<R> {
-        tasks::run(self.threads, self.snapshot.index().chunks.clone(), work)
+        tasks::run(self.workers(), self.snapshot.index().chunks.clone(), work)
     }
 
     pub(super) fn coverage(&self) -> Coverage {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ground, collect::Collector, invalid, members::Page};
+use super::{Ground, any_return, collect::Collector, invalid, members::Page};
 use crate::{
     calendar::{Buckets, Grain},
     error::Result,
@@ -16,7 +16,7 @@ use crate::{
         space::{Locator, NumberColumn},
     },
     query::Entry,
-    snapshot::Snapshot,
+    snapshot::{Part, Snapshot},
 };
 
 const START: u32 = 1;
@@ -165,6 +165,16 @@ struct Kernel<'a> {
     /// Units of the calendar that hold every start and return; `None` when clocks roll, or nothing is known.
     calendar: Option<Buckets>,
     values: Vec<NumberColumn<'a>>,
+    /// Whether any event is a return that counts, on a calendar; the scans are of starts only then.
+    any_return: bool,
+}
+
+/// What a bracket covers for the starts of one unit: from, until, and the units of the calendar.
+#[derive(Clone)]
+struct Stretch {
+    from: i64,
+    until: i64,
+    units: std::ops::Range<usize>,
 }
 
 /// A return event of the subject at hand.
@@ -181,13 +191,16 @@ struct Room {
     collector: Collector,
     returns: Vec<Return>,
     outcomes: Vec<Outcome>,
+    /// Returns by unit of the calendar, where any event is one.
+    counts: Vec<u64>,
+    /// By the unit of the start.
+    stretches: Vec<Vec<Stretch>>,
 }
 
 impl<'a> Kernel<'a> {
     fn new(snapshot: &'a Snapshot, query: &'a RetentionQuery, threads: usize) -> Result<Self> {
         check(query)?;
         let ground = Ground::new(snapshot, &query.scope, threads)?;
-        let scans = ground.scan(&[&query.start, &query.returning])?;
         let buckets = ground.buckets(query.cohorts.grain())?;
         let locator = Locator::over(snapshot, &query.scope.breakdowns, buckets);
         let earliest = snapshot.effective_range().map_or(i64::MAX, |(earliest, _)| earliest);
@@ -202,11 +215,20 @@ impl<'a> Kernel<'a> {
             };
             calendar = Some(Buckets::covering(first, ground.as_of, query.scope.zone, grain)?);
         }
+        let any_return = calendar.is_some()
+            && query.value.is_none()
+            && !query.same_values
+            && any_return::is_any(&ground.scan(&[&query.returning])?);
+        let scans = if any_return {
+            ground.scan(&[&query.start])?
+        } else {
+            ground.scan(&[&query.start, &query.returning])?
+        };
         let values = match &query.value {
             None => Vec::new(),
             Some(path) => snapshot.runs().iter().map(|run| NumberColumn::new(path, run)).collect(),
         };
-        Ok(Self { ground, query, scans, locator, calendar, values })
+        Ok(Self { ground, query, scans, locator, calendar, values, any_return })
     }
 
     /// Shows every start of a subject that counts: its cell, and what it says about each bracket.
@@ -215,7 +237,7 @@ impl<'a> Kernel<'a> {
         if parts.is_empty() {
             return;
         }
-        let Room { collector, returns, outcomes } = room;
+        let Room { collector, returns, outcomes, counts, stretches } = room;
         let events = collector.collect(&self.scans, parts, self.ground.as_of);
         returns.clear();
         returns.extend(
@@ -250,7 +272,11 @@ impl<'a> Kernel<'a> {
             }
             last_bucket = Some(bucket);
             let group = self.locator.combination(event.run, event.row as usize);
-            self.judge(event.time, order, group, returns, outcomes);
+            if self.any_return {
+                self.judge_any(parts, event, counts, stretches, outcomes);
+            } else {
+                self.judge(event.time, order, group, returns, outcomes);
+            }
             see(bucket as u64 * self.locator.space.combinations() + group, outcomes);
         }
     }
@@ -297,6 +323,52 @@ impl<'a> Kernel<'a> {
                 came_back = on_every;
             }
             outcomes.push(Some(Judged { over, came_back, value: value.value() }));
+        }
+    }
+
+    /// The same where any event is a return.
+    fn judge_any(
+        &self,
+        parts: &[Part],
+        start: &Event,
+        counts: &mut Vec<u64>,
+        stretches: &mut Vec<Vec<Stretch>>,
+        outcomes: &mut Vec<Outcome>,
+    ) {
+        outcomes.clear();
+        let Some(calendar) = &self.calendar else { return };
+        let unit = calendar.locate(start.time);
+        stretches.resize(calendar.len(), Vec::new());
+        if stretches[unit].is_empty() {
+            let number = i64::from(calendar.number(unit));
+            let place = |number| calendar.first_at_or_after(number).unwrap_or(calendar.len());
+            let stretch = |bracket: &Bracket| {
+                let (from, until) = self.stretch(start.time, *bracket);
+                let first = place(number + i64::from(bracket.first));
+                let end = place(number + i64::from(bracket.last) + 1);
+                Stretch { from, until, units: first..end }
+            };
+            stretches[unit] = self.query.brackets.iter().map(stretch).collect();
+        }
+        counts.resize(calendar.len(), 0);
+        any_return::count_from(&self.ground, calendar, &self.scans, parts, start, counts);
+        let mut on_every = true;
+        for Stretch { from, until, units } in &stretches[unit] {
+            if *from >= self.ground.as_of {
+                outcomes.push(None);
+                continue;
+            }
+            let among = match self.query.mode {
+                RetentionMode::On | RetentionMode::Streak => &counts[units.clone()],
+                RetentionMode::OnOrAfter => &counts[units.start..],
+                RetentionMode::OnOrBefore => &counts[..units.end],
+            };
+            let found: u64 = among.iter().sum();
+            on_every &= found > 0;
+            let came_back =
+                if self.query.mode == RetentionMode::Streak { on_every } else { found > 0 };
+            let over = *until <= self.ground.as_of;
+            outcomes.push(Some(Judged { over, came_back, value: found as f64 }));
         }
     }
 

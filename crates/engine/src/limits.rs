@@ -1,0 +1,120 @@
+//! What a question may use, and how whoever asked takes it back.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use crate::{
+    error::{Error, Result},
+    kernels::WORTH_A_THREAD,
+};
+
+/// Takes questions back: those that are under way stop at their next piece of work, with
+/// [`Error::Cancelled`](crate::Error::Cancelled). Clones are of one and the same.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Nobody waits for the answer any more.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nobody waits for the answer any more.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What the questions to one view may use.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Limits {
+    pub cancel: Option<Cancel>,
+    /// Most bytes of what is neither events nor kept between questions; `None` is unlimited.
+    pub memory: Option<u64>,
+}
+
+impl Limits {
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancel.as_ref().is_some_and(Cancel::is_cancelled)
+    }
+}
+
+/// What one question has used of its limits.
+#[derive(Debug)]
+pub(crate) struct Use<'a> {
+    limits: &'a Limits,
+    /// Whether the answer alone outgrew the memory.
+    exceeded: AtomicBool,
+}
+
+impl<'a> Use<'a> {
+    pub(crate) fn of(limits: &'a Limits) -> Self {
+        Self { limits, exceeded: AtomicBool::new(false) }
+    }
+
+    /// Fails when the answer may lack parts: the question was taken back, or the answer is too large.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.limits.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        match self.limits.memory {
+            Some(bytes) if self.exceeded.load(Ordering::Relaxed) => {
+                Err(Error::AnswerTooLarge { bytes })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The threads that work on a question, and what they mind.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Workers<'a> {
+    pub threads: usize,
+    mind: Option<&'a Use<'a>>,
+}
+
+impl<'a> Workers<'a> {
+    pub(crate) fn new(threads: usize, mind: &'a Use<'a>) -> Self {
+        Self { threads, mind: Some(mind) }
+    }
+
+    /// The same, or one where the work on so many events is not worth more.
+    #[must_use]
+    pub(crate) fn worth(self, events: u64) -> Self {
+        let threads = if events < WORTH_A_THREAD { 1 } else { self.threads.max(1) };
+        Self { threads, ..self }
+    }
+
+    /// Whether the work is in vain.
+    #[inline]
+    pub(crate) fn should_stop(&self) -> bool {
+        self.mind
+            .is_some_and(|mind| mind.limits.is_cancelled() || mind.exceeded.load(Ordering::Relaxed))
+    }
+
+    /// Notes how many bytes the answer takes so far; stops the work when that is too much.
+    pub(crate) fn answer_takes(&self, bytes: u64) {
+        if let Some(mind) = self.mind
+            && mind.limits.memory.is_some_and(|most| bytes > most)
+        {
+            mind.exceeded.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// In how many passes, one after the other, to do work that would take so many bytes at once.
+    pub(crate) fn passes(&self, bytes: u64) -> u32 {
+        match self.mind.and_then(|mind| mind.limits.memory) {
+            Some(most) => u32::try_from(bytes.div_ceil(most.max(1))).unwrap_or(u32::MAX).max(1),
+            None => 1,
+        }
+    }
+}
+
+/// Threads that mind nothing.
+impl From<usize> for Workers<'_> {
+    fn from(threads: usize) -> Self {
+        Self { threads, mind: None }
+    }
+}
