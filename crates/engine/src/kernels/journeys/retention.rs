@@ -237,7 +237,7 @@ impl<'a> Kernel<'a> {
         if parts.is_empty() {
             return;
         }
-        let Room { collector, returns, outcomes, counts, stretches } = room;
+        let Room { collector, returns, outcomes, counts: by_unit, stretches } = room;
         let events = collector.collect(&self.scans, parts, self.ground.as_of);
         returns.clear();
         returns.extend(
@@ -273,7 +273,7 @@ impl<'a> Kernel<'a> {
             last_bucket = Some(bucket);
             let group = self.locator.combination(event.run, event.row as usize);
             if self.any_return {
-                self.judge_any(parts, event, counts, stretches, outcomes);
+                self.judge_any(parts, event, by_unit, stretches, outcomes);
             } else {
                 self.judge(event.time, order, group, returns, outcomes);
             }
