@@ -70,7 +70,7 @@ pub(super) fn report(
         end_time: Some(to_timestamp(window.end)),
         time_zone: writer.material.zone.name().to_owned(),
         units,
-        gaps: writer.material.gaps.clone(),
+        gaps: writer.material.gaps,
         log_position: view.head.position,
     })
 }

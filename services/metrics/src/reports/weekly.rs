@@ -206,7 +206,7 @@ pub(super) fn scorecard(
         end_time: Some(to_timestamp(window.end)),
         time_zone: zone.name().to_owned(),
         pillars,
-        gaps: card.material.gaps.clone(),
+        gaps: card.material.gaps,
         log_position: view.head.position,
     })
 }

@@ -213,11 +213,14 @@ struct Cell {
 
 type Cells = BTreeMap<Option<String>, Cell>;
 
+/// Start, end, and from when on events are not known.
+type Stretch = (DateTime<Utc>, DateTime<Utc>, DateTime<Utc>);
+
 /// Answers, each asked for once.
 struct Asked<'a> {
     watched: &'a Watched,
     view: &'a View,
-    answers: BTreeMap<(DateTime<Utc>, DateTime<Utc>, DateTime<Utc>), (Query, Answer)>,
+    answers: BTreeMap<Stretch, (Query, Answer)>,
 }
 
 impl Asked<'_> {

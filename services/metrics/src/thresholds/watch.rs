@@ -61,7 +61,7 @@ impl Watch {
                     }
                 }
             };
-            shutdown.run_until_cancelled(round).await;
+            shutdown.run_until_cancelled(Box::pin(round)).await;
         }
         Ok(())
     }
