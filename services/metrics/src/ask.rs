@@ -4,6 +4,7 @@
 use northstar_engine::{Cancel, Snapshot};
 use tokio::task::spawn_blocking;
 
+use crate::dataset::View;
 use crate::{Error, Result};
 
 /// Takes the question back when it is dropped.
@@ -39,6 +40,15 @@ pub(crate) async fn attempt<A: Send + 'static>(
     let snapshot = snapshot.cancelled_by(&cancel);
     let _take_back = TakeBack(cancel);
     Ok(spawn_blocking(move || question(&snapshot)).await?)
+}
+
+/// Answers a question about a view.
+pub(crate) async fn ask_view<T: Send + 'static>(
+    view: View,
+    question: impl FnOnce(&View) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let snapshot = view.snapshot.clone();
+    ask(&snapshot, move |snapshot| question(&View { snapshot: snapshot.clone(), ..view })).await
 }
 
 #[cfg(test)]

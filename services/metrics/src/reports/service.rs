@@ -22,12 +22,12 @@ use northstar_store::metrics::note::{self, Note};
 use northstar_store::metrics::{definition, threshold};
 use northstar_store::{Error as StoreError, PgPool, audit};
 use serde_json::json;
-use tokio::task::spawn_blocking;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::weekly::{Belongs, note_to_proto};
 use super::{executive, weekly, write};
+use crate::ask::ask_view;
 use crate::convert::from_timestamp;
 use crate::dataset::Datasets;
 use crate::provenance::Sources;
@@ -127,7 +127,7 @@ impl Reports {
             weekly::Material { week, zone, now, pillars, kpis, versions, belongs, notes, gaps };
         let view = self.datasets.view(caller.project).await?;
         let sources = Sources::read(&self.pool, caller.project, view.head, now).await?;
-        let card = spawn_blocking(move || weekly::scorecard(&view, &sources, material)).await??;
+        let card = ask_view(view, move |view| weekly::scorecard(view, &sources, material)).await?;
         let (document, media_type) = write::weekly(&card, format);
         Ok(pb::GetWeeklyScorecardResponse {
             scorecard: Some(card),
@@ -226,7 +226,8 @@ impl Reports {
         };
         let view = self.datasets.view(caller.project).await?;
         let sources = Sources::read(&self.pool, caller.project, view.head, now).await?;
-        let report = spawn_blocking(move || executive::report(&view, &sources, material)).await??;
+        let report =
+            ask_view(view, move |view| executive::report(view, &sources, material)).await?;
         let (document, media_type) = write::executive(&report, format);
         Ok(pb::GetExecutiveReportResponse {
             report: Some(report),

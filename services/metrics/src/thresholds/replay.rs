@@ -16,12 +16,12 @@ use northstar_store::Error as StoreError;
 use northstar_store::metrics::definition::{self, Stored};
 use northstar_store::metrics::threshold::{self as store, Logged};
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::Thresholds;
 use super::evaluate::Watched;
+use crate::ask::ask_view;
 use crate::convert::from_timestamp;
 use crate::convert::threshold::evaluation_to_proto;
 use crate::provenance::Sources;
@@ -105,7 +105,11 @@ async fn send(service: &Thresholds, question: &Question, sender: &Sender) -> Res
         let Some(last) = batch.last() else { return Ok(()) };
         after = last.sequence;
         for logged in batch {
-            let answer = replay_one(service, question, logged, &mut remembered).await?;
+            let answer = tokio::select! {
+                answer = replay_one(service, question, logged, &mut remembered) => answer?,
+                // Nobody waits for it any more.
+                () = sender.closed() => return Ok(()),
+            };
             if sender.send(Ok(answer)).await.is_err() {
                 return Ok(());
             }
@@ -191,12 +195,12 @@ async fn recompute(
     let now = service.clock.now();
     let sources = Sources::read(&service.pool, project, view.head, now).await?;
     let (at, freshness, sequence) = (logged.evaluated_at, logged.freshness, logged.sequence);
-    spawn_blocking(move || {
-        let mut found = watched.evaluate(&view, &sources, at)?;
+    ask_view(view, move |view| {
+        let mut found = watched.evaluate(view, &sources, at)?;
         found.evaluation.freshness = freshness;
         Ok(watched.conclude(&found, sequence, before, at, now))
     })
-    .await?
+    .await
 }
 
 fn differences(logged: &Logged, replayed: &Logged) -> Vec<String> {

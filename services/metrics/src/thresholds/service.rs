@@ -15,12 +15,12 @@ use northstar_store::page::PageSize;
 use northstar_store::{Error as StoreError, PgConnection, PgPool, audit};
 use prost::Message as _;
 use serde_json::{Value, json};
-use tokio::task::spawn_blocking;
 use tonic::{Code, Request, Response, Status};
 
 use super::evaluate::Watched;
 use super::replay::{self, Replayed};
 use crate::apply::{self, Application};
+use crate::ask::ask_view;
 use crate::convert::from_timestamp;
 use crate::convert::threshold::{
     evaluation_to_proto, from_proto, status_to_proto, stored_to_proto,
@@ -292,12 +292,12 @@ impl Thresholds {
         let at = asked_at.unwrap_or(now);
         let view = self.datasets.view(caller.project).await?;
         let sources = Sources::read(&self.pool, caller.project, view.head, now).await?;
-        let evaluation = spawn_blocking(move || {
-            let found = watched.evaluate(&view, &sources, at)?;
+        let evaluation = ask_view(view, move |view| {
+            let found = watched.evaluate(view, &sources, at)?;
             let logged = watched.conclude(&found, 0, state, at, now);
-            Ok::<_, Error>(evaluation_to_proto(&logged, &watched.rules)?)
+            Ok(evaluation_to_proto(&logged, &watched.rules)?)
         })
-        .await??;
+        .await?;
         Ok(pb::EvaluateThresholdResponse { evaluation: Some(evaluation) })
     }
 

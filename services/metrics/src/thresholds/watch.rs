@@ -13,13 +13,13 @@ use northstar_store::metrics::threshold::{self as store, Lease, Logged};
 use northstar_store::outbox::Outbox;
 use northstar_store::{Error as StoreError, PgPool};
 use prost::Message as _;
-use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::evaluate::Watched;
 use super::{events, question};
 use crate::Result;
+use crate::ask::ask_view;
 use crate::dataset::Datasets;
 use crate::provenance::Sources;
 
@@ -99,22 +99,21 @@ impl Watch {
         let sources = Sources::read(&self.pool, *project, view.head, now).await?;
         let next = next_due(watched.rules.next_slot(now));
         let project = *project;
-        let outcome = spawn_blocking(move || {
-            let found = watched.evaluate(&view, &sources, at)?;
+        let outcome = ask_view(view, move |view| {
+            let found = watched.evaluate(view, &sources, at)?;
             let logged = watched.conclude(&found, 0, before, at, now);
             let question = match logged.effect {
                 Effect::Raise { .. } => {
                     let id = Uuid::new_v4();
-                    let asked =
-                        question::question(&watched, &view, &logged, id, &found.provenance)?;
+                    let asked = question::question(&watched, view, &logged, id, &found.provenance)?;
                     Some((id, asked.encode_to_vec()))
                 }
                 _ => None,
             };
             let event = events::step(project, &watched, &logged);
-            Ok::<_, crate::Error>(Outcome { logged, question, event })
+            Ok(Outcome { logged, question, event })
         })
-        .await??;
+        .await?;
         let due_at = next(&outcome.logged.state_after);
         self.write(lease, outcome, due_at, now).await
     }
