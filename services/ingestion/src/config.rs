@@ -10,9 +10,10 @@ use crate::webhooks::SealingKey;
 /// Configuration of ingestion.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
-    /// Most mebibytes of requests that wait for the log; more are refused with
-    /// OVERLOADED until some are written.
-    #[arg(long, env = "NORTHSTAR_INGESTION_QUEUE_MEBIBYTES", default_value_t = 64,
+    /// Most mebibytes that requests on their way into the log may take, which is
+    /// three times what was sent; more are refused with OVERLOADED until some are
+    /// written.
+    #[arg(long, env = "NORTHSTAR_INGESTION_QUEUE_MEBIBYTES", default_value_t = 96,
           value_parser = clap::value_parser!(u32).range(8..=65536))]
     pub ingestion_queue_mebibytes: u32,
     /// Newest message ids of a project that are held in memory, 50 bytes each,
@@ -48,7 +49,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            ingestion_queue_mebibytes: 64,
+            ingestion_queue_mebibytes: 96,
             ingestion_fresh_keys: 700_000,
             webhook_sealing_key: None,
             webhook_sealing_key_file: None,

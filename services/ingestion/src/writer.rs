@@ -34,7 +34,10 @@ const MAX_ATTEMPTS: u32 = 10;
 const PARTITION_LEAD: i64 = 1_000_000;
 /// After the signal to stop, the writer leaves when nothing came for so long.
 const QUIET: Duration = Duration::from_millis(500);
-
+/// What a request takes in memory until it is written, in multiples of what was
+/// sent: the message, its events as they are noted, what is to become of each, and
+/// its answer.
+const HELD_OF_SENT: usize = 3;
 /// A connection that was not used for so long is asked whether it is there.
 const RESTED: Duration = Duration::from_secs(1);
 
@@ -93,7 +96,7 @@ impl Writer {
         (writer, task.run(waiting, shutdown))
     }
 
-    /// Takes memory for a request of so many bytes, if there is some.
+    /// Takes memory for a request of so many bytes, as sent, if there is some.
     pub(crate) fn try_reserve(&self, bytes: usize) -> Result<Memory, Error> {
         Arc::clone(&self.memory)
             .try_acquire_many_owned(self.kibibytes(bytes))
@@ -101,7 +104,7 @@ impl Writer {
             .map_err(|_| Error::Overloaded)
     }
 
-    /// Waits for memory for a request of so many bytes.
+    /// Waits for memory for a request of so many bytes, as sent.
     pub(crate) async fn reserve(&self, bytes: usize) -> Result<Memory, Error> {
         Arc::clone(&self.memory)
             .acquire_many_owned(self.kibibytes(bytes))
@@ -111,7 +114,7 @@ impl Writer {
     }
 
     fn kibibytes(&self, bytes: usize) -> u32 {
-        u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX).min(self.memory_kibibytes)
+        u32::try_from(bytes * HELD_OF_SENT / 1024 + 1).unwrap_or(u32::MAX).min(self.memory_kibibytes)
     }
 
     /// Writes a batch and answers when it is durable. A batch that was handed in

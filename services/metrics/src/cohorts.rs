@@ -48,7 +48,11 @@ impl Scope {
             Dimension::Cohort(name) => Some(name.clone()),
             _ => None,
         };
-        Self { filter: filter.to_vec(), breakdowns: breakdowns.iter().filter_map(cohort).collect() }
+        Self {
+            filter: filter.to_vec(),
+            breakdowns: breakdowns.iter().filter_map(cohort).collect(),
+            position: None,
+        }
     }
 
     fn names(&self) -> BTreeSet<&str> {

@@ -245,7 +245,9 @@ impl State {
         now: DateTime<Utc>,
         gates: &mut Vec<Gate>,
     ) -> (Self, Effect) {
-        if let Some(quiet) = quiet_until(rules, now).or(Some(until).filter(|until| *until > now)) {
+        if let Some(quiet) =
+            quiet_until(rules, now).or_else(|| Some(until).filter(|until| *until > now))
+        {
             gates.push(Gate::Quiet);
             let phase = Phase::Deferred { since, until: quiet };
             return (Self { phase, ..self }, Effect::None);

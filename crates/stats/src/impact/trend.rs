@@ -95,7 +95,7 @@ mod tests {
         let treated: Vec<bool> = (0..40).map(|at| at % 2 == 0).collect();
         let period = |period: usize| {
             let noise = |at: usize| ((at * 7 + period * 13 + at * period * 5) % 11) as f64 / 11.0;
-            let drift = |at: usize| if at % 2 == 0 { slope * period as f64 } else { 0.0 };
+            let drift = |at: usize| if at.is_multiple_of(2) { slope * period as f64 } else { 0.0 };
             (0..40).map(|at| noise(at) + drift(at)).collect()
         };
         (treated, (0..4).map(period).collect())

@@ -198,8 +198,11 @@ pub async fn append_and_count(
     keys: &NewKeys,
     Counted { source, counts, names }: &Counted,
 ) -> Result<Appended> {
-    let head = sqlx::query_file!(
-        "src/ingestion/append_and_count.sql",
+    debug_assert_eq!(counts.quarantined, 0, "quarantine takes more than a round trip");
+    let head = sqlx::query!(
+        "SELECT identity_version, erasure_version FROM ingestion.append_and_count(
+             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+             $20, $21, $22)",
         project.0,
         after,
         blocks.last_position().unwrap_or(after),
@@ -209,10 +212,8 @@ pub async fn append_and_count(
         keys.as_bytes(),
         erasures,
         source.0,
-        counts.received(),
         counts.accepted,
         counts.duplicate,
-        counts.quarantined,
         counts.rejected,
         counts.last_received_at,
         counts.last_effective_at,
@@ -220,18 +221,19 @@ pub async fn append_and_count(
         &names.hours,
         &names.accepted,
         &names.duplicate,
-        &names.quarantined,
         &names.rejected,
         &names.last_received as &[Option<DateTime<Utc>>],
         &names.last_accepted as &[Option<DateTime<Utc>>],
         &names.last_effective as &[Option<DateTime<Utc>>],
     )
-    .fetch_optional(connection)
+    .fetch_one(connection)
     .await?;
-    Ok(head.map_or(Appended::HeadMoved, |head| Appended::At {
-        identity_version: head.identity_version,
-        erasure_version: head.erasure_version,
-    }))
+    Ok(match (head.identity_version, head.erasure_version) {
+        (Some(identity_version), Some(erasure_version)) => {
+            Appended::At { identity_version, erasure_version }
+        }
+        _ => Appended::HeadMoved,
+    })
 }
 
 /// An event as the log holds it.

@@ -40,16 +40,12 @@ pub async fn commit_durably(connection: &mut PgConnection) -> Result<()> {
 }
 
 /// Makes a connection that of a writer, which keeps it: its commits are durable
-/// whatever the server's default, it reads by index as after [`prefer_indexes`],
-/// and its statements are planned once. What a plan is made for does not change
-/// with the values, and to make one takes longer than the statement.
+/// whatever the server's default, and it reads by index as after
+/// [`prefer_indexes`]. Statements as small as its own are not worth compiling.
 pub async fn settle_writer(connection: &mut PgConnection) -> Result<()> {
-    sqlx::raw_sql(
-        "SET synchronous_commit = on; SET enable_seqscan = off; SET jit = off;
-         SET plan_cache_mode = force_generic_plan",
-    )
-    .execute(connection)
-    .await?;
+    sqlx::raw_sql("SET synchronous_commit = on; SET enable_seqscan = off; SET jit = off")
+        .execute(connection)
+        .await?;
     Ok(())
 }
 

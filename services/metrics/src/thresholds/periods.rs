@@ -122,10 +122,10 @@ pub(super) fn shape(
     every: TimeDelta,
     metrics: &plan::Metrics,
 ) -> Shape {
-    Ok(match grain {
-        Some(grain) => Shape::Buckets { grain, ripens: ripens(plan::definition(metrics, metric)?) },
+    match grain {
+        Some(grain) => Shape::Buckets { grain, ripens: ripens(metrics) },
         None => Shape::Windows { days: window_days, every },
-    })
+    }
 }
 
 #[cfg(test)]
