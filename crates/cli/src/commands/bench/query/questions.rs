@@ -106,7 +106,10 @@ pub(super) async fn define(clients: &Clients) -> anyhow::Result<()> {
     let week = prost_types::Duration { seconds: 7 * DAY_SECONDS, nanos: 0 };
     let amounts = pb::SumMetric { event: named("purchase"), property: "amount".to_owned() };
     let metrics = [
-        ("active", Definition::Unique(pb::UniqueMetric { event: any(), of: String::new() })),
+        (
+            "active",
+            Definition::Unique(pb::UniqueMetric { event: any(), ..pb::UniqueMetric::default() }),
+        ),
         (
             "purchase-funnel",
             Definition::Funnel(pb::FunnelMetric {
@@ -122,18 +125,22 @@ pub(super) async fn define(clients: &Clients) -> anyhow::Result<()> {
             Definition::TimeToEvent(pb::TimeToEventMetric {
                 from: named("signup"),
                 to: named("activate"),
-                window: None,
+                ..pb::TimeToEventMetric::default()
             }),
         ),
         (
             "buyers",
-            Definition::Unique(pb::UniqueMetric { event: named("purchase"), of: String::new() }),
+            Definition::Unique(pb::UniqueMetric {
+                event: named("purchase"),
+                ..pb::UniqueMetric::default()
+            }),
         ),
         (
             "revenue-per-buyer",
             Definition::Ratio(pb::RatioMetric {
                 numerator: "revenue".to_owned(),
                 denominator: "buyers".to_owned(),
+                ..pb::RatioMetric::default()
             }),
         ),
     ];
