@@ -114,7 +114,9 @@ impl Writer {
     }
 
     fn kibibytes(&self, bytes: usize) -> u32 {
-        u32::try_from(bytes * HELD_OF_SENT / 1024 + 1).unwrap_or(u32::MAX).min(self.memory_kibibytes)
+        u32::try_from(bytes * HELD_OF_SENT / 1024 + 1)
+            .unwrap_or(u32::MAX)
+            .min(self.memory_kibibytes)
     }
 
     /// Writes a batch and answers when it is durable. A batch that was handed in
