@@ -54,6 +54,7 @@ struct Northstar {
 }
 
 #[derive(clap::Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, and it is taken apart at once")]
 enum Program {
     #[command(flatten)]
     Command(Command),

@@ -109,7 +109,7 @@ fn main() -> Result<()> {
         None => generate(arguments.events),
     };
     let temporary = tempfile::tempdir()?;
-    let folder = arguments.keep.as_deref().unwrap_or(temporary.path());
+    let folder = arguments.keep.as_deref().unwrap_or_else(|| temporary.path());
     let mut dataset = Dataset::new(folder)?;
     let count = rows.len();
     let (mut appending, mut compacting) = (0.0, 0.0);

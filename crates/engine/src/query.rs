@@ -495,7 +495,7 @@ pub struct DerivedInput {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Offset {
-    /// The one that lies so far back by the calendar.
+    /// The one that holds what lies so far before its start by the calendar.
     Window(Span),
     /// The first of the week, month, quarter or year it lies in.
     ToGrain(Grain),

@@ -1,4 +1,4 @@
-//! Inference on sufficient statistics: tests, intervals, sample-ratio checks. Pure, no I/O.
+//! Inference: tests, intervals, matching, anomalies, attribution, customer value. Pure, no I/O.
 //!
 //! A comparison of randomised arms starts from counts or moments that can be computed in parts and merged
 //! ([`Proportion`], [`Moments`], [`PairMoments`]), never from rows, so the service that holds the

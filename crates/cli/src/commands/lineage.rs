@@ -63,12 +63,12 @@ struct Link {
 
 /// Runs the command.
 pub async fn run(command: Lineage, connection: &Connection) -> anyhow::Result<()> {
-    let subject = command
-        .kpi
-        .map(Subject::Kpi)
-        .or(command.metric.map(Subject::Metric))
-        .or(command.activity.map(Subject::Activity))
-        .or(command.event.map(Subject::Event));
+    let subject = match (command.kpi, command.metric, command.activity, command.event) {
+        (Some(kpi), ..) => Some(Subject::Kpi(kpi)),
+        (None, Some(metric), ..) => Some(Subject::Metric(metric)),
+        (None, None, Some(activity), _) => Some(Subject::Activity(activity)),
+        (None, None, None, event) => event.map(Subject::Event),
+    };
     let request = pb::GetLineageRequest { subject, property: command.property.unwrap_or_default() };
     let response = connection.clients()?.metrics().get_lineage(request).await?.into_inner();
     let answer = answer(response);

@@ -87,7 +87,9 @@ pub enum Grain {
     Total,
 }
 
+/// The other time.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
+#[expect(clippy::enum_variant_names, reason = "the names that people write")]
 enum Compare {
     PreviousPeriod,
     PreviousWeek,

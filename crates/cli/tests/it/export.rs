@@ -189,22 +189,22 @@ fn a_breached_source_fails_the_check_and_groups_are_looked_after() {
         .expect("northstar runs");
     success(&tail);
     assert_eq!(String::from_utf8_lossy(&tail.stdout).lines().count(), 5);
-    // Beside the groups of the suite itself.
-    let own = |groups: &Value| {
-        let all = groups["subscriptions"].as_array().expect("groups").clone();
-        all.into_iter().find(|group| group["group"] == "g")
+    // The suite has a group of its own.
+    let named_g = |groups: &Value| {
+        let groups = groups["subscriptions"].as_array().expect("a list");
+        groups.iter().find(|group| group["group"] == "g").cloned()
     };
     let groups = suite.json(["subscription", "list", "--json"]);
-    assert!(own(&groups).is_some(), "{groups}");
+    assert!(named_g(&groups).is_some(), "{groups}");
     let sought = suite.json(["subscription", "seek", "g", "--to", "now", "--json"]);
     // The change of the source's state may come in between, as an event.
     assert!(sought["position"].as_u64() >= groups["log_position"].as_u64(), "{sought}");
     let groups = suite.json(["subscription", "list", "--json"]);
-    let lag = own(&groups).expect("the group")["lag_positions"].as_u64();
+    let lag = named_g(&groups).expect("the group")["lag_positions"].as_u64();
     assert!(lag <= Some(1), "{groups}");
     suite.run(["subscription", "delete", "g"]);
     let listed = suite.json(["subscription", "list", "--json"]);
-    assert_eq!(own(&listed), None);
+    assert_eq!(named_g(&listed), None);
     let list = suite.command(["events", "list", "--limit", "3"]).output().expect("northstar runs");
     assert_eq!(String::from_utf8_lossy(&list.stdout).lines().count(), 3);
 }

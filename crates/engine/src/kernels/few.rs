@@ -1,7 +1,7 @@
 //! The matching rows of a question that is about few of the events, as a list.
 
 /// Rows of a stretch, whose first match is known.
-const STRETCH: usize = 64;
+const STRETCH: usize = 16;
 
 /// One row in so many matches at most: beyond that a slot for every row is smaller and faster.
 const FEW: usize = 6;

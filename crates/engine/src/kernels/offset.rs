@@ -32,7 +32,9 @@ pub(super) fn shifted(query: &Query, metric: &MetricSpec, offset: Offset) -> Res
         .max(question.from_micros + 1);
         return Ok(Shifted { query: question, sources: vec![None] });
     }
-    let starts = (0..buckets.len()).map(|bucket| back(buckets.start(bucket)));
+    // A bucket that the range cuts begins with the range.
+    let starts =
+        (0..buckets.len()).map(|bucket| back(buckets.start(bucket).max(query.from_micros)));
     let starts = starts.collect::<Result<Vec<_>>>()?;
     let (first, last) = starts
         .iter()

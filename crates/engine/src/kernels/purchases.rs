@@ -83,8 +83,9 @@ struct History {
     first: usize,
     last: usize,
     with_purchase: u32,
-    total: Sum,
     on_first: Sum,
+    /// Summed by itself: less the first day, a total would keep a rounding error where nothing was spent.
+    afterwards: Sum,
 }
 
 impl Visitor for Found<'_> {
@@ -106,16 +107,17 @@ impl Visitor for Found<'_> {
             first: day,
             last: day,
             with_purchase: 1,
-            total: Sum::default(),
             on_first: Sum::default(),
+            afterwards: Sum::default(),
         });
         if day != history.last {
             history.last = day;
             history.with_purchase += 1;
         }
-        history.total.add(amount);
         if day == history.first {
             history.on_first.add(amount);
+        } else {
+            history.afterwards.add(amount);
         }
         ControlFlow::Continue(())
     }
@@ -126,15 +128,15 @@ impl History {
         let between = |from: usize, to: usize| {
             u32::try_from(days.number(to) - days.number(from)).unwrap_or(0)
         };
-        let total = self.total.value();
+        let repeat_total = self.afterwards.value();
         Purchases {
             subject: name.to_owned(),
             first_micros: days.start(self.first),
             repeats: self.with_purchase - 1,
             recency_days: between(self.first, self.last),
             age_days: between(self.first, days.len() - 1),
-            total,
-            repeat_total: if self.with_purchase > 1 { total - self.on_first.value() } else { 0.0 },
+            total: self.on_first.value() + repeat_total,
+            repeat_total,
         }
     }
 }

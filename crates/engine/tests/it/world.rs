@@ -277,9 +277,9 @@ pub fn filter() -> impl Strategy<Value = Option<Filter>> {
     })
 }
 
-pub fn selector() -> impl Strategy<Value = EventSelector> {
+pub fn selector() -> BoxedStrategy<EventSelector> {
     (prop_oneof![4 => proptest::sample::subsequence(NAMES.to_vec(), 1), 1 => proptest::sample::subsequence(NAMES.to_vec(), 0..3)], filter())
-        .prop_map(|(names, filter)| EventSelector { names: names.into_iter().map(str::to_owned).collect(), filter })
+        .prop_map(|(names, filter)| EventSelector { names: names.into_iter().map(str::to_owned).collect(), filter }).boxed()
 }
 
 fn numeric() -> impl Strategy<Value = String> {
@@ -298,7 +298,7 @@ fn ties() -> impl Strategy<Value = Ties> {
     proptest::sample::select(vec![Ties::ByOrder, Ties::AnyOrder, Ties::StrictlyLater])
 }
 
-fn plain_metric() -> impl Strategy<Value = MetricSpec> {
+fn plain_metric() -> BoxedStrategy<MetricSpec> {
     let of = prop_oneof![
         Just(DistinctOf::Subject),
         Just(DistinctOf::Account),
@@ -318,28 +318,29 @@ fn plain_metric() -> impl Strategy<Value = MetricSpec> {
         }),
         (selector(), numeric()).prop_map(|(event, property)| MetricSpec::Nps { event, property }),
     ]
+    .boxed()
 }
 
-pub fn funnel() -> impl Strategy<Value = FunnelSpec> {
+pub fn funnel() -> BoxedStrategy<FunnelSpec> {
     let anchor = proptest::sample::select(vec![Anchor::FirstTouch, Anchor::BestAttempt]);
     let steps = prop_oneof![9 => proptest::collection::vec(selector(), 1..5), 1 => proptest::collection::vec(selector(), 9..12)];
-    (steps, window(), anchor, entry(), ties()).prop_map(
-        |(steps, window_micros, anchor, entry, ties)| FunnelSpec {
+    (steps, window(), anchor, entry(), ties())
+        .prop_map(|(steps, window_micros, anchor, entry, ties)| FunnelSpec {
             steps,
             window_micros,
             anchor,
             entry,
             ties,
-        },
-    )
+        })
+        .boxed()
 }
 
-fn retention() -> impl Strategy<Value = RetentionSpec> {
+fn retention() -> BoxedStrategy<RetentionSpec> {
     let period = proptest::sample::select(vec![Period::Day, Period::Week, Period::Month]);
     let mode = proptest::sample::select(vec![Return::On, Return::OnOrAfter]);
     let maturity = proptest::sample::select(vec![Maturity::PeriodEnded, Maturity::PeriodStarted]);
-    (selector(), selector(), period, mode, maturity, entry()).prop_map(
-        |(start, returning, period, mode, maturity, entry)| RetentionSpec {
+    (selector(), selector(), period, mode, maturity, entry())
+        .prop_map(|(start, returning, period, mode, maturity, entry)| RetentionSpec {
             start,
             returning,
             period,
@@ -348,37 +349,38 @@ fn retention() -> impl Strategy<Value = RetentionSpec> {
             mode,
             maturity,
             entry,
-        },
-    )
+        })
+        .boxed()
 }
 
 fn statistic() -> impl Strategy<Value = Statistic> {
     proptest::sample::select(vec![Statistic::P50, Statistic::P90, Statistic::P95, Statistic::Mean])
 }
 
-pub fn time_to_event() -> impl Strategy<Value = TimeToEventSpec> {
-    (selector(), selector(), window(), entry(), ties(), statistic()).prop_map(
-        |(from, to, window_micros, entry, ties, statistic)| TimeToEventSpec {
+pub fn time_to_event() -> BoxedStrategy<TimeToEventSpec> {
+    (selector(), selector(), window(), entry(), ties(), statistic())
+        .prop_map(|(from, to, window_micros, entry, ties, statistic)| TimeToEventSpec {
             from,
             to,
             window_micros,
             entry,
             ties,
             statistic,
-        },
-    )
+        })
+        .boxed()
 }
 
-pub fn aggregate() -> impl Strategy<Value = Aggregate> {
+pub fn aggregate() -> BoxedStrategy<Aggregate> {
     prop_oneof![
         Just(Aggregate::Count),
         numeric().prop_map(Aggregate::Sum),
         numeric().prop_map(Aggregate::Min),
         numeric().prop_map(Aggregate::Max),
     ]
+    .boxed()
 }
 
-pub fn stickiness() -> impl Strategy<Value = StickinessSpec> {
+pub fn stickiness() -> BoxedStrategy<StickinessSpec> {
     let interval = proptest::sample::select(vec![Period::Day, Period::Week, Period::Month]);
     let measure = prop_oneof![
         Just(StickinessMeasure::Ratio),
@@ -387,41 +389,39 @@ pub fn stickiness() -> impl Strategy<Value = StickinessSpec> {
         (1u32..4).prop_map(StickinessMeasure::CountAtLeast),
         (1u32..4).prop_map(StickinessMeasure::CountExactly),
     ];
-    (selector(), interval, measure).prop_map(|(event, interval, measure)| StickinessSpec {
-        event,
-        interval,
-        measure,
-    })
+    (selector(), interval, measure)
+        .prop_map(|(event, interval, measure)| StickinessSpec { event, interval, measure })
+        .boxed()
 }
 
-pub fn conversion() -> impl Strategy<Value = ConversionSpec> {
+pub fn conversion() -> BoxedStrategy<ConversionSpec> {
     let pair =
         proptest::sample::select(vec![("x", "x"), ("plan.name", "plan.name"), ("flag", "x")])
             .prop_map(|(base, conversion)| (base.to_owned(), conversion.to_owned()));
     let measure =
         proptest::sample::select(vec![ConversionMeasure::Rate, ConversionMeasure::Conversions]);
-    (selector(), selector(), window(), proptest::collection::vec(pair, 0..3), measure).prop_map(
-        |(base, conversion, window_micros, constants, measure)| ConversionSpec {
+    (selector(), selector(), window(), proptest::collection::vec(pair, 0..3), measure)
+        .prop_map(|(base, conversion, window_micros, constants, measure)| ConversionSpec {
             base,
             conversion,
             window_micros,
             constants,
             measure,
-        },
-    )
+        })
+        .boxed()
 }
 
-fn lifecycle() -> impl Strategy<Value = LifecycleSpec> {
+fn lifecycle() -> BoxedStrategy<LifecycleSpec> {
     let state = proptest::sample::select(vec![
         Lifecycle::New,
         Lifecycle::Returning,
         Lifecycle::Resurrecting,
         Lifecycle::Dormant,
     ]);
-    (selector(), state).prop_map(|(event, state)| LifecycleSpec { event, state })
+    (selector(), state).prop_map(|(event, state)| LifecycleSpec { event, state }).boxed()
 }
 
-fn span() -> impl Strategy<Value = Span> {
+fn span() -> BoxedStrategy<Span> {
     prop_oneof![
         (1i64..40).prop_map(|count| Span { count, unit: SpanUnit::Hour }),
         (1i64..9).prop_map(|count| Span { count, unit: SpanUnit::Day }),
@@ -431,9 +431,10 @@ fn span() -> impl Strategy<Value = Span> {
         (1i64..9 * 1_440)
             .prop_map(|minutes| Span { count: minutes * MINUTE, unit: SpanUnit::Microsecond }),
     ]
+    .boxed()
 }
 
-fn cumulative() -> impl Strategy<Value = CumulativeSpec> {
+fn cumulative() -> BoxedStrategy<CumulativeSpec> {
     let window = prop_oneof![
         1 => Just(CumulativeWindow::AllTime),
         3 => span().prop_map(CumulativeWindow::Trailing),
@@ -441,11 +442,9 @@ fn cumulative() -> impl Strategy<Value = CumulativeSpec> {
             .prop_map(CumulativeWindow::ToDate),
     ];
     let end = proptest::sample::select(vec![CumulativeEnd::BucketEnd, CumulativeEnd::BucketStart]);
-    (plain_metric(), window, end).prop_map(|(metric, window, end)| CumulativeSpec {
-        metric: Box::new(metric),
-        window,
-        end,
-    })
+    (plain_metric(), window, end)
+        .prop_map(|(metric, window, end)| CumulativeSpec { metric: Box::new(metric), window, end })
+        .boxed()
 }
 
 /// Formulas over `a` and `b`, and what they mean.
@@ -462,21 +461,23 @@ pub fn formulas() -> Vec<(&'static str, Arithmetic)> {
     ]
 }
 
-fn derived() -> impl Strategy<Value = MetricSpec> {
+fn derived() -> BoxedStrategy<MetricSpec> {
     let offset = proptest::option::of(prop_oneof![
         3 => span().prop_map(Offset::Window),
         1 => proptest::sample::select(vec![Grain::Week, Grain::Month]).prop_map(Offset::ToGrain),
     ]);
     let input =
         (simple_metric(), offset).prop_map(|(metric, offset)| DerivedInput { metric, offset });
-    (0..formulas().len(), proptest::collection::vec(input, 2)).prop_map(|(formula, inputs)| {
-        let formula = Formula::parse(formulas()[formula].0, &["a", "b"]).expect("a formula");
-        MetricSpec::Derived { formula, inputs }
-    })
+    (0..formulas().len(), proptest::collection::vec(input, 2))
+        .prop_map(|(formula, inputs)| {
+            let formula = Formula::parse(formulas()[formula].0, &["a", "b"]).expect("a formula");
+            MetricSpec::Derived { formula, inputs }
+        })
+        .boxed()
 }
 
 /// Metrics that are counted by events or by activity, not by journeys.
-pub fn by_events() -> impl Strategy<Value = MetricSpec> {
+pub fn by_events() -> BoxedStrategy<MetricSpec> {
     let per_subject = (selector(), aggregate(), statistic())
         .prop_map(|(event, aggregate, statistic)| PerSubjectSpec { event, aggregate, statistic });
     prop_oneof![
@@ -486,10 +487,11 @@ pub fn by_events() -> impl Strategy<Value = MetricSpec> {
         1 => per_subject.prop_map(MetricSpec::PerSubject),
         2 => cumulative().prop_map(MetricSpec::Cumulative),
     ]
+    .boxed()
 }
 
 /// Metrics of one kernel.
-fn simple_metric() -> impl Strategy<Value = MetricSpec> {
+fn simple_metric() -> BoxedStrategy<MetricSpec> {
     let per_subject = (selector(), aggregate(), statistic())
         .prop_map(|(event, aggregate, statistic)| PerSubjectSpec { event, aggregate, statistic });
     prop_oneof![
@@ -503,9 +505,10 @@ fn simple_metric() -> impl Strategy<Value = MetricSpec> {
         2 => conversion().prop_map(MetricSpec::Conversion),
         3 => cumulative().prop_map(MetricSpec::Cumulative),
     ]
+    .boxed()
 }
 
-pub fn metric() -> impl Strategy<Value = MetricSpec> {
+pub fn metric() -> BoxedStrategy<MetricSpec> {
     prop_oneof![
         12 => simple_metric(),
         1 => (simple_metric(), simple_metric()).prop_map(|(numerator, denominator)| {
@@ -513,9 +516,10 @@ pub fn metric() -> impl Strategy<Value = MetricSpec> {
         }),
         3 => derived(),
     ]
+    .boxed()
 }
 
-pub fn query() -> impl Strategy<Value = Query> {
+pub fn query() -> BoxedStrategy<Query> {
     let zone = proptest::sample::select(vec![
         chrono_tz::UTC,
         chrono_tz::Europe::Berlin,
@@ -542,8 +546,8 @@ pub fn query() -> impl Strategy<Value = Query> {
         prop_oneof![3 => Just(Vec::new()), 2 => proptest::collection::vec(breakdown, 1..3)];
     let range = (0i64..6 * 1_440, 1i64..9 * 1_440);
     let as_of = proptest::option::of(0i64..11 * 1_440);
-    (metric(), range, zone, grain, breakdowns, filter(), as_of).prop_map(
-        |(metric, (from, length), zone, grain, breakdowns, filter, as_of)| Query {
+    (metric(), range, zone, grain, breakdowns, filter(), as_of)
+        .prop_map(|(metric, (from, length), zone, grain, breakdowns, filter, as_of)| Query {
             metric,
             from_micros: EPOCH + from * MINUTE,
             to_micros: EPOCH + (from + length) * MINUTE,
@@ -552,6 +556,6 @@ pub fn query() -> impl Strategy<Value = Query> {
             breakdowns,
             filter,
             as_of_micros: as_of.map(|minutes| EPOCH + minutes * MINUTE),
-        },
-    )
+        })
+        .boxed()
 }

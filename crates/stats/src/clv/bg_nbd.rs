@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_very_loyal_customer_stays_within_64_bits() {
-        let customer = Customer { frequency: 5_000, recency: 364.0, age: 365.0 };
+        let customer = Customer { frequency: 5_000, recency: 365.0, age: 365.0 };
         let expected = PAPER.expected_purchases(&customer, 365.0);
         assert!(expected.is_finite() && expected > 1_000.0, "{expected}");
     }

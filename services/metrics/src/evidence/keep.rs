@@ -59,7 +59,7 @@ pub(crate) fn definitions_hash(
     let digest = provenance::digest(
         &Metrics::new(),
         version,
-        &(definitions, cohorts),
+        &(definitions, metrics.activity_versions(), cohorts),
         Head::default(),
         &(),
     )?;

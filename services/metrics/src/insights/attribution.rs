@@ -8,10 +8,10 @@ use northstar_domain::{Problems, ProjectId};
 use northstar_engine::{Answer, Dimension, Filter, Grain, Query, Row, Snapshot};
 use northstar_proto::metrics::v1 as pb;
 use northstar_stats::attribution::{Additive, Explanation, Leaf, RateMix, Search, Segment, search};
-use tokio::task::spawn_blocking;
 
 use super::impact::read_number;
 use super::words;
+use crate::ask::ask;
 use crate::cohorts::{self, Scope};
 use crate::plan::{self, Metrics};
 use crate::provenance::{Answered, Sources, provenance};
@@ -52,8 +52,8 @@ pub(super) async fn attribute_change(
     let scope = Scope::of(&[], &question.dimensions);
     let (view, cohorts) = cohorts::view(service, project, &scope, question.after.end).await?;
     let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
-    let (snapshot, asked) = (view.snapshot, queries.clone());
-    let [before, after] = spawn_blocking(move || ask(&snapshot, &asked)).await??;
+    let asked = queries.clone();
+    let [before, after] = ask(&view.snapshot, move |snapshot| periods(snapshot, &asked)).await?;
     let leaves = leaves(&before, &after, is_sum)?;
     let found = search(&leaves, question.dimensions.len(), &question.search).ok_or_else(|| {
         let problem = format!("{} has no value in one of the periods", request.metric);
@@ -183,7 +183,7 @@ struct Period {
     scanned: u64,
 }
 
-fn ask(snapshot: &Snapshot, queries: &[[Query; 2]; 2]) -> Result<[Period; 2]> {
+fn periods(snapshot: &Snapshot, queries: &[[Query; 2]; 2]) -> Result<[Period; 2]> {
     let period = |[whole, parts]: &[Query; 2]| {
         let answer: Answer = snapshot.query(parts)?;
         check_size(&answer)?;

@@ -66,12 +66,12 @@ pub(super) async fn page<Q: Question>(
     let (cohorts, window) = (asked.scope.cohorts(), asked.scope.window);
     let (mut view, used) = cohorts::view(service, project, &cohorts, window.end).await?;
     let of_cohorts: Vec<i64> = used.iter().map(|cohort| cohort.version).collect();
-    if let Some(token) = &token {
-        if token.versions != versions(view.head) || token.cohorts != of_cohorts {
-            let problem = "belongs to an earlier state of identity, consent, erasure or cohorts; \
-                           ask for the first page again";
-            return Err(Error::field("page_token", problem));
-        }
+    if let Some(token) = &token
+        && (token.versions != versions(view.head) || token.cohorts != of_cohorts)
+    {
+        let problem = "belongs to an earlier state of identity, consent, erasure or cohorts; ask \
+                       for the first page again";
+        return Err(Error::field("page_token", problem));
     }
     asked.hold(&mut view)?;
     let wanted = MemberPage {

@@ -341,13 +341,55 @@ async fn everything_wrong_with_a_question_is_told_at_once() {
 #[tokio::test]
 async fn no_project_sees_the_journeys_of_another() {
     let suite = shop().await;
-    let stranger = suite.operator().for_project(2);
+    let [analyst, producer] = suite.stranger().await;
+    let eve = event("Signed Up", "eve", "2026-03-01T09:00:00Z").into_proto();
+    crate::suite::ingest(&producer, vec![eve]).await;
+    let mut journeys = analyst.journeys();
+
     let question = Some(funnel(&["Signed Up"]));
     let request = pb::QueryFunnelRequest { question: question.clone(), compare_start_time: None };
-    let mut messages = stranger.journeys().query_funnel(request).await.unwrap().into_inner();
+    let mut messages = journeys.query_funnel(request).await.unwrap().into_inner();
     let found = messages.message().await.unwrap().unwrap();
-    assert_eq!(counts(&found.rows[0]), [0]);
+    assert_eq!(counts(&found.rows[0]), [1]);
     let request = pb::ListFunnelSubjectsRequest { question, ..Default::default() };
-    let page = stranger.journeys().list_funnel_subjects(request).await.unwrap().into_inner();
-    assert_eq!((page.subjects.len(), page.total_size), (0, 0));
+    let page = journeys.list_funnel_subjects(request).await.unwrap().into_inner();
+    assert_eq!((names(&page.subjects), page.total_size), (vec!["eve"], 1));
+
+    let question = Some(pb::RetentionQuestion { scope: Some(scope()), ..Default::default() });
+    let request =
+        pb::QueryRetentionRequest { question: question.clone(), compare_start_time: None };
+    let mut messages = journeys.query_retention(request).await.unwrap().into_inner();
+    let found = messages.message().await.unwrap().unwrap();
+    assert_eq!(found.cohorts[0].entered, 1);
+    let request = pb::ListRetentionSubjectsRequest { question, ..Default::default() };
+    let page = journeys.list_retention_subjects(request).await.unwrap().into_inner();
+    assert_eq!(names(&page.subjects), ["eve"]);
+
+    let question = Some(pb::LifecycleQuestion { scope: Some(scope()), ..Default::default() });
+    let request =
+        pb::QueryLifecycleRequest { question: question.clone(), compare_start_time: None };
+    let mut messages = journeys.query_lifecycle(request).await.unwrap().into_inner();
+    let found = messages.message().await.unwrap().unwrap();
+    assert_eq!(found.periods.iter().map(|row| row.active).sum::<i64>(), 1);
+    let request = pb::ListLifecycleSubjectsRequest {
+        question,
+        bucket_time: Some(timestamp(FROM)),
+        state: pb::LifecycleState::New.into(),
+        ..Default::default()
+    };
+    let page = journeys.list_lifecycle_subjects(request).await.unwrap().into_inner();
+    assert_eq!(names(&page.subjects), ["eve"]);
+
+    let question = Some(pb::PathsQuestion {
+        scope: Some(scope()),
+        anchor: Some(selector("Signed Up")),
+        ..Default::default()
+    });
+    let request = pb::QueryPathsRequest { question: question.clone(), compare_start_time: None };
+    let mut messages = journeys.query_paths(request).await.unwrap().into_inner();
+    assert_eq!(messages.message().await.unwrap().unwrap().paths, 1);
+    let step = Some(pb::PathStep { event: "Signed Up".to_owned(), value: None });
+    let request = pb::ListPathSubjectsRequest { question, step, ..Default::default() };
+    let page = journeys.list_path_subjects(request).await.unwrap().into_inner();
+    assert_eq!(names(&page.subjects), ["eve"]);
 }

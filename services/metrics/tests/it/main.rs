@@ -11,6 +11,7 @@ mod evidence;
 mod insights;
 mod isolation;
 mod journeys;
+mod limits;
 mod lineage;
 mod query_metrics;
 mod reports;

@@ -161,7 +161,9 @@ async fn a_lost_folder_is_made_again_while_questions_wait_no_longer_than_they_ma
     let mut request = tonic::Request::new(question("payments", "2026-03-01", "2026-04-01"));
     request.set_timeout(std::time::Duration::from_millis(200));
     let late = suite.analyst.metrics().query_metric(request).await.unwrap_err();
-    assert_eq!(late.code(), tonic::Code::DeadlineExceeded, "{late}");
+    // Whichever side looks at its clock first.
+    let in_time = [tonic::Code::DeadlineExceeded, tonic::Code::Cancelled];
+    assert!(in_time.contains(&late.code()), "{late}");
     let unready = readiness(&suite).await;
     assert!(unready.contains("503"), "{unready}");
     assert!(unready.contains("read models are being made from the log"), "{unready}");

@@ -3,9 +3,12 @@
 use northstar_metrics::Config;
 use northstar_proto::ingestion::v1 as log;
 use northstar_proto::metrics::v1 as pb;
+use northstar_proto::metrics::v1::metric::Definition;
 use serde_json::json;
 
-use crate::suite::{Suite, blamed_fields, count, event, question, sum, timestamp, unique};
+use crate::suite::{
+    Suite, blamed_fields, count, event, question, selector, sum, timestamp, unique,
+};
 
 const FROM: &str = "2026-03-01T00:00:00Z";
 const TO: &str = "2026-03-05T00:00:00Z";
@@ -69,7 +72,8 @@ fn day(of: i64) -> String {
 
 #[tokio::test]
 async fn late_events_merges_consent_and_definitions_are_told_apart() {
-    use pb::RestatementCause::{Consent, Definition, LateEvent, Merge, Unmerge};
+    use pb::RestatementCause::{Consent, LateEvent, Merge, Unmerge};
+    let definition = || vec![pb::RestatementCause::Definition];
     let suite = start().await;
     tell(&suite, "payers", &[]).await;
     tell(&suite, "payments", &[]).await;
@@ -121,12 +125,36 @@ async fn late_events_merges_consent_and_definitions_are_told_apart() {
     suite.metric("payers", unique("end of days")).await;
     let found = restated(&suite, "payers", 6).await;
     let newest: Vec<_> = found[..2].iter().map(essence).collect();
-    assert!(newest.contains(&(day(1), Some(2.0), Some(0.0), vec![Definition])), "{newest:?}");
-    assert!(newest.contains(&(day(2), Some(1.0), Some(0.0), vec![Definition])), "{newest:?}");
+    assert!(newest.contains(&(day(1), Some(2.0), Some(0.0), definition())), "{newest:?}");
+    assert!(newest.contains(&(day(2), Some(1.0), Some(0.0), definition())), "{newest:?}");
     assert_eq!((found[0].old_metric_version, found[0].new_metric_version), (1, 2));
     // What changed payers and not payments is no restatement of payments, but for consent.
     let payments: Vec<_> = restated(&suite, "payments", 2).await.iter().map(essence).collect();
     assert_eq!(payments[0], (day(2), Some(2.0), Some(1.0), vec![Consent]));
+}
+
+#[tokio::test]
+async fn another_meaning_of_active_is_another_definition() {
+    let suite = start().await;
+    let mean = async |event: &str| {
+        let activity = pb::Activity {
+            name: "active".to_owned(),
+            events: vec![selector(event)],
+            ..Default::default()
+        };
+        let request = pb::ApplyActivityRequest { activity: Some(activity), ..Default::default() };
+        suite.analyst.metrics().apply_activity(request).await.unwrap();
+    };
+    mean("paid").await;
+    let active = pb::UniqueMetric { activity: "active".to_owned(), ..Default::default() };
+    suite.metric("active-users", Definition::Unique(active)).await;
+    tell(&suite, "active-users", &[]).await;
+    mean("end of days").await;
+    let found = restated(&suite, "active-users", 2).await;
+    let causes: Vec<_> = found.iter().map(essence).collect();
+    let cause = || vec![pb::RestatementCause::Definition];
+    assert!(causes.contains(&(day(1), Some(2.0), Some(0.0), cause())), "{causes:?}");
+    assert!(causes.contains(&(day(2), Some(1.0), Some(0.0), cause())), "{causes:?}");
 }
 
 #[tokio::test]
@@ -237,12 +265,11 @@ async fn what_a_scorecard_told_is_restated_too() {
     };
     let request = pb::ApplyKpiRequest { kpi: Some(kpi), ..Default::default() };
     suite.analyst.metrics().apply_kpi(request).await.unwrap();
-    for _ in 0..3 {
-        let request = pb::GetScorecardRequest::default();
+    for time in ["2026-03-25T12:00:00Z", "2026-03-25T12:05:00Z", "2026-03-25T12:00:00Z"] {
+        let request = pb::GetScorecardRequest { evaluation_time: Some(timestamp(time)) };
         let scorecard = suite.analyst.metrics().get_scorecard(request).await.unwrap().into_inner();
         assert_eq!(scorecard.kpis[0].value, Some(3.0));
         // The same day: the first value told stands for all.
-        suite.clock.advance(chrono::TimeDelta::minutes(5));
     }
     suite.ingest(vec![event("paid", "linus", "2026-03-06T11:00:00Z")]).await;
     let found = restated(&suite, "payments", 1).await;

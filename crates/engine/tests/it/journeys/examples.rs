@@ -308,6 +308,25 @@ fn small_groups_become_one() {
     assert_eq!(groups, [("a".to_owned(), 3), ("b".to_owned(), 2), (OTHER.to_owned(), 2)]);
 }
 
+#[test]
+fn a_group_that_only_a_trend_has_keeps_its_name() {
+    let plan = |plan: &str| json!({ "plan": plan });
+    let snapshot = dataset(&[("A", "ada", 0, plan("free")), ("A", "ada", 24 * HOUR, plan("pro"))])
+        .snapshot()
+        .expect("a snapshot");
+    let mut query =
+        FunnelQuery { anchor: Anchor::FirstTouch, trend: Some(Grain::Day), ..funnel(&["A"]) };
+    query.scope.breakdowns = vec![Dimension::Property("plan".to_owned())];
+    let answer = ask(&snapshot, &query);
+    let names = |rows: &[northstar_engine::journeys::FunnelRow]| {
+        rows.iter().filter_map(|row| row.dimensions[0].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (names(&answer.groups), names(&answer.trend)),
+        (vec!["free".to_owned()], vec!["free".to_owned(), "pro".to_owned()])
+    );
+}
+
 fn retention(unit: Unit, clock: Clock, brackets: &[(u32, u32)]) -> RetentionQuery {
     RetentionQuery {
         scope: ten_days(),

@@ -91,7 +91,8 @@ impl World<'_> {
         let here = periods::of(query);
         let there: Vec<_> = here
             .iter()
-            .map(|period| periods::around(back(period.start), query.zone, query.grain))
+            .map(|period| back(period.start.max(query.from_micros)))
+            .map(|start| periods::around(start, query.zone, query.grain))
             .collect();
         let mut from = there.iter().map(|period| period.start).min().expect("a period");
         let mut to = there.iter().map(|period| period.end).max().expect("a period");

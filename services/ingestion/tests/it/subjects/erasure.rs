@@ -219,3 +219,18 @@ async fn what_a_contract_tags_or_keeps_aside_goes_and_the_other_texts_stay() {
     let event = stream.message().await.unwrap().unwrap().events.remove(0);
     assert_eq!(event.event.unwrap().properties["plan"], crate::suite::text("pro"));
 }
+
+#[tokio::test]
+async fn whoever_uses_an_erased_identifier_again_is_linked_anew() {
+    let suite = Suite::start().await;
+    // The first is news, the second known. After the erasure what is known is not so any more.
+    for minute in [-9, -8] {
+        suite.ingest("web", vec![seen("phone", "ada", minute)]).await;
+    }
+    assert_eq!(subject(&suite, "anonymous_id:phone").await, "user_id:ada");
+    erase(&suite, "ada").await;
+    assert_eq!(subject(&suite, "anonymous_id:phone").await, "anonymous_id:phone");
+    suite.ingest("web", vec![seen("phone", "ada", -7)]).await;
+    assert_eq!(subject(&suite, "anonymous_id:phone").await, "user_id:ada");
+    assert_eq!(suite.counts("web").await, [3, 3, 0, 0, 0]);
+}

@@ -2,7 +2,8 @@
 
 use northstar_domain::Violations;
 use northstar_domain::metric::{
-    ConstantProperty, Definition, DerivedInput, MetricInput, TimeStatistic,
+    ConstantProperty, Definition, DerivedInput, LifecycleState, MetricInput, SubjectAggregate,
+    TimeStatistic,
 };
 use northstar_domain::span::Span;
 use northstar_proto::metrics::v1 as pb;
@@ -126,7 +127,9 @@ pub(super) fn from_proto(found: &mut Violations, definition: PbDefinition) -> Op
         PbDefinition::Lifecycle(metric) => Definition::Lifecycle {
             event: selector_from_proto(metric.event),
             activity: metric.activity,
-            state: options::state_from_proto(found, "lifecycle.state", metric.state)?,
+            // Where it is not set, a violation says so; the rest is looked at all the same.
+            state: options::state_from_proto(found, "lifecycle.state", metric.state)
+                .unwrap_or(LifecycleState::New),
         },
         PbDefinition::Cumulative(metric) => Definition::Cumulative {
             metric: MetricInput { metric: metric.metric, filter: metric.filter },
@@ -169,7 +172,12 @@ pub(super) fn from_proto(found: &mut Violations, definition: PbDefinition) -> Op
                 found,
                 "per_subject.aggregate",
                 metric.aggregate,
-            )?,
+            )
+            .unwrap_or(if metric.property.is_empty() {
+                SubjectAggregate::Count
+            } else {
+                SubjectAggregate::Sum
+            }),
             property: metric.property,
             statistic: options::statistic_from_proto(
                 found,

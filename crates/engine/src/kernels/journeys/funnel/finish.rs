@@ -1,12 +1,15 @@
 //! From the merged states of a funnel to its rows.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+};
 
 use super::{FunnelPartial, FunnelState};
 use crate::{
     error::Result,
     journeys::{FunnelAnswer, FunnelQuery, FunnelRow, HistogramBin, OTHER, StepCount, TimeSummary},
-    kernels::{finish::percentile, partial::Merge},
+    kernels::{finish::percentile, partial::Merge, space::Space},
 };
 
 const MICROS_PER_SECOND: f64 = 1e6;
@@ -56,6 +59,10 @@ impl FunnelPartial {
         let mut trend = Vec::new();
         if query.trend.is_some() {
             let space = self.trend.space;
+            if broken_down {
+                let others = only_in_trend(&space, &self.trend.cells, &known);
+                known.extend(others.into_iter().take(query.max_groups - known.len()));
+            }
             let mut cells: BTreeMap<(usize, usize), (Values, FunnelState)> = BTreeMap::new();
             if !broken_down {
                 let every = (0..space.buckets.len()).map(|bucket| (bucket, 0));
@@ -81,6 +88,25 @@ impl FunnelPartial {
         let total = row(None, Vec::new(), self.total);
         Ok(FunnelAnswer { total, groups, trend, coverage: self.coverage })
     }
+}
+
+/// Groups beyond the known ones, largest first. A subject that enters in several buckets may be in another group in
+/// each, and in the groups as a whole it is in one of them.
+fn only_in_trend(
+    space: &Space,
+    cells: &BTreeMap<u64, FunnelState>,
+    known: &[Values],
+) -> Vec<Values> {
+    let mut entered: HashMap<Values, u64> = HashMap::new();
+    for (cell, state) in cells {
+        let values = space.decode(*cell).1;
+        if !known.contains(&values) {
+            *entered.entry(values).or_default() += state.counts[0];
+        }
+    }
+    let mut by_size: Vec<(Values, u64)> = entered.into_iter().collect();
+    by_size.sort_by_cached_key(|(values, entered)| (Reverse(*entered), absent_last(values)));
+    by_size.into_iter().map(|(values, _)| values).collect()
 }
 
 /// Orders values with absent ones last.
