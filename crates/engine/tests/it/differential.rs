@@ -47,10 +47,9 @@ fn rows_of(answer: &Answer, query: &Query) -> BTreeMap<Key, Expected> {
                 }
                 Detail::Durations(durations) => counts.extend([durations.entered, durations.n]),
                 Detail::Stickiness(histogram) => counts.extend(histogram),
-                Detail::Lifecycle(found) if row.n > 0 => {
+                Detail::Lifecycle(found) => {
                     counts.extend([found.new, found.returning, found.resurrecting, found.dormant])
                 }
-                Detail::Lifecycle(_) => {}
             }
             (
                 (name, row.dimensions.clone()),
