@@ -16,6 +16,8 @@ const MOST_HALVINGS: u32 = 60;
 const SUFFICIENT: f64 = 1e-4;
 /// Largest component of the gradient at a minimum, for functions that are of the order of 1.
 const FLAT: f64 = 1e-9;
+/// Share of a value by which rounding may change it.
+const ROUNDING: f64 = 1e-13;
 /// Longest first step, for variables that are logarithms.
 const LONGEST_STEP: f64 = 2.0;
 
@@ -35,7 +37,7 @@ pub(crate) fn minimise(
     let mut inverse = identity(n);
     let mut iterations = 0;
     while iterations < MOST_ITERATIONS && value.is_finite() {
-        if flat(&gradient) {
+        if steepest(&gradient) <= FLAT {
             return Minimum { at, value, iterations, converged: true };
         }
         iterations += 1;
@@ -59,7 +61,11 @@ pub(crate) fn minimise(
                 *next = at + scale * step;
             }
             let tried = objective(&next, &mut next_gradient);
-            if tried.is_finite() && tried <= value + SUFFICIENT * scale * slope {
+            let lower = tried <= value + SUFFICIENT * scale * slope;
+            // So near the minimum that values differ by rounding only, the gradient tells the way.
+            let flatter = (tried - value).abs() <= ROUNDING * value.abs()
+                && steepest(&next_gradient) < steepest(&gradient);
+            if tried.is_finite() && (lower || flatter) {
                 found = Some(tried);
                 break;
             }
@@ -67,7 +73,7 @@ pub(crate) fn minimise(
         }
         let Some(lower) = found else {
             // No step gains anything that 64 bits can show: this is as low as it gets.
-            let converged = gradient.iter().all(|slope| slope.abs() < FLAT.sqrt());
+            let converged = steepest(&gradient) < FLAT.sqrt();
             return Minimum { at, value, iterations, converged };
         };
         let moved: Vec<f64> = next.iter().zip(&at).map(|(next, at)| next - at).collect();
@@ -76,7 +82,7 @@ pub(crate) fn minimise(
         update(&mut inverse, &moved, &bent);
         (at, gradient, value) = (next, next_gradient, lower);
     }
-    let converged = value.is_finite() && flat(&gradient);
+    let converged = value.is_finite() && steepest(&gradient) < FLAT.sqrt();
     Minimum { at, value, iterations, converged }
 }
 
@@ -97,8 +103,9 @@ fn update(inverse: &mut [f64], moved: &[f64], bent: &[f64]) {
     }
 }
 
-fn flat(gradient: &[f64]) -> bool {
-    gradient.iter().all(|slope| slope.abs() <= FLAT)
+/// The largest component of a gradient.
+fn steepest(gradient: &[f64]) -> f64 {
+    gradient.iter().fold(0.0, |steepest, slope| slope.abs().max(steepest))
 }
 
 fn identity(n: usize) -> Vec<f64> {
