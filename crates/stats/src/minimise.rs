@@ -103,9 +103,9 @@ fn update(inverse: &mut [f64], moved: &[f64], bent: &[f64]) {
     }
 }
 
-/// The largest component of a gradient.
+/// The largest component of a gradient; NaN when one is.
 fn steepest(gradient: &[f64]) -> f64 {
-    gradient.iter().fold(0.0, |steepest, slope| slope.abs().max(steepest))
+    gradient.iter().map(|slope| slope.abs()).max_by(f64::total_cmp).unwrap_or(0.0)
 }
 
 fn identity(n: usize) -> Vec<f64> {
