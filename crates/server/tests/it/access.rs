@@ -31,6 +31,11 @@ fn what_only_reads_needs_no_more_than_an_analyst() {
         "Subscribe",
         "Check",
         "Find",
+        "Explain",
+        "EvaluateThreshold",
+        "ReplayEvaluations",
+        "DetectAnomalies",
+        "AttributeChange",
     ];
     // They show what is personal, or who asked to be forgotten.
     let personal = ["ListEventNotes", "GetErasure", "ListErasures"];
