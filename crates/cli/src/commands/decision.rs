@@ -17,6 +17,7 @@ Examples:
   northstar decision list --state pending
   northstar decision show 0199f3b0-7c1e-7aa0-8000-0123456789ab
   northstar decision approve 0199f3b0-7c1e-7aa0-8000-0123456789ab --reason \"holdout looks right\"
+  northstar decision reject 0199f3b0-7c1e-7aa0-8000-0123456789ab --reason \"no guardrail on churn\"
   northstar decision edit 0199f3b0-7c1e-7aa0-8000-0123456789ab --diff smaller.json")]
 pub enum Decision {
     /// List decision requests, newest first.
