@@ -21,6 +21,27 @@ use crate::{Error, Result};
 
 use graph::{Graph, Node};
 
+/// What metrics and activities that need not be stored are computed from: every event, with its properties that are
+/// read, by dotted path.
+pub(crate) fn events_and_properties(
+    metrics: &[Stored<Metric>],
+    activities: &[Stored<Activity>],
+) -> BTreeMap<String, BTreeSet<String>> {
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for node in Graph::new(&[], metrics, activities).sources() {
+        match node {
+            Node::Event(event) => {
+                found.entry(event.clone()).or_default();
+            }
+            Node::Property(event, path) => {
+                found.entry(event.clone()).or_default().insert(path.clone());
+            }
+            Node::Kpi(_) | Node::Metric(_) | Node::Activity(_) => {}
+        }
+    }
+    found
+}
+
 /// Answers GetKpiTree.
 pub(crate) async fn kpi_tree(
     service: &Service,

@@ -67,6 +67,8 @@ const PATHS: &[(&str, &[&str], &str)] = &[
     ("attribute", &["rate"], "dimensions/0/segments/*/rate_effect"),
     ("attribute", &["mix"], "dimensions/0/segments/*/mix_effect"),
     ("attribute", &["contribution"], "dimensions/0/segments/*/contribution"),
+    ("pack apply", &["events"], "needs/*/event"),
+    ("pack apply", &["in the log"], "needs/*/in_log"),
     ("clv", &["customers"], "total/customers"),
     ("clv", &["r", "a", "b"], "purchases/="),
     ("clv", &["alpha"], "purchases/alpha_days"),
