@@ -1,11 +1,16 @@
 //! Where the events of every subject lie.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use crate::{identity::NOBODY, runs::Run, subjects::SubjectSet};
 
 /// Pieces that a question is cut into. Fixed, so that an answer does not depend on the number of threads.
 const CHUNKS: usize = 32;
+
+const WORD: usize = u64::BITS as usize;
 
 /// Where the events of every subject lie.
 #[derive(Debug, Default)]
@@ -17,6 +22,37 @@ pub(crate) struct Index {
     pub(super) subjects: u64,
     /// Ranges of subjects with about equally many events.
     pub chunks: Vec<Range<u32>>,
+    counted_actors: OnceLock<CountedActors>,
+}
+
+/// The actors whose subjects are counted, a bit for each by its number in the data set.
+#[derive(Debug)]
+pub(crate) struct CountedActors {
+    /// Those that are the only one of their subject.
+    pub alone: Vec<u64>,
+    /// Those whose subject has others, too.
+    pub linked: Vec<u64>,
+}
+
+impl CountedActors {
+    /// From the subject of every actor.
+    fn new(index: &Index, subjects: &[u32]) -> Self {
+        let mut actors_of = vec![0u8; subjects.len()];
+        for subject in subjects.iter().filter(|subject| **subject != NOBODY) {
+            let actors = &mut actors_of[*subject as usize];
+            *actors = actors.saturating_add(1);
+        }
+        let words = subjects.len().div_ceil(WORD);
+        let (mut alone, mut linked) = (vec![0u64; words], vec![0u64; words]);
+        for (actor, subject) in subjects.iter().enumerate() {
+            if *subject == NOBODY || index.parts_of(*subject).is_empty() {
+                continue;
+            }
+            let set = if actors_of[*subject as usize] == 1 { &mut alone } else { &mut linked };
+            set[actor / WORD] |= 1 << (actor % WORD);
+        }
+        Self { alone, linked }
+    }
 }
 
 /// Consecutive rows of one run that belong to one raw actor.
@@ -62,7 +98,9 @@ impl Index {
                 weights[subject as usize] += end - start;
             }
         }
-        let mut index = Self { offsets, parts, subjects: populated, chunks: chunks(&weights) };
+        let chunks = chunks(&weights);
+        let mut index =
+            Self { offsets, parts, subjects: populated, chunks, counted_actors: OnceLock::new() };
         index.order_by_time(runs);
         index
     }
@@ -111,6 +149,11 @@ impl Index {
                 .collect()
         };
         runs.iter().zip(&own).map(complement).collect()
+    }
+
+    /// The actors of these subjects, from the subject of every actor of the view.
+    pub(super) fn counted_actors(&self, subjects: &[u32]) -> &CountedActors {
+        self.counted_actors.get_or_init(|| CountedActors::new(self, subjects))
     }
 
     /// The parts of a subject; none of one that came after the view.

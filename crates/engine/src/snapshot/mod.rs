@@ -5,7 +5,7 @@ mod questions;
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
-pub(crate) use index::{Index, Part};
+pub(crate) use index::{CountedActors, Index, Part};
 pub(crate) use questions::cores;
 
 use index::excluded_rows;
@@ -143,6 +143,11 @@ impl Snapshot {
     /// The counted subject of an actor.
     pub(crate) fn subject_of(&self, actor: u32) -> Option<u32> {
         self.view.subjects.get(actor as usize).copied().filter(|subject| *subject != NOBODY)
+    }
+
+    /// The actors whose subjects are counted.
+    pub(crate) fn counted_actors(&self) -> &CountedActors {
+        self.view.index.counted_actors(&self.view.subjects)
     }
 
     /// Of each run the rows that are in no answer for lack of their subject's consent.

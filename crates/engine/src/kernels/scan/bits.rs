@@ -102,21 +102,21 @@ impl<B: Bits> Matches<B> {
         }
     }
 
-    /// The same of so many rows, of which some match nothing.
-    pub(super) fn without(self, excluded: &[Range<u32>], events: usize) -> Self {
+    /// The same of the rows of a run, of which some match nothing.
+    pub(super) fn without(self, excluded: &[Range<u32>], run: &Run) -> Self {
         if excluded.is_empty() {
             return self;
         }
         let mut rows = match self {
             Self::Nothing => return Self::Nothing,
-            Self::Same(bits) => vec![B::from_bits(bits); events],
+            Self::Same(bits) => vec![B::from_bits(bits); run.events()],
             Self::Rows(rows) => rows,
             Self::Few(few) => {
                 let kept = |row: u32| {
                     let at = excluded.partition_point(|range| range.end <= row);
                     excluded.get(at).is_none_or(|range| row < range.start)
                 };
-                return Self::Few(few.filter(kept, events));
+                return Self::Few(few.filter(kept, run.segment.effective()));
             }
         };
         for range in excluded {
@@ -134,7 +134,7 @@ impl<B: Bits> Matches<B> {
             Self::Few(few) => {
                 let positions = run.segment.position();
                 let kept = |row: u32| positions.get(row as usize) <= position;
-                return Self::Few(few.filter(kept, run.events()));
+                return Self::Few(few.filter(kept, run.segment.effective()));
             }
         };
         let positions = run.segment.position();

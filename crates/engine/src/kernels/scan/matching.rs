@@ -68,7 +68,7 @@ pub(crate) fn matches<B: Bits>(
             let end = (start + ROWS_PER_TASK).min(run.events());
             few_rows(start..end, names.codes, &by_name, &filters)
         });
-        return Matches::Few(Few::new(pieces, run.events()));
+        return Matches::Few(Few::new(pieces, run.segment.effective()));
     }
     let mut rows = vec![B::default(); run.events()];
     let pieces: Vec<(usize, &mut [B])> = rows

@@ -57,8 +57,7 @@ pub(crate) fn scan_up_to<'a, B: Bits>(
             kept_matches(run, selectors, filter, workers)
         } else {
             let whole = filter.map(|filter| Predicate::new(filter.condition(), &run.segment));
-            let mut matches =
-                matches(run, selectors, whole, workers).without(excluded, run.events());
+            let mut matches = matches(run, selectors, whole, workers).without(excluded, run);
             if let Some(position) = beyond {
                 matches = matches.up_to(run, position);
             }

@@ -91,8 +91,7 @@ fn walk_part<B: Bits>(
             }
         }
         Matches::Few(few) => {
-            for (row, bits) in few.within(part.start, part.end) {
-                let time = i64::from_le_bytes(scan.effective[row as usize]);
+            for (row, time, bits) in few.within(part.start, part.end, scan.effective) {
                 visitor.see(Event { run: part.run, row, time, bits: bits.into() })?;
             }
         }
@@ -100,13 +99,24 @@ fn walk_part<B: Bits>(
     ControlFlow::Continue(())
 }
 
-/// Whether every part ends before the next begins. Parts are sorted by their first event.
+/// Whether what matches of every part ends before that of the next begins. Parts are sorted by their first event.
 #[inline(never)]
-fn one_after_the_other<B>(scans: &[RunScan<'_, B>], parts: &[Part]) -> bool {
-    let time = |part: &Part, row: u32| {
-        i64::from_le_bytes(scans[part.run as usize].effective[row as usize])
-    };
-    parts.windows(2).all(|pair| time(&pair[0], pair[0].end - 1) < time(&pair[1], pair[1].start))
+fn one_after_the_other<B: Bits>(scans: &[RunScan<'_, B>], parts: &[Part]) -> bool {
+    let mut spans = parts.iter().filter_map(|part| span(scans, *part));
+    let Some((_, mut end)) = spans.next() else { return true };
+    spans.all(|(first, last)| first > std::mem::replace(&mut end, last))
+}
+
+/// Times of the first and the last event of a part, of those that match where they are listed; `None` where none does.
+#[inline(always)]
+fn span<B: Bits>(scans: &[RunScan<'_, B>], part: Part) -> Option<(i64, i64)> {
+    let scan = &scans[part.run as usize];
+    let time = |row: u32| i64::from_le_bytes(scan.effective[row as usize]);
+    match &*scan.matches {
+        Matches::Nothing => None,
+        Matches::Same(_) | Matches::Rows(_) => Some((time(part.start), time(part.end - 1))),
+        Matches::Few(few) => few.span(part.start, part.end, scan.effective),
+    }
 }
 
 #[inline(never)]
@@ -166,8 +176,9 @@ pub(crate) fn walk_rows<B: Bits>(
             }
         }
         Matches::Few(few) => {
-            for (row, _) in few.within(rows.start as u32, rows.end as u32) {
-                visitor.see(row as usize, i64::from_le_bytes(scan.effective[row as usize]));
+            let (start, end) = (rows.start as u32, rows.end as u32);
+            for (row, time, _) in few.within(start, end, scan.effective) {
+                visitor.see(row as usize, time);
             }
         }
     }
