@@ -22,7 +22,7 @@ fn threshold(name: &str) -> pb::Threshold {
         every: Some(prost_types::Duration { seconds: 3_600, nanos: 0 }),
         decision: Some(pb::ThresholdDecision {
             action: pb::ThresholdAction::Investigate.into(),
-            automation: String::new(),
+            ..pb::ThresholdDecision::default()
         }),
         ..pb::Threshold::default()
     }
