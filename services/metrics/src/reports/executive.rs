@@ -173,7 +173,7 @@ impl Writer<'_> {
         let is_of = |task: &pb::ReportTask| {
             let pillar = belongs.of_subject(&task.subject);
             let of_pillar = pillars.iter().find(|known| known.name.as_str() == pillar);
-            match of_pillar.map(|pillar| pillar.document.owner.as_str()) {
+            match of_pillar.map(|known| known.document.owner.as_str()) {
                 None | Some("") => task.owner == owner,
                 Some(answers) => answers == owner,
             }

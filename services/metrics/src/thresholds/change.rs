@@ -6,8 +6,6 @@ use northstar_domain::automation::Wanted;
 use northstar_domain::threshold::Decision;
 use northstar_proto::approvals::v1::{CreateDecisionRequestRequest, DecisionRequest};
 use northstar_proto::automations::v1 as automations;
-use northstar_proto::errors::v1::ErrorReason;
-use northstar_server::status::failure;
 use northstar_store::metrics::threshold::NewQuestion;
 use prost::Message as _;
 use serde_json::{Value, json};
@@ -16,7 +14,7 @@ use uuid::Uuid;
 
 use super::ask::TIMEOUT;
 use super::question::{SUMMARY_LIMIT, fact};
-use crate::Result;
+use crate::{Error, Result};
 
 /// Longest part of a summary that tells what changes, in bytes.
 const DIFFERENCES_LIMIT: usize = 300;
@@ -67,14 +65,8 @@ pub(super) async fn complete(
                 ));
             }
             Err(status) => {
-                let message = format!(
-                    "automations could not tell what would become of {}: {}",
-                    decision.automation,
-                    status.message(),
-                );
-                let failure = failure(ErrorReason::DependencyUnavailable, message)
-                    .metadata("dependency", "automations");
-                return Err(failure.into());
+                let status = Box::new(status);
+                return Err(Error::Unanswered { service: "automations", status });
             }
         }
     }
