@@ -32,6 +32,7 @@ mod plan;
 pub mod presets;
 mod quarantine;
 mod retention;
+mod sender;
 mod service;
 mod source_states;
 mod sources;

@@ -74,8 +74,12 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         ready.clone(),
         shutdown.clone(),
     );
-    let watch =
-        Watch { pool: pool.clone(), clock: Arc::clone(&clock), datasets: Arc::clone(&datasets) };
+    let watch = Watch {
+        pool: pool.clone(),
+        clock: Arc::clone(&clock),
+        datasets: Arc::clone(&datasets),
+        clients: clients.clone(),
+    };
     let ask = thresholds::ask(pool.clone(), Arc::clone(&clock), clients.clone(), shutdown.clone());
     let relay = outbox::relay(pool.clone(), Outbox::Metrics, clients.clone(), shutdown.clone());
     let thresholds = Thresholds {
