@@ -73,6 +73,7 @@ const WRITER_CONNECTIONS: u32 = 2;
 /// When Postgres cannot be reached, or the configuration cannot be used.
 pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> {
     let sealing_key = config.sealing_key()?;
+    let followers = config.erasure_followers()?;
     let pool = connect(&context.database_url, context.connections, Area::Ingestion).await?;
     let writer_pool = connect(&context.database_url, WRITER_CONNECTIONS, Area::Ingestion).await?;
     let (writer, writing) = writer::Writer::new(
@@ -91,6 +92,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         clients: context.clients.clone(),
         contracts: contracts.clone(),
         erasures: erasures.clone(),
+        followers,
     };
     let erasing = erasures.work(context.shutdown.clone());
     let subjects =
