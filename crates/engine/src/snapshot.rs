@@ -235,6 +235,12 @@ impl Snapshot {
         Self { limits, ..self.clone() }
     }
 
+    /// The same view, whose questions mind what those to another one do.
+    #[must_use]
+    pub fn limited_as(&self, other: &Self) -> Self {
+        Self { limits: other.limits.clone(), ..self.clone() }
+    }
+
     /// The same view, each of whose questions uses so many bytes of memory beside the events themselves. Distinct
     /// values are counted in as many passes as that takes; an answer that is larger itself is refused.
     #[must_use]

@@ -18,8 +18,8 @@ use northstar_store::metrics::definition::{self, Stored};
 use northstar_store::metrics::log::Head;
 use northstar_store::{Error as StoreError, PgConnection};
 use serde::Serialize;
-use tokio::task::spawn_blocking;
 
+use crate::ask::ask;
 use crate::dataset::{Lists, View};
 use crate::plan::{self, Metrics};
 use crate::provenance;
@@ -105,9 +105,10 @@ pub(crate) async fn view(
             Used { name, version: cohort.stored.version, is_filter }
         })
         .collect();
-    let (scope, snapshot) = (scope.clone(), view.snapshot.clone());
-    view.snapshot =
-        spawn_blocking(move || narrow(&snapshot, &loaded, sets, &scope, as_of)).await??;
+    let scope = scope.clone();
+    let narrowed =
+        ask(&view.snapshot, move |snapshot| narrow(snapshot, &loaded, sets, &scope, as_of));
+    view.snapshot = narrowed.await?.limited_as(&view.snapshot);
     Ok((view, used))
 }
 
