@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use crate::{
     adoption::{AdoptionAnswer, AdoptionQuery},
-    cohort::{Cohort, CohortRule},
+    cohort::{Cohort, CohortRule, FirstEvent},
     error::{Error, Result},
     identity::{Identity, NOBODY},
     journeys::{
@@ -18,12 +18,40 @@ use crate::{
     },
     limits::{Cancel, Limits, Use, Workers},
     purchases::{PurchaseAnswer, PurchaseQuery},
-    query::{Answer, Query},
+    query::{Answer, Dimension, Query},
     runs::Run,
     segment::Field,
     subjects::{Names, SubjectName, SubjectSet},
     variants::{VariantAnswer, VariantQuery},
 };
+
+/// Which side of a cohort.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Its members.
+    Within,
+    /// Everybody else.
+    Without,
+}
+
+impl Side {
+    /// Both, members first.
+    pub const BOTH: [Self; 2] = [Self::Within, Self::Without];
+
+    /// The value of the cohort's [dimension](crate::Dimension::Cohort) on this side.
+    pub fn value(self) -> &'static str {
+        match self {
+            Self::Within => Dimension::IN,
+            Self::Without => Dimension::OUT,
+        }
+    }
+}
+
+/// A question names a cohort that the view does not have.
+pub(crate) fn unknown_cohort(name: &str) -> Error {
+    let problem = format!("the cohort {name} is not known to the view");
+    Error::InvalidQuery { field: "breakdowns", problem }
+}
 
 /// Pieces that a question is cut into. Fixed, so that an answer does not depend on the number of threads.
 const CHUNKS: usize = 32;
@@ -155,6 +183,11 @@ impl Index {
                 .collect()
         };
         runs.iter().zip(&own).map(complement).collect()
+    }
+
+    /// The numbers of all subjects, also of those without parts.
+    fn all(&self) -> std::ops::Range<u32> {
+        0..self.offsets.len().saturating_sub(1) as u32
     }
 
     /// The parts of a subject; none of one that came after the view.
@@ -301,6 +334,26 @@ impl Snapshot {
         position: Option<i64>,
     ) -> Result<Cohort> {
         kernels::cohort(self, rule, as_of_micros, position, cores())
+    }
+
+    /// Who is in a cohort at the first event of its kind that is its own: what a subject does from then on has no part
+    /// in it. Whoever has no such event is in none.
+    ///
+    /// # Errors
+    /// As [`Snapshot::cohort`].
+    pub fn cohort_at_first(&self, rule: &CohortRule, first: &FirstEvent) -> Result<SubjectSet> {
+        kernels::cohort_at_first(self, rule, first, cores())
+    }
+
+    /// The same view with the members of one of its cohorts only, or with everybody else.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) when the view has no such cohort.
+    pub fn part_of(&self, cohort: &str, side: Side) -> Result<Self> {
+        let members = self.cohort_members(cohort).ok_or_else(|| unknown_cohort(cohort))?;
+        let wanted = |subject: &u32| members.contains(*subject) == (side == Side::Within);
+        let part: SubjectSet = self.index().all().filter(wanted).collect();
+        Ok(self.only(&part))
     }
 
     /// The members of one of the view's cohorts.

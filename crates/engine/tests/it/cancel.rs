@@ -120,6 +120,7 @@ fn ask_subjects(snapshot: &Snapshot, answers: &mut Answers) {
         periods_before: 1,
         periods_after: 1,
         outcome: Outcome::Count { event: event() },
+        denominator: None,
         counts: Vec::new(),
         properties: Vec::new(),
         day_zero: DayZero::Drawn,
@@ -133,6 +134,7 @@ fn ask_subjects(snapshot: &Snapshot, answers: &mut Answers) {
         from_micros,
         to_micros,
         zone: chrono_tz::UTC,
+        cohorts: Vec::new(),
     };
     put(answers, "purchases", snapshot.purchases(&purchases));
     let variants = VariantQuery {
