@@ -344,7 +344,7 @@ fn any<B: Bits>(matches: &Matches<B>, row: usize) -> bool {
         Matches::Nothing => false,
         Matches::Same(bits) => *bits != 0,
         Matches::Rows(rows) => rows[row].into() != 0,
-        Matches::Few(few) => few.within(row as u32, row as u32 + 1).next().is_some(),
+        Matches::Few(few) => !few.range(row as u32, row as u32 + 1).is_empty(),
     }
 }
 
