@@ -167,7 +167,8 @@ pub struct DerivedInput {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Offset {
-    /// The one that holds what lies so far before its start by the calendar.
+    /// What lies so far before it by the calendar: a bucket where the offset leads from buckets to buckets, else the
+    /// stretch from its moved start to its moved end.
     Window(Span),
     /// The first of the week, month, quarter or year it lies in.
     ToGrain(Grain),
