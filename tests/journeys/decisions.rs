@@ -18,7 +18,7 @@ fn ago(delta: TimeDelta) -> Option<Timestamp> {
 }
 
 /// A KPI of two counts, and an automation that serves it.
-async fn define(ada: &Clients) {
+pub async fn define(ada: &Clients) {
     let pillar = metrics::Pillar { name: "growth".to_owned(), ..Default::default() };
     let request = metrics::ApplyPillarRequest { pillar: Some(pillar), ..Default::default() };
     ada.metrics().apply_pillar(request).await.expect("the pillar is valid");
@@ -60,7 +60,7 @@ async fn define(ada: &Clients) {
     ada.metrics().apply_kpi(request).await.expect("the KPI is valid");
 }
 
-fn automation() -> automations::Automation {
+pub fn automation() -> automations::Automation {
     let emit = automations::EmitEventAction { event: "Nudged".to_owned(), ..Default::default() };
     automations::Automation {
         name: "nudge".to_owned(),
@@ -112,7 +112,7 @@ async fn sign_up(clients: &Clients, source: &str, how_many: usize) {
     clients.ingestion().ingest_events(request).await.expect("ingestion answers");
 }
 
-async fn decide(bob: &Clients, id: &str) {
+pub async fn decide(bob: &Clients, id: &str) {
     let request = approvals::GetDecisionRequestRequest { decision_request_id: id.to_owned() };
     let seen = bob.approvals().get_decision_request(request).await.expect("it waits");
     let seen = seen.into_inner().decision_request.expect("a decision request");
@@ -127,7 +127,7 @@ async fn decide(bob: &Clients, id: &str) {
     bob.approvals().record_verdict(verdict).await.expect("bob may decide");
 }
 
-async fn activate(ada: &Clients, bob: &Clients) {
+pub async fn activate(ada: &Clients, bob: &Clients) {
     let request =
         automations::RequestActivationRequest { name: "nudge".to_owned(), ..Default::default() };
     let asked = ada.automations().request_activation(request).await.expect("it can be asked");
@@ -149,7 +149,7 @@ async fn state(ada: &Clients) -> automations::AutomationState {
 }
 
 /// Waits until something is there.
-async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+pub async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
     for _ in 0..1_500 {
         if let Some(found) = look().await {
             return found;

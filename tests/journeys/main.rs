@@ -2,4 +2,5 @@
 
 mod contracts;
 mod decisions;
+mod erasure;
 mod fresh;
