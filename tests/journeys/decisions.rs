@@ -13,12 +13,12 @@ use northstar_proto::metrics::v1 as metrics;
 use northstar_tests::Suite;
 use prost_types::Timestamp;
 
-pub(crate) fn ago(delta: TimeDelta) -> Option<Timestamp> {
+pub fn ago(delta: TimeDelta) -> Option<Timestamp> {
     Some(Timestamp { seconds: (Utc::now() - delta).timestamp(), nanos: 0 })
 }
 
 /// A KPI of two counts, and an automation that serves it.
-pub(crate) async fn define(ada: &Clients) {
+pub async fn define(ada: &Clients) {
     let pillar = metrics::Pillar { name: "growth".to_owned(), ..Default::default() };
     let request = metrics::ApplyPillarRequest { pillar: Some(pillar), ..Default::default() };
     ada.metrics().apply_pillar(request).await.expect("the pillar is valid");
@@ -60,7 +60,7 @@ pub(crate) async fn define(ada: &Clients) {
     ada.metrics().apply_kpi(request).await.expect("the KPI is valid");
 }
 
-pub(crate) fn automation() -> automations::Automation {
+pub fn automation() -> automations::Automation {
     let emit = automations::EmitEventAction { event: "Nudged".to_owned(), ..Default::default() };
     automations::Automation {
         name: "nudge".to_owned(),
@@ -79,7 +79,7 @@ pub(crate) fn automation() -> automations::Automation {
     }
 }
 
-pub(crate) fn threshold() -> metrics::Threshold {
+pub fn threshold() -> metrics::Threshold {
     metrics::Threshold {
         name: "signups-collapse".to_owned(),
         owner: "growth".to_owned(),
@@ -100,7 +100,7 @@ pub(crate) fn threshold() -> metrics::Threshold {
     }
 }
 
-pub(crate) async fn sign_up(clients: &Clients, source: &str, how_many: usize) {
+pub async fn sign_up(clients: &Clients, source: &str, how_many: usize) {
     let events = (0..how_many).map(|user| ingestion::Event {
         message_id: format!("signup {user}"),
         name: "Signed Up".to_owned(),
@@ -113,7 +113,7 @@ pub(crate) async fn sign_up(clients: &Clients, source: &str, how_many: usize) {
     clients.ingestion().ingest_events(request).await.expect("ingestion answers");
 }
 
-pub(crate) async fn decide(bob: &Clients, id: &str) {
+pub async fn decide(bob: &Clients, id: &str) {
     let request = approvals::GetDecisionRequestRequest { decision_request_id: id.to_owned() };
     let seen = bob.approvals().get_decision_request(request).await.expect("it waits");
     let seen = seen.into_inner().decision_request.expect("a decision request");
@@ -128,7 +128,7 @@ pub(crate) async fn decide(bob: &Clients, id: &str) {
     bob.approvals().record_verdict(verdict).await.expect("bob may decide");
 }
 
-pub(crate) async fn activate(ada: &Clients, bob: &Clients) {
+pub async fn activate(ada: &Clients, bob: &Clients) {
     let request =
         automations::RequestActivationRequest { name: "nudge".to_owned(), ..Default::default() };
     let asked = ada.automations().request_activation(request).await.expect("it can be asked");
@@ -143,7 +143,7 @@ pub(crate) async fn activate(ada: &Clients, bob: &Clients) {
     ada.automations().activate_automation(request).await.expect("it was approved");
 }
 
-pub(crate) async fn state(ada: &Clients) -> automations::AutomationState {
+pub async fn state(ada: &Clients) -> automations::AutomationState {
     let request = automations::GetAutomationRequest { name: "nudge".to_owned() };
     let found = ada.automations().get_automation(request).await.expect("it is there");
     found.into_inner().automation.expect("an automation").state()
@@ -151,7 +151,7 @@ pub(crate) async fn state(ada: &Clients) -> automations::AutomationState {
 
 /// Tells the log once more that a decision was approved, as the suite would, and waits
 /// until it was heard.
-pub(crate) async fn tell_again(suite: &Suite, ada: &Clients, id: &str, action: &str) {
+pub async fn tell_again(suite: &Suite, ada: &Clients, id: &str, action: &str) {
     let told = ingestion::Event {
         message_id: format!("told again {id}"),
         name: "northstar.decision.verdict".to_owned(),
@@ -186,7 +186,7 @@ async fn heard(ada: &Clients, position: i64) {
 }
 
 /// Waits until something is there.
-pub(crate) async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+pub async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
     for _ in 0..1_500 {
         if let Some(found) = look().await {
             return found;

@@ -3,5 +3,6 @@
 mod carried_out;
 mod contracts;
 mod decisions;
+mod erasure;
 mod fresh;
 mod reserved;

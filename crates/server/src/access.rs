@@ -69,6 +69,9 @@ pub const TABLE: &[(&str, Role)] = &[
     ("/northstar.ingestion.v1.SubjectsService/EraseSubject", Role::Admin),
     ("/northstar.ingestion.v1.SubjectsService/GetErasure", Role::Operator),
     ("/northstar.ingestion.v1.SubjectsService/ListErasures", Role::Operator),
+    // It tells whom an erasure is about, and ends it; the services' own.
+    ("/northstar.ingestion.v1.SubjectsService/FollowErasures", Role::Admin),
+    ("/northstar.ingestion.v1.SubjectsService/ReportErasure", Role::Admin),
     // Everything about a person at once.
     ("/northstar.ingestion.v1.SubjectsService/ExportSubject", Role::Admin),
     // What leaves the log is hard to bring back.

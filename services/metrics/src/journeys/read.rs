@@ -11,7 +11,7 @@ use northstar_engine::journeys::Scope;
 use northstar_engine::{self as engine, Dimension, Grain};
 use northstar_proto::metrics::v1 as pb;
 
-use crate::cohorts::{self, MAX_COHORTS};
+use crate::cohorts;
 use crate::convert::metric::selector_from_proto;
 use crate::convert::{from_timestamp, read_duration};
 use crate::plan::{self, Metrics};
@@ -84,10 +84,7 @@ impl Reader {
         if scope.log_position < 0 {
             problems.fields.push("log_position", "must not be negative; 0 is all of the log");
         }
-        if scope.cohorts.len() > MAX_COHORTS {
-            let problem = format!("at most {MAX_COHORTS} are allowed, not {}", scope.cohorts.len());
-            problems.fields.push("cohorts", problem);
-        }
+        cohorts::check_number(&mut problems, &scope.cohorts);
         let problems = problems.under("question.scope");
         self.problems.fields.extend(problems.fields);
         self.problems.expressions.extend(problems.expressions);

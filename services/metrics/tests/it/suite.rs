@@ -275,7 +275,10 @@ async fn start_host(
     let (clock, config) = (Arc::clone(clock), config.clone());
     Host::start(server, async move |context| {
         let context = Context { clock, ..context };
-        let ingestion = northstar_ingestion::Config::default();
+        let ingestion = northstar_ingestion::Config {
+            ingestion_erasure_followers: "metrics".to_owned(),
+            ..northstar_ingestion::Config::default()
+        };
         let approvals = northstar_approvals::Config::default();
         Ok(vec![
             northstar_approvals::build(approvals, context.clone()).await?,
