@@ -13,6 +13,7 @@ pub mod contract_check;
 mod contract_service;
 mod contracts;
 pub mod convert;
+mod counting;
 mod doors;
 mod erasure;
 mod error;
@@ -31,6 +32,7 @@ mod plan;
 pub mod presets;
 mod quarantine;
 mod retention;
+mod sender;
 mod service;
 mod source_states;
 mod sources;
@@ -71,6 +73,7 @@ const WRITER_CONNECTIONS: u32 = 2;
 /// When Postgres cannot be reached, or the configuration cannot be used.
 pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> {
     let sealing_key = config.sealing_key()?;
+    let followers = config.erasure_followers()?;
     let pool = connect(&context.database_url, context.connections, Area::Ingestion).await?;
     let writer_pool = connect(&context.database_url, WRITER_CONNECTIONS, Area::Ingestion).await?;
     let (writer, writing) = writer::Writer::new(
@@ -81,6 +84,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
     );
     let contracts = contracts::Contracts::new(pool.clone());
     let following = contracts.clone().follow(context.shutdown.clone());
+    let counting = counting::add_up(pool.clone(), context.shutdown.clone());
     let erasures = erasure::Erasures::new(pool.clone(), Arc::clone(&context.clock));
     let subjects = subjects::Subjects {
         pool: pool.clone(),
@@ -88,6 +92,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         clients: context.clients.clone(),
         contracts: contracts.clone(),
         erasures: erasures.clone(),
+        followers,
     };
     let erasing = erasures.work(context.shutdown.clone());
     let subjects =
@@ -149,6 +154,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         .serve_grpc(service, most)
         .worker("log-writer", writing)
         .worker("contract-follower", following)
+        .worker("accounting", counting)
         .worker("erasure", erasing)
         .worker("archiver", archiving)
         .worker("source-watch", watching_sources)
