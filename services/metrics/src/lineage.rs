@@ -26,11 +26,18 @@ use graph::{Definitions, Graph, Node};
 /// What metrics and activities that need not be stored are computed from: every event, with its properties that are
 /// read, by dotted path.
 pub(crate) fn events_and_properties(
-    metrics: &[Stored<Metric>],
-    activities: &[Stored<Activity>],
+    metrics: Vec<Stored<Metric>>,
+    activities: Vec<Stored<Activity>>,
 ) -> BTreeMap<String, BTreeSet<String>> {
+    let definitions = Definitions {
+        metrics,
+        activities,
+        kpis: Vec::new(),
+        cohorts: Vec::new(),
+        thresholds: Vec::new(),
+    };
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for node in Graph::new(&[], metrics, activities).sources() {
+    for node in Graph::new(&definitions).sources() {
         match node {
             Node::Event(event) => {
                 found.entry(event.clone()).or_default();
@@ -38,7 +45,11 @@ pub(crate) fn events_and_properties(
             Node::Property(event, path) => {
                 found.entry(event.clone()).or_default().insert(path.clone());
             }
-            Node::Kpi(_) | Node::Metric(_) | Node::Activity(_) => {}
+            Node::Kpi(_)
+            | Node::Metric(_)
+            | Node::Activity(_)
+            | Node::Cohort(_)
+            | Node::Threshold(_) => {}
         }
     }
     found

@@ -180,9 +180,9 @@ pub fn needs(
     metrics: impl IntoIterator<Item = (ResourceName, Metric)>,
     activities: impl IntoIterator<Item = (ResourceName, Activity)>,
 ) -> BTreeMap<String, BTreeSet<String>> {
-    let metrics: Vec<_> = metrics.into_iter().map(unstored).collect();
-    let activities: Vec<_> = activities.into_iter().map(unstored).collect();
-    crate::lineage::events_and_properties(&metrics, &activities)
+    let metrics = metrics.into_iter().map(unstored).collect();
+    let activities = activities.into_iter().map(unstored).collect();
+    crate::lineage::events_and_properties(metrics, activities)
 }
 
 fn unstored<D>((name, document): (ResourceName, D)) -> Stored<D> {
