@@ -3,17 +3,20 @@
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// The root of the repository.
+/// The root of the repository: of the checkout that cargo runs this in, which need not be the one it was built in
+/// when checkouts share a target folder.
 pub fn root() -> &'static Path {
+    static MANIFEST: LazyLock<PathBuf> = LazyLock::new(|| {
+        env::var_os("CARGO_MANIFEST_DIR")
+            .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+    });
     // crates/xtask, two folders below it.
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .expect("this crate lies in crates/xtask")
+    MANIFEST.ancestors().nth(2).expect("this crate lies in crates/xtask")
 }
 
 /// Cargo, the one that runs us.
