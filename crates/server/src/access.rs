@@ -164,6 +164,8 @@ pub const TABLE: &[(&str, Role)] = &[
     ("/northstar.approvals.v1.ApprovalsService/CreateDecisionRequest", Role::Analyst),
     ("/northstar.approvals.v1.ApprovalsService/GetDecisionRequest", Role::Viewer),
     ("/northstar.approvals.v1.ApprovalsService/ListDecisionRequests", Role::Viewer),
+    // Who may ask may take it back.
+    ("/northstar.approvals.v1.ApprovalsService/WithdrawDecisionRequest", Role::Analyst),
     ("/northstar.approvals.v1.ApprovalsService/RecordVerdict", Role::Approver),
     ("/northstar.approvals.v1.ApprovalsService/AppendAuditEntry", Role::Operator),
     ("/northstar.approvals.v1.ApprovalsService/ListAuditEntries", Role::Viewer),
@@ -174,6 +176,7 @@ pub const TABLE: &[(&str, Role)] = &[
     ("/northstar.automations.v1.AutomationsService/ApplyAutomation", Role::Analyst),
     ("/northstar.automations.v1.AutomationsService/GetAutomation", Role::Viewer),
     ("/northstar.automations.v1.AutomationsService/ListAutomations", Role::Viewer),
+    ("/northstar.automations.v1.AutomationsService/PreviewChange", Role::Viewer),
     ("/northstar.automations.v1.AutomationsService/RequestActivation", Role::Operator),
     ("/northstar.automations.v1.AutomationsService/ActivateAutomation", Role::Operator),
     ("/northstar.automations.v1.AutomationsService/PauseAutomation", Role::Operator),

@@ -8,15 +8,18 @@ use std::sync::LazyLock;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// The root of the repository: of the checkout that cargo runs this in, which need not be the one it was built in
-/// when checkouts share a target folder.
+/// The root of the repository: two folders above crates/xtask, where `cargo run` says that it is. A program that was
+/// compiled in another clone, and found again in a shared target folder, must not work there.
 pub fn root() -> &'static Path {
-    static MANIFEST: LazyLock<PathBuf> = LazyLock::new(|| {
-        env::var_os("CARGO_MANIFEST_DIR")
-            .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let this =
+            env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        Path::new(&this)
+            .join("../..")
+            .canonicalize()
+            .expect("the repository that cargo runs this from")
     });
-    // crates/xtask, two folders below it.
-    MANIFEST.ancestors().nth(2).expect("this crate lies in crates/xtask")
+    &ROOT
 }
 
 /// Cargo, the one that runs us.

@@ -9,6 +9,7 @@ mod error;
 mod events;
 mod policies;
 mod service;
+mod withdraw;
 pub mod worker;
 
 use northstar_proto::approvals::v1::access_service_server::AccessServiceServer;

@@ -12,6 +12,7 @@ mod error;
 mod event;
 mod evidence;
 mod lift;
+mod preview;
 mod runs;
 mod secrets;
 mod service;
@@ -70,12 +71,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         wake: wake.clone(),
         lease: config.lease(),
     };
-    let decisions = Decisions {
-        pool: pool.clone(),
-        clock: context.clock.clone(),
-        clients: context.clients.clone(),
-        wake: wake.clone(),
-    };
+    let decisions = Decisions(service.clone());
     let deliverer = Arc::new(Deliverer {
         pool: pool.clone(),
         clock: context.clock.clone(),

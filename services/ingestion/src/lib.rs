@@ -13,6 +13,7 @@ pub mod contract_check;
 mod contract_service;
 mod contracts;
 pub mod convert;
+mod counting;
 mod doors;
 mod erasure;
 mod error;
@@ -33,6 +34,7 @@ mod quarantine;
 mod reads;
 mod retention;
 mod sealing;
+mod sender;
 mod service;
 mod source_states;
 mod sources;
@@ -84,6 +86,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
     );
     let contracts = contracts::Contracts::new(pool.clone(), sealing_key.clone());
     let following = contracts.clone().follow(context.shutdown.clone());
+    let counting = counting::add_up(pool.clone(), context.shutdown.clone());
     let erasures = erasure::Erasures::new(pool.clone(), Arc::clone(&context.clock));
     let subjects = subjects::Subjects {
         pool: pool.clone(),
@@ -153,6 +156,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         .serve_grpc(service, most)
         .worker("log-writer", writing)
         .worker("contract-follower", following)
+        .worker("accounting", counting)
         .worker("erasure", erasing)
         .worker("archiver", archiving)
         .worker("source-watch", watching_sources)

@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(test)]
+extern crate self as northstar_metrics;
+
 mod apply;
 mod ask;
 mod cohorts;
@@ -19,6 +22,10 @@ mod query_metrics;
 mod reports;
 mod scorecard;
 mod service;
+#[cfg(test)]
+#[path = "../tests/it/suite.rs"]
+#[expect(dead_code, reason = "the tests beside the service need more of it")]
+mod suite;
 mod thresholds;
 mod variants;
 mod worker;
@@ -76,8 +83,12 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         ready.clone(),
         shutdown.clone(),
     );
-    let watch =
-        Watch { pool: pool.clone(), clock: Arc::clone(&clock), datasets: Arc::clone(&datasets) };
+    let watch = Watch {
+        pool: pool.clone(),
+        clock: Arc::clone(&clock),
+        datasets: Arc::clone(&datasets),
+        clients: clients.clone(),
+    };
     let ask = thresholds::ask(pool.clone(), Arc::clone(&clock), clients.clone(), shutdown.clone());
     let relay = outbox::relay(pool.clone(), Outbox::Metrics, clients.clone(), shutdown.clone());
     let forget = erasure::follow(
