@@ -16,7 +16,7 @@ pub struct Config {
     /// Most mebibytes that requests on their way into the log may take, which is
     /// three times what was sent; more are refused with OVERLOADED until some are
     /// written.
-    #[arg(long, env = "NORTHSTAR_INGESTION_QUEUE_MEBIBYTES", default_value_t = 96,
+    #[arg(long, env = "NORTHSTAR_INGESTION_QUEUE_MEBIBYTES", default_value_t = 64,
           value_parser = clap::value_parser!(u32).range(8..=65536))]
     pub ingestion_queue_mebibytes: u32,
     /// Newest message ids of a project that are held in memory, 50 bytes each,
@@ -63,7 +63,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            ingestion_queue_mebibytes: 96,
+            ingestion_queue_mebibytes: 64,
             ingestion_fresh_keys: 700_000,
             webhook_sealing_key: None,
             webhook_sealing_key_file: None,
