@@ -15,7 +15,7 @@ use crate::{
         Members, StepOutcome,
     },
     kernels::{
-        partial::{Leaf, Merge},
+        partial::{Leaf, Merge, bytes_of},
         scan::RunScan,
         space::{Locator, Space},
     },
@@ -71,6 +71,11 @@ impl Merge for FunnelState {
         }
         self.between.extend(other.between);
         self.open += other.open;
+    }
+
+    fn heap_bytes(&self) -> u64 {
+        let micros = self.micros.iter().map(|micros| bytes_of(micros)).sum::<u64>();
+        bytes_of(&self.counts) + bytes_of(&self.micros) + micros + bytes_of(&self.between)
     }
 }
 
