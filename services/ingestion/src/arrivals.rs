@@ -3,10 +3,7 @@
 
 use std::borrow::Cow;
 
-use northstar_domain::ProjectId;
-use northstar_domain::event::{
-    Event, Fault, MAX_BATCH_EVENTS, MAX_SOURCE_BYTES, Reason, check_message_id,
-};
+use northstar_domain::event::{Event, Fault, MAX_BATCH_EVENTS, Reason, check_message_id};
 use northstar_proto::ingestion::v1 as pb;
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
@@ -14,7 +11,8 @@ use sha2::{Digest as _, Sha256};
 use crate::convert::time_to_proto;
 use crate::error::Error;
 use crate::events::{Events, view};
-use crate::service::{Ingestion, check_name};
+use crate::sender::Sender;
+use crate::service::Ingestion;
 
 /// A transaction's share of a request. What a record becomes may be larger than
 /// the record, because what many have in common is written into each.
@@ -183,7 +181,7 @@ impl Ingestion {
     /// are duplicates.
     pub(crate) async fn take_in<R: Raw + 'static>(
         &self,
-        project: ProjectId,
+        sender: Sender,
         source: &str,
         undated: Undated,
         arrivals: impl Iterator<Item = Arrival<R>> + Send,
@@ -193,8 +191,8 @@ impl Ingestion {
         if arrivals.peek().is_none() {
             return Ok(results);
         }
-        check_name("source", source, MAX_SOURCE_BYTES)?;
-        let origin = self.origin(project, source).await?;
+        sender.check_source(source)?;
+        let origin = self.origin(sender.project, source).await?;
         let receipt = time_to_proto(origin.received_at);
         while arrivals.peek().is_some() {
             let mut chunk = Arrivals { arrivals: Vec::new(), undated: Vec::new() };

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use northstar_server::{InvalidConfig, Secret};
 
-use crate::webhooks::SealingKey;
+use crate::sealing::SealingKey;
+
+/// Services that may have to follow an erasure.
+pub(crate) const FOLLOWERS: [&str; 4] = ["metrics", "experiments", "approvals", "automations"];
 
 /// Configuration of ingestion.
 #[derive(Args, Clone, Debug)]
@@ -22,8 +25,9 @@ pub struct Config {
     #[arg(long, env = "NORTHSTAR_INGESTION_FRESH_KEYS", default_value_t = 700_000,
           value_parser = clap::value_parser!(u32).range(100..=2_000_000))]
     pub ingestion_fresh_keys: u32,
-    /// Key that secrets of webhook sources are sealed with in the database: 32
-    /// bytes in base64. Without it they are stored as they are.
+    /// Key that secrets of webhook sources, and values that contracts keep aside, are
+    /// sealed with in the database: 32 bytes in base64. Without it they are stored as
+    /// they are.
     #[arg(long, env = "NORTHSTAR_WEBHOOK_SEALING_KEY", hide_env_values = true, value_name = "KEY")]
     pub webhook_sealing_key: Option<Secret>,
     /// File that holds the sealing key, instead of
@@ -44,6 +48,16 @@ pub struct Config {
     #[arg(long, env = "NORTHSTAR_INGESTION_ARCHIVE_CHECK_MILLISECONDS",
           default_value_t = 600_000, value_parser = clap::value_parser!(u64).range(100..))]
     pub ingestion_archive_check_milliseconds: u64,
+    /// Services that have to follow an erasure before it is done, separated by
+    /// commas: those of the suite that run, out of metrics, experiments, approvals
+    /// and automations. Empty when ingestion runs alone.
+    #[arg(
+        long,
+        env = "NORTHSTAR_INGESTION_ERASURE_FOLLOWERS",
+        value_name = "SERVICES",
+        default_value = "metrics,experiments,approvals,automations"
+    )]
+    pub ingestion_erasure_followers: String,
 }
 
 impl Default for Config {
@@ -56,12 +70,31 @@ impl Default for Config {
             ingestion_source_check_milliseconds: 5_000,
             ingestion_archive_url: None,
             ingestion_archive_check_milliseconds: 600_000,
+            ingestion_erasure_followers: FOLLOWERS.join(","),
         }
     }
 }
 
 impl Config {
-    /// The key that secrets of webhook sources are sealed with.
+    /// The services that have to follow an erasure.
+    pub(crate) fn erasure_followers(&self) -> Result<Vec<String>, InvalidConfig> {
+        let mut found = Vec::new();
+        for name in self.ingestion_erasure_followers.split(',').map(str::trim) {
+            if name.is_empty() || found.iter().any(|known| known == name) {
+                continue;
+            }
+            if !FOLLOWERS.contains(&name) {
+                return Err(InvalidConfig::Unusable(format!(
+                    "NORTHSTAR_INGESTION_ERASURE_FOLLOWERS names {name:?}, which is none of {}",
+                    FOLLOWERS.join(", ")
+                )));
+            }
+            found.push(name.to_owned());
+        }
+        Ok(found)
+    }
+
+    /// The key that secrets and values kept aside are sealed with.
     pub(crate) fn sealing_key(&self) -> Result<Option<SealingKey>, InvalidConfig> {
         let text = match (&self.webhook_sealing_key, &self.webhook_sealing_key_file) {
             (Some(_), Some(_)) => {
@@ -90,6 +123,19 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn followers_of_erasures_are_services_each_once() {
+        let config = |text: &str| Config {
+            ingestion_erasure_followers: text.to_owned(),
+            ..Config::default()
+        };
+        let of = |text: &str| config(text).erasure_followers();
+        assert_eq!(of(" metrics, approvals,metrics").unwrap(), ["metrics", "approvals"]);
+        assert!(of("").unwrap().is_empty());
+        assert!(of("metrics,console").unwrap_err().to_string().contains("\"console\""));
+        assert_eq!(Config::default().erasure_followers().unwrap(), FOLLOWERS);
+    }
 
     #[test]
     fn a_broken_sealing_key_is_told_without_showing_it() {

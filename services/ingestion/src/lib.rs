@@ -13,6 +13,7 @@ pub mod contract_check;
 mod contract_service;
 mod contracts;
 pub mod convert;
+mod counting;
 mod doors;
 mod erasure;
 mod error;
@@ -30,7 +31,10 @@ mod page;
 mod plan;
 pub mod presets;
 mod quarantine;
+mod reads;
 mod retention;
+mod sealing;
+mod sender;
 mod service;
 mod source_states;
 mod sources;
@@ -71,6 +75,7 @@ const WRITER_CONNECTIONS: u32 = 2;
 /// When Postgres cannot be reached, or the configuration cannot be used.
 pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> {
     let sealing_key = config.sealing_key()?;
+    let followers = config.erasure_followers()?;
     let pool = connect(&context.database_url, context.connections, Area::Ingestion).await?;
     let writer_pool = connect(&context.database_url, WRITER_CONNECTIONS, Area::Ingestion).await?;
     let (writer, writing) = writer::Writer::new(
@@ -79,8 +84,9 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         config.ingestion_fresh_keys as usize,
         context.shutdown.clone(),
     );
-    let contracts = contracts::Contracts::new(pool.clone());
+    let contracts = contracts::Contracts::new(pool.clone(), sealing_key.clone());
     let following = contracts.clone().follow(context.shutdown.clone());
+    let counting = counting::add_up(pool.clone(), context.shutdown.clone());
     let erasures = erasure::Erasures::new(pool.clone(), Arc::clone(&context.clock));
     let subjects = subjects::Subjects {
         pool: pool.clone(),
@@ -88,6 +94,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         clients: context.clients.clone(),
         contracts: contracts.clone(),
         erasures: erasures.clone(),
+        followers,
     };
     let erasing = erasures.work(context.shutdown.clone());
     let subjects =
@@ -149,6 +156,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         .serve_grpc(service, most)
         .worker("log-writer", writing)
         .worker("contract-follower", following)
+        .worker("accounting", counting)
         .worker("erasure", erasing)
         .worker("archiver", archiving)
         .worker("source-watch", watching_sources)

@@ -11,8 +11,8 @@ use northstar_domain::expression::Condition;
 use northstar_domain::{ProjectId, QuarantineId};
 use northstar_proto::Encoded;
 use northstar_proto::ingestion::v1 as pb;
-use northstar_server::caller;
 use northstar_server::page::page_size;
+use northstar_server::{Caller, caller};
 use northstar_store::PgPool;
 use northstar_store::ingestion::{contracts, cursors, heads, quarantine, retention, sources};
 use pb::ingestion_service_server::IngestionService;
@@ -29,6 +29,8 @@ use crate::convert::{quarantined_to_proto, source_to_proto};
 use crate::error::Error;
 use crate::ingest::{check_bytes, check_count};
 use crate::page;
+use crate::reads::{Shown, audited};
+use crate::sender::Sender;
 use crate::sources::Sources;
 use crate::subjects::resolve_subject;
 use crate::subscribe::Subscription;
@@ -57,16 +59,16 @@ impl IngestionService for Ingestion {
         &self,
         request: Request<Encoded<pb::IngestEventsRequest>>,
     ) -> Result<Response<pb::IngestEventsResponse>, Status> {
-        let project = caller(&request)?.project;
-        Ok(Response::new(self.ingest_map(project, request.into_inner()).await?))
+        let sender = Sender::from(&caller(&request)?);
+        Ok(Response::new(self.ingest_map(sender, request.into_inner()).await?))
     }
 
     async fn ingest_columns(
         &self,
         request: Request<Encoded<pb::IngestColumnsRequest>>,
     ) -> Result<Response<pb::IngestColumnsResponse>, Status> {
-        let project = caller(&request)?.project;
-        Ok(Response::new(self.ingest_columns(project, request.into_inner()).await?))
+        let sender = Sender::from(&caller(&request)?);
+        Ok(Response::new(self.ingest_columns(sender, request.into_inner()).await?))
     }
 
     type StreamEventsStream = Answers<pb::StreamEventsResponse>;
@@ -75,17 +77,18 @@ impl IngestionService for Ingestion {
         &self,
         request: Request<Streaming<Encoded<pb::StreamEventsRequest>>>,
     ) -> Result<Response<Self::StreamEventsStream>, Status> {
-        let project = caller(&request)?.project;
-        Ok(Response::new(Box::pin(self.ingest_stream(project, request.into_inner()))))
+        let sender = Sender::from(&caller(&request)?);
+        Ok(Response::new(Box::pin(self.ingest_stream(sender, request.into_inner()))))
     }
 
     async fn quarantine_records(
         &self,
         request: Request<pb::QuarantineRecordsRequest>,
     ) -> Result<Response<pb::QuarantineRecordsResponse>, Status> {
-        let project = caller(&request)?.project;
+        let sender = Sender::from(&caller(&request)?);
+        let project = sender.project;
         let request = request.into_inner();
-        check_name("source", &request.source, MAX_SOURCE_BYTES)?;
+        sender.check_source(&request.source)?;
         check_count(request.records.len())?;
         let memory = self.writer.try_reserve(check_bytes(request.encoded_len())?)?;
         let origin = self.origin(project, &request.source).await?;
@@ -141,9 +144,9 @@ impl IngestionService for Ingestion {
         &self,
         request: Request<pb::ListQuarantinedEventsRequest>,
     ) -> Result<Response<pb::ListQuarantinedEventsResponse>, Status> {
-        let project = caller(&request)?.project;
+        let caller = caller(&request)?;
         let request = request.into_inner();
-        Ok(Response::new(self.quarantined(project, &request).await?))
+        Ok(Response::new(self.quarantined(&caller, &request).await?))
     }
 
     async fn apply_contract(
@@ -261,7 +264,7 @@ impl Ingestion {
 
     async fn quarantined(
         &self,
-        project: ProjectId,
+        caller: &Caller,
         request: &pb::ListQuarantinedEventsRequest,
     ) -> Result<pb::ListQuarantinedEventsResponse, Error> {
         let size = page_size(request.page_size)?;
@@ -273,13 +276,22 @@ impl Ingestion {
             reason: some_if_set(&request.reason),
         };
         let mut connection = self.pool.acquire().await.map_err(northstar_store::Error::from)?;
-        let found = quarantine::list(&mut connection, project, filter, after, size).await?;
-        let counts_by_reason = quarantine::counts(&mut connection, project, filter).await?;
+        let found = quarantine::list(&mut connection, caller.project, filter, after, size).await?;
+        let counts_by_reason = quarantine::counts(&mut connection, caller.project, filter).await?;
+        drop(connection);
         let (page, more) = size.cut(found);
         let next_page_token = match page.last() {
             Some(last) if more => last.id.to_string(),
             _ => String::new(),
         };
+        if !page.is_empty() {
+            let shown = Shown {
+                action: "quarantine.read",
+                resource: "quarantine",
+                detail: serde_json::json!({"events": page.len()}),
+            };
+            audited(&self.pool, &*self.clock, caller, shown).await?;
+        }
         Ok(pb::ListQuarantinedEventsResponse {
             events: page.into_iter().map(quarantined_to_proto).collect(),
             next_page_token,

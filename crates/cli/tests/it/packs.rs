@@ -63,6 +63,31 @@ metadata: {name: sales}
 spec: {title: Sales, levers: [reminders]}
 ";
 
+const MOVERS: &str = "
+kind: Automation
+metadata: {name: reminder}
+spec:
+  description: Reminds buyers, because they come back when reminded.
+  kpi: orders
+  pillar: sales
+  owner: shop
+  guardrails: [{metric: buyers, margin: 0.1}]
+  holdout: 0.5
+  sunset_time: 2099-12-31
+  trigger: {event: Order Paid}
+  actions: [{emit_event: {event: Reminder Due}}]
+  outcome_window: 7d
+---
+kind: Threshold
+metadata: {name: few-orders}
+spec:
+  owner: shop
+  kpi: orders
+  condition: {type: below, value: 1}
+  every: 1d
+  decision: {action: investigate}
+";
+
 #[test]
 fn a_pack_is_applied_asked_and_traced() {
     let suite = Suite::start();
@@ -70,6 +95,15 @@ fn a_pack_is_applied_asked_and_traced() {
     let names: Vec<_> =
         packs.as_array().expect("a list").iter().map(|pack| &pack["name"]).collect();
     assert_eq!(names, ["clv", "pipeline", "product", "saas-revenue", "service-level", "support"]);
+    let would = |settings: &[&str]| {
+        suite.json([&["pack", "apply", "clv", "--dry-run", "--json"], settings].concat())
+    };
+    let dry = would(&[]);
+    let needs = |in_log: bool| {
+        let properties = json!([{ "property": "amount", "in_log": in_log }]);
+        json!([{ "event": "Order Paid", "in_log": in_log, "properties": properties }])
+    };
+    assert_eq!((&dry["needs"], &dry["would"][0]["outcome"]), (&needs(false), &json!("created")));
     let applied = suite.json(["pack", "apply", "clv", "--json"]);
     let outcomes = |applied: &Value| -> Vec<String> {
         let applied = applied["applied"].as_array().expect("a list");
@@ -91,6 +125,15 @@ fn a_pack_is_applied_asked_and_traced() {
     let events = suite.file("events.csv", EVENTS);
     let mapping = suite.file("mapping.yaml", MAPPING);
     suite.run(["import", text(&events), "--mapping", text(&mapping)]);
+    let dry = would(&["--set", "order=Order Paid"]);
+    assert_eq!((&dry["needs"], &dry["would"][0]["outcome"]), (&needs(true), &json!("unchanged")));
+    let dry = would(&["--set", "amount=price"]);
+    let changed = dry["would"].as_array().expect("a list").iter();
+    assert_eq!(changed.filter(|one| one["outcome"] == "configured").count(), 4, "{dry}");
+    assert_eq!(dry["needs"][0]["properties"], json!([{ "property": "price", "in_log": false }]));
+    let told = suite.command(["pack", "apply", "clv", "--dry-run"]).output();
+    let told = String::from_utf8(told.expect("northstar runs").stdout).expect("text");
+    assert!(told.contains("Metric revenue would be unchanged"), "{told}");
     let range = ["--from", "2026-02-01", "--to", "2026-04-01"];
     let ask = |arguments: &[&str]| {
         suite.json(["query"].iter().chain(arguments).chain(&range).chain(&["--json"]).copied())
@@ -143,6 +186,16 @@ fn a_pack_is_applied_asked_and_traced() {
     assert_eq!(below["properties"], json!(["Order Paid/amount"]));
     let above = suite.json(["lineage", "--event", "Order Paid", "--property", "amount", "--json"]);
     assert_eq!(above["kpis"], json!(["clv", "orders"]));
+    suite.apply("movers.yaml", MOVERS);
+    let moved = suite.json(["lineage", "--kpi", "orders", "--json"]);
+    assert_eq!(moved["automations"], json!(["reminder"]));
+    assert_eq!(moved["thresholds"], json!(["few-orders"]));
+    let moves = json!({"kind": "automation", "name": "reminder", "role": "moves",
+        "from_kind": "kpi", "from_name": "orders", "state": "draft"});
+    assert!(moved["links"].as_array().expect("links").contains(&moves), "{moved}");
+    let unused = suite.command(["lineage", "--event", "Nothing"]).output().expect("it runs");
+    success(&unused);
+    assert_eq!(String::from_utf8_lossy(&unused.stdout), "Nothing that is defined reads it.\n");
     let output = suite.command(["lineage"]).output().expect("northstar runs");
     assert_eq!(output.status.code(), Some(2), "names nothing");
 }

@@ -115,12 +115,12 @@ fn leaves(snapshot: &Snapshot, prefix: &str, query: &Query, cell: &Cell) -> Resu
                 };
                 let elsewhere = offset::shifted(query, &input.metric, offset)?;
                 let buckets = context(snapshot, query, 1)?.buckets;
-                let there = match cell.bucket_start {
-                    None => None,
-                    Some(start) => elsewhere.sources[buckets.locate(start)],
-                };
-                let cell = Cell { bucket_start: there, dimensions: cell.dimensions.clone() };
-                parts.extend(leaves(snapshot, &prefix, &elsewhere.query, &cell)?);
+                let here = cell.bucket_start.map_or(0, |start| buckets.locate(start));
+                let source = elsewhere.sources[here];
+                let cell =
+                    Cell { bucket_start: source.bucket, dimensions: cell.dimensions.clone() };
+                let question = &elsewhere.questions[source.question];
+                parts.extend(leaves(snapshot, &prefix, question, &cell)?);
             }
             parts
         }
@@ -352,7 +352,7 @@ fn any<B: Bits>(matches: &Matches<B>, row: usize) -> bool {
         Matches::Nothing => false,
         Matches::Same(bits) => *bits != 0,
         Matches::Rows(rows) => rows[row].into() != 0,
-        Matches::Few(few) => few.within(row as u32, row as u32 + 1).next().is_some(),
+        Matches::Few(few) => !few.range(row as u32, row as u32 + 1).is_empty(),
     }
 }
 

@@ -134,8 +134,10 @@ fn metric(context: &Context<'_>, metric: &MetricSpec, leaves: &mut Vec<Leaf>) ->
                     None => self::metric(context, &input.metric, leaves)?,
                     Some(offset) => {
                         let elsewhere = offset::shifted(context.query, &input.metric, offset)?;
-                        let context = context.about(&elsewhere.query)?;
-                        self::metric(&context, &input.metric, leaves)?;
+                        for question in &elsewhere.questions {
+                            let context = context.about(question)?;
+                            self::metric(&context, &input.metric, leaves)?;
+                        }
                     }
                 }
             }
