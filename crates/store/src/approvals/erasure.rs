@@ -25,11 +25,12 @@ pub(crate) async fn forget(
 
 async fn requests(connection: &mut PgConnection, subject: &ErasedSubject) -> Result<(i64, i64)> {
     let found = sqlx::query!(
-        "SELECT decision_request_id, subject, summary, diff, evidence, state
+        "SELECT decision_request_id, subject, summary, diff, evidence, state, withdraw_reason
          FROM approvals.decision_requests
          WHERE project_id = $1 AND EXISTS (
              SELECT FROM unnest($2::text[]) AS one (value)
-             WHERE position(value IN subject || ' ' || summary || ' ' || diff || ' ' || evidence::text) > 0)
+             WHERE position(value IN concat_ws(
+                 ' ', subject, summary, diff, evidence::text, withdraw_reason)) > 0)
          FOR UPDATE",
         subject.project.0,
         &subject.values(),
@@ -46,7 +47,10 @@ async fn requests(connection: &mut PgConnection, subject: &ErasedSubject) -> Res
             .ok()
             .and_then(|diff| renamed_json(&diff, &subject.renamings));
         let evidence = renamed_json(&request.evidence, &subject.renamings);
-        if about.is_none() && summary.is_none() && diff.is_none() && evidence.is_none() {
+        let reason =
+            request.withdraw_reason.as_ref().and_then(|reason| renamed(reason, &subject.renamings));
+        let nothing = about.is_none() && summary.is_none() && reason.is_none();
+        if nothing && diff.is_none() && evidence.is_none() {
             continue;
         }
         if request.state == "pending" {
@@ -56,7 +60,8 @@ async fn requests(connection: &mut PgConnection, subject: &ErasedSubject) -> Res
         let diff = diff.as_ref().map_or(request.diff, canonical_json::to_string);
         sqlx::query!(
             "UPDATE approvals.decision_requests
-             SET subject = $2, summary = $3, diff = $4, diff_digest = $5, evidence = $6
+             SET subject = $2, summary = $3, diff = $4, diff_digest = $5, evidence = $6,
+                 withdraw_reason = $7
              WHERE decision_request_id = $1",
             request.decision_request_id,
             about.unwrap_or(request.subject),
@@ -64,6 +69,7 @@ async fn requests(connection: &mut PgConnection, subject: &ErasedSubject) -> Res
             diff,
             canonical_json::digest_of_text(&diff).as_bytes(),
             evidence.unwrap_or(request.evidence),
+            reason.or(request.withdraw_reason),
         )
         .execute(&mut *connection)
         .await?;
