@@ -29,8 +29,7 @@ async fn requests(connection: &mut PgConnection, subject: &ErasedSubject) -> Res
          FROM approvals.decision_requests
          WHERE project_id = $1 AND EXISTS (
              SELECT FROM unnest($2::text[]) AS one (value)
-             WHERE position(value IN concat_ws(
-                 ' ', subject, summary, diff, evidence::text, withdraw_reason)) > 0)
+             WHERE position(value IN concat_ws(' ', subject, summary, diff, evidence::text, withdraw_reason)) > 0)
          FOR UPDATE",
         subject.project.0,
         &subject.values(),
@@ -47,10 +46,10 @@ async fn requests(connection: &mut PgConnection, subject: &ErasedSubject) -> Res
             .ok()
             .and_then(|diff| renamed_json(&diff, &subject.renamings));
         let evidence = renamed_json(&request.evidence, &subject.renamings);
-        let reason =
-            request.withdraw_reason.as_ref().and_then(|reason| renamed(reason, &subject.renamings));
-        let nothing = about.is_none() && summary.is_none() && reason.is_none();
-        if nothing && diff.is_none() && evidence.is_none() {
+        let withdrawn = request.withdraw_reason.as_deref();
+        let withdrawn = withdrawn.and_then(|reason| renamed(reason, &subject.renamings));
+        let texts = [&about, &summary, &withdrawn];
+        if texts.iter().all(|text| text.is_none()) && diff.is_none() && evidence.is_none() {
             continue;
         }
         if request.state == "pending" {
@@ -58,18 +57,19 @@ async fn requests(connection: &mut PgConnection, subject: &ErasedSubject) -> Res
             continue;
         }
         let diff = diff.as_ref().map_or(request.diff, canonical_json::to_string);
+        let digest = canonical_json::digest_of_text(&diff);
         sqlx::query!(
             "UPDATE approvals.decision_requests
              SET subject = $2, summary = $3, diff = $4, diff_digest = $5, evidence = $6,
-                 withdraw_reason = $7
+                 withdraw_reason = coalesce($7, withdraw_reason)
              WHERE decision_request_id = $1",
             request.decision_request_id,
             about.unwrap_or(request.subject),
             summary.unwrap_or(request.summary),
             diff,
-            canonical_json::digest_of_text(&diff).as_bytes(),
+            digest.as_bytes(),
             evidence.unwrap_or(request.evidence),
-            reason.or(request.withdraw_reason),
+            withdrawn,
         )
         .execute(&mut *connection)
         .await?;
@@ -80,8 +80,9 @@ async fn requests(connection: &mut PgConnection, subject: &ErasedSubject) -> Res
 
 async fn verdicts(connection: &mut PgConnection, subject: &ErasedSubject) -> Result<i64> {
     let found = sqlx::query!(
-        "SELECT decision_request_id, review_cycle, approver, reason
-         FROM approvals.verdicts JOIN approvals.decision_requests USING (decision_request_id)
+        "SELECT decision_request_id, verdict.review_cycle, approver, reason
+         FROM approvals.verdicts verdict
+         JOIN approvals.decision_requests USING (decision_request_id)
          WHERE project_id = $1 AND EXISTS (
              SELECT FROM unnest($2::text[]) AS one (value) WHERE position(value IN reason) > 0)",
         subject.project.0,

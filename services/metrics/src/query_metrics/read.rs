@@ -168,7 +168,7 @@ fn read_order(
 }
 
 /// How far back the other time lies.
-fn span(compare: pb::Comparison, window: Window, zone: Tz) -> Option<Span> {
+pub(super) fn span(compare: pb::Comparison, window: Window, zone: Tz) -> Option<Span> {
     let (from, to) = (plan::instant(window.start), plan::instant(window.end));
     let one = |unit| Some(Span { count: 1, unit });
     match compare {

@@ -304,19 +304,30 @@ fn check(count: usize, results: impl IntoIterator<Item = pb::EventResult>) -> an
     Ok(())
 }
 
-/// One request after the other, of one event each. On a task, like every client of
-/// the bench and like the plain client that it is compared with: the thread that waits
-/// for a runtime is another than those that hear from sockets, and each hand-over
-/// between the two would count.
+/// Runs a client on a thread of its own that does nothing else, as a small producer
+/// does: what is timed there is what it waits for, and not the hand-overs between the
+/// threads of a bench.
+pub(super) async fn alone<T, F>(client: impl FnOnce() -> F + Send + 'static) -> anyhow::Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = anyhow::Result<T>>,
+{
+    let ended = tokio::task::spawn_blocking(move || {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(client())
+    });
+    ended.await.context("the client panicked")?
+}
+
+/// One request after the other, of one event each.
 pub(super) async fn lone(
     service: &Service,
     generator: &Generator,
     first: u64,
     times: usize,
 ) -> anyhow::Result<Latencies> {
-    let mut ingestion = service.clients()?.ingestion();
-    let generator = generator.clone();
-    let client = tokio::spawn(async move {
+    let (connect, generator) = (service.connector(), generator.clone());
+    alone(async move || {
+        let mut ingestion = connect()?.ingestion();
         let mut latencies = Vec::with_capacity(times);
         // The first tenth connects and warms up.
         for number in 0..(times + times / 10) as u64 {
@@ -331,9 +342,9 @@ pub(super) async fn lone(
             }
             check(1, answer.results)?;
         }
-        anyhow::Ok(Latencies::new(latencies))
-    });
-    client.await.context("the client panicked")?
+        Ok(Latencies::new(latencies))
+    })
+    .await
 }
 
 /// How long it takes from the acknowledgement of an event to an answer that

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
+use super::load::alone;
+
 /// A connection as the owner of the database.
 pub(super) struct Postgres {
     url: String,
@@ -121,9 +123,9 @@ pub(super) async fn row_commits(
     database
         .execute("CREATE SCHEMA floor; CREATE TABLE floor.rows (id bigint PRIMARY KEY, body bytea NOT NULL)".to_owned())
         .await?;
-    let mut connection = PgConnection::connect(&database.url).await?;
-    // On a task, like every client of the bench.
-    let client = tokio::spawn(async move {
+    let url = database.url.clone();
+    let found = alone(async move || {
+        let mut connection = PgConnection::connect(&url).await?;
         let mut found = Vec::with_capacity(times);
         // The first tenth plans and warms up.
         for number in 0..times + times / 10 {
@@ -137,9 +139,9 @@ pub(super) async fn row_commits(
                 found.push(start.elapsed());
             }
         }
-        anyhow::Ok(Latencies::new(found))
-    });
-    let found = client.await.context("the client panicked")??;
+        Ok(Latencies::new(found))
+    })
+    .await?;
     database.execute("DROP SCHEMA floor CASCADE".to_owned()).await?;
     Ok(found)
 }

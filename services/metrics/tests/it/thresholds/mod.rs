@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 use crate::suite::{Suite, blamed_fields, count, event, reason, time, timestamp};
 
 /// Fewer than three visits a day ask somebody to find out why.
-fn threshold(name: &str) -> pb::Threshold {
+pub fn threshold(name: &str) -> pb::Threshold {
     pb::Threshold {
         name: name.to_owned(),
         owner: "growth".to_owned(),
@@ -31,7 +31,7 @@ fn threshold(name: &str) -> pb::Threshold {
     }
 }
 
-async fn apply(suite: &Suite, threshold: pb::Threshold) -> Result<pb::Threshold, Status> {
+pub async fn apply(suite: &Suite, threshold: pb::Threshold) -> Result<pb::Threshold, Status> {
     let request = pb::ApplyThresholdRequest { threshold: Some(threshold), ..Default::default() };
     let response = suite.analyst.thresholds().apply_threshold(request).await?;
     Ok(response.into_inner().threshold.unwrap())
