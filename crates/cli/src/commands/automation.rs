@@ -19,6 +19,8 @@ Examples:
   northstar automation activate onboarding-nudge --decision 0199f3b0-7c1e-7aa0-8000-0123456789ab
   northstar automation lift onboarding-nudge --json
   northstar automation preview-change onboarding-nudge --holdout-by -0.1
+  northstar automation pause onboarding-nudge --reason \"the mail is wrong\"
+  northstar automation retire onboarding-nudge --reason \"the new onboarding replaces it\"
   northstar automation runs onboarding-nudge --state dead-letter
   northstar automation redrive onboarding-nudge")]
 pub enum Automation {

@@ -4,11 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use chrono::DateTime;
-use northstar_domain::{ApiKeyId, ApiKeySecret, Role};
-use northstar_store::access::{self, ApiKey};
 use serde_json::Value;
-use sqlx::Connection as _;
 use tempfile::TempDir;
 
 /// The binary under test.
@@ -110,36 +106,6 @@ impl Suite {
         let output = self.command(arguments).output().expect("northstar runs");
         success(&output);
         serde_json::from_slice(&output.stdout).expect("one JSON document")
-    }
-
-    /// The same as a service of the suite, which holds a suite key. The database must
-    /// be at hand, because no command makes such a key.
-    pub fn json_of_suite<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Value {
-        let mut command = self.command(["--project", "1"]);
-        let output = command.args(arguments).env("NORTHSTAR_API_KEY", self.suite_key()).output();
-        let output = output.expect("northstar runs");
-        success(&output);
-        serde_json::from_slice(&output.stdout).expect("one JSON document")
-    }
-
-    fn suite_key(&self) -> String {
-        let url = self.database_url.as_deref().expect("a database that is at hand");
-        let secret = ApiKeySecret::generate(Role::Admin, &mut rand::rng());
-        let key = ApiKey {
-            id: ApiKeyId::generate(),
-            project: None,
-            principal: "northstar".to_owned(),
-            role: Role::Admin,
-            created_at: DateTime::UNIX_EPOCH,
-            revoked_at: None,
-        };
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        runtime.block_on(async {
-            let mut connection = sqlx::PgConnection::connect(url).await.expect("a connection");
-            let inserted = access::insert_api_key(&mut connection, &key, &secret.sha256()).await;
-            inserted.expect("the key is stored");
-        });
-        secret.reveal().to_owned()
     }
 
     /// Runs a command that must succeed.

@@ -17,7 +17,7 @@ pub fn is_about_events(table: &Table) -> bool {
     table.header.starts_with(&COLUMNS.map(String::from))
 }
 
-/// Imports the events of a table; every table is a source of its own, but for what the suite says of itself.
+/// Imports the events of a table; every table is a source of its own.
 pub fn send(suite: &Suite, table: &Table, number: usize) {
     let properties = &table.header[COLUMNS.len()..];
     let times = properties.iter().position(|name| name == TIMES);
@@ -50,14 +50,8 @@ pub fn send(suite: &Suite, table: &Table, number: usize) {
         suite.file(&format!("events-{number}.csv"), std::str::from_utf8(&file).expect("text"));
     let mapping =
         suite.file(&format!("mapping-{number}.yaml"), &mapping(table, number).to_string());
-    let import = ["import", text(&file), "--mapping", text(&mapping), "--json"];
-    let summary = if is_of_suite(table) { suite.json_of_suite(import) } else { suite.json(import) };
+    let summary = suite.json(["import", text(&file), "--mapping", text(&mapping), "--json"]);
     assert_eq!(summary["accepted"], json!(rows), "{summary}");
-}
-
-/// Whether a table holds what the suite says of itself, which nobody else may say.
-pub fn is_of_suite(table: &Table) -> bool {
-    table.rows.iter().all(|row| row[0].starts_with("northstar."))
 }
 
 /// How the rows become events; JSON is YAML.
@@ -69,7 +63,7 @@ fn mapping(table: &Table, number: usize) -> Value {
         }
     }
     json!({
-        "source": if is_of_suite(table) { "northstar".to_owned() } else { format!("table-{number}") },
+        "source": format!("table-{number}"),
         "event": { "column": "event" },
         "user_id": { "column": "user" },
         "anonymous_id": { "column": "device" },

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use northstar_domain::metric::Definition;
-use northstar_testkit::TestDatabase;
 
 use super::answers;
 use super::events;
@@ -15,9 +14,6 @@ use crate::suite::{Suite, text};
 /// The first line of documents that stand on others, which are not there.
 const STANDS_ON: &str = "# stands on ";
 
-/// Shows what the suite says of itself, for which the database must be at hand.
-const OF_SUITE: &str = "Reports";
-
 /// When the cohorts of the README are judged.
 const JUDGED: &str = "2026-03-05";
 
@@ -27,12 +23,7 @@ fn all() -> Vec<Section> {
 
 /// Plays a section over a log of its own.
 fn holds(title: &str) {
-    if title != OF_SUITE {
-        return play(&Suite::start(), title);
-    }
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let database = runtime.block_on(TestDatabase::create(&northstar_store::MIGRATOR));
-    play(&Suite::start_over(Some(database.url().to_owned())), title);
+    play(&Suite::start(), title);
 }
 
 /// Plays a section from top to bottom: events are sent, documents applied, commands run, answers compared.
@@ -207,7 +198,6 @@ fn every_question_has_a_worked_row() {
         "kpi tree",
         "lineage",
         "threshold evaluate",
-        "report weekly",
         "report executive",
     ] {
         let command = format!("northstar {question}");
