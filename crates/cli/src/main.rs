@@ -132,7 +132,12 @@ Example:
 }
 
 fn main() -> ExitCode {
-    let Northstar { connection, program } = Northstar::parse();
+    let Northstar { connection, program } = match Northstar::try_parse() {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            return failure::refuse(&error, &Northstar::command(), std::env::args_os().skip(1));
+        }
+    };
     let command = match program {
         Program::Command(command) => command,
         Program::Serve(command) => return serve::run(command),
@@ -145,7 +150,13 @@ fn main() -> ExitCode {
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failure::report(&error),
+        Err(error) => {
+            let code = failure::report(&error);
+            if failure::unreachable(&error) {
+                output::note(connection.advice());
+            }
+            code
+        }
     }
 }
 

@@ -71,6 +71,7 @@ const WRITER_CONNECTIONS: u32 = 2;
 /// When Postgres cannot be reached, or the configuration cannot be used.
 pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> {
     let sealing_key = config.sealing_key()?;
+    let archive = config.archive()?;
     let pool = connect(&context.database_url, context.connections, Area::Ingestion).await?;
     let writer_pool = connect(&context.database_url, WRITER_CONNECTIONS, Area::Ingestion).await?;
     let (writer, writing) = writer::Writer::new(
@@ -111,7 +112,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
     let archiving = retention::archive(retention::Archiving {
         pool: pool.clone(),
         clock: Arc::clone(&clock),
-        archive_url: config.ingestion_archive_url,
+        archive,
         interval: Duration::from_millis(config.ingestion_archive_check_milliseconds),
         shutdown: shutdown.clone(),
     });
