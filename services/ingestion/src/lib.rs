@@ -31,6 +31,7 @@ mod plan;
 pub mod presets;
 mod quarantine;
 mod retention;
+mod retold;
 mod service;
 mod source_states;
 mod sources;
