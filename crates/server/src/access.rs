@@ -182,6 +182,7 @@ pub const TABLE: &[(&str, Role)] = &[
     ("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", Role::Ingest),
     ("/opentelemetry.proto.collector.logs.v1.LogsService/Export", Role::Ingest),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Role::Viewer),
+    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Role::Viewer),
 ];
 
 /// Method and path of each HTTP route of a [door](crate::door), and what it

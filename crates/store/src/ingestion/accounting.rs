@@ -1,5 +1,5 @@
-//! The accounting equation by source and event name, and accepted events by
-//! hour.
+//! The accounting equation by source and event name, and accepted and failed
+//! events by hour.
 
 use chrono::{DateTime, Utc};
 use northstar_domain::ProjectId;
@@ -95,12 +95,15 @@ pub async fn add(connection: &mut PgConnection, added: &Additions) -> Result<()>
                        greatest(known.last_effective_at, excluded.last_effective_at)
            )
            INSERT INTO ingestion.event_hours AS known
-               (project_id, source_id, name, hour, accepted)
-           SELECT project_id, source_id, name, hour, sum(accepted)
-           FROM added WHERE accepted > 0 GROUP BY project_id, source_id, name, hour
+               (project_id, source_id, name, hour, accepted, failed)
+           SELECT project_id, source_id, name, hour, sum(accepted),
+               sum(greatest(quarantined, 0) + rejected)
+           FROM added WHERE accepted > 0 OR quarantined > 0 OR rejected > 0
+           GROUP BY project_id, source_id, name, hour
            ORDER BY project_id, source_id, hour, name COLLATE "C"
            ON CONFLICT (project_id, source_id, hour, name) DO UPDATE SET
-               accepted = known.accepted + excluded.accepted"#,
+               accepted = known.accepted + excluded.accepted,
+               failed = known.failed + excluded.failed"#,
         &added.projects,
         &added.sources,
         &added.names,
@@ -182,17 +185,29 @@ pub async fn totals(
         .collect())
 }
 
-/// Accepted events of a source by name, received from one full hour up to,
-/// but not including, another.
-pub async fn accepted_between(
+/// What became of events of one name within some hours.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Received {
+    /// Event name; empty for those beyond the known names.
+    pub name: String,
+    /// Accepted ones.
+    pub accepted: i64,
+    /// Quarantined and rejected ones.
+    pub failed: i64,
+}
+
+/// Events of a source by name, received from one full hour up to, but not
+/// including, another.
+pub async fn received_between(
     connection: &mut PgConnection,
     project: ProjectId,
     source: &str,
     from: DateTime<Utc>,
     to: DateTime<Utc>,
-) -> Result<Vec<(String, i64)>> {
-    let rows = sqlx::query!(
-        r#"SELECT h.name, sum(accepted)::bigint AS "accepted!"
+) -> Result<Vec<Received>> {
+    let rows = sqlx::query_as!(
+        Received,
+        r#"SELECT h.name, sum(accepted)::bigint AS "accepted!", sum(failed)::bigint AS "failed!"
            FROM ingestion.event_hours h JOIN ingestion.sources s USING (project_id, source_id)
            WHERE project_id = $1 AND s.name = $2 AND hour >= $3 AND hour < $4
            GROUP BY h.name"#,
@@ -203,7 +218,7 @@ pub async fn accepted_between(
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.name, row.accepted)).collect())
+    Ok(rows)
 }
 
 /// Forgets the hours before a time.
