@@ -116,11 +116,11 @@ pub async fn run(command: Import, connection: &Connection) -> anyhow::Result<()>
         return output::json(&summary);
     }
     for bad in summary.bad_rows.iter().take(20) {
+        let column = if bad.field.is_empty() { String::new() } else { format!("{}: ", bad.field) };
         output::note(format!(
-            "{}:{}: {}: {} ({})",
+            "{}:{}: {column}{} ({})",
             command.file.display(),
             bad.line,
-            bad.field,
             bad.message,
             bad.reason
         ));

@@ -61,12 +61,14 @@ fn word(_: &HeaderMap, refusal: &Refusal) -> Response {
         status => status,
     };
     let failure = refusal.failure();
+    let mut error = refusal.to_json();
+    error["code"] = status.as_u16().into();
     let body = json!({
         "success": false,
         // Where the SDKs look.
         "code": failure.reason().as_str_name(),
         "message": failure.message(),
-        "error": refusal.to_json(),
+        "error": error,
     });
     refusal.worded(status, "application/json", body.to_string())
 }
