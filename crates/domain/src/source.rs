@@ -20,6 +20,10 @@ use crate::{Violation, Violations};
 pub const MAX_PERIOD: TimeDelta = TimeDelta::days(90);
 /// Most event names with rules of their own.
 pub const MAX_EVENTS: usize = 500;
+/// Greatest rate of a [`RateLimit`].
+pub const MAX_EVENTS_PER_SECOND: u32 = 1_000_000;
+/// Greatest burst of a [`RateLimit`].
+pub const MAX_BURST: u32 = 100_000_000;
 
 /// Whether a source, or an event of it, delivers. Later states are worse.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -253,6 +257,37 @@ pub struct EventRules {
     pub failures: Rule<Failures>,
 }
 
+/// How many events of a source are taken: so many a second in the long run. Each
+/// process that takes events in counts for itself.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    /// Events a second, 1 to [`MAX_EVENTS_PER_SECOND`].
+    pub events_per_second: u32,
+    /// Events that may come at once, 1 to [`MAX_BURST`]; as many as a second's when
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+}
+
+impl RateLimit {
+    /// Events that may come at once.
+    pub fn burst(&self) -> u32 {
+        self.burst.unwrap_or(self.events_per_second)
+    }
+
+    fn check(self, found: &mut Violations, field: &str) {
+        if !(1..=MAX_EVENTS_PER_SECOND).contains(&self.events_per_second) {
+            let problem = format!("must lie between 1 and {MAX_EVENTS_PER_SECOND}");
+            found.push(format!("{field}.events_per_second"), problem);
+        }
+        if self.burst.is_some_and(|burst| !(1..=MAX_BURST).contains(&burst)) {
+            let problem = format!("must lie between 1 and {MAX_BURST}");
+            found.push(format!("{field}.burst"), problem);
+        }
+    }
+}
+
 /// The body of a `kind: Source` document; the source's name is its name.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -271,6 +306,9 @@ pub struct SourceSpec {
     /// How many of them may fail.
     #[serde(default, skip_serializing_if = "Rule::is_inherited")]
     pub failures: Rule<Failures>,
+    /// How many of them are taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<RateLimit>,
     /// Event names that are judged on their own, with what differs for them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub events: BTreeMap<String, EventRules>,
@@ -333,6 +371,9 @@ impl SourceSpec {
         }
         if let Some(failures) = self.failures.set() {
             failures.check(&mut found, "failures");
+        }
+        if let Some(limit) = self.limit {
+            limit.check(&mut found, "limit");
         }
         if self.events.len() > MAX_EVENTS {
             found.push("events", format!("at most {MAX_EVENTS} are allowed"));
@@ -610,6 +651,7 @@ events:
   Cart Viewed: {freshness: null}
   Signed Up: {}
 failures: {every: {count: 1, period: hour}, warn_above: 0.01, least: 5}
+limit: {events_per_second: 1000}
 ";
 
     #[test]
@@ -716,6 +758,7 @@ owner: ''
 freshness: {warn_after: {count: 2, period: day}, error_after: {count: 1, period: day}}
 volume: {expected: 0, every: {count: 5, period: minute}}
 failures: {every: {count: 90, period: minute}, warn_above: 0.5, error_above: 0.2, least: 0}
+limit: {events_per_second: 0, burst: 0}
 events:
   A: {freshness: {warn_after: {count: 0, period: hour}, events: [B]}}
 ",
@@ -733,6 +776,8 @@ events:
                 "failures.every",
                 "failures.least",
                 "failures.warn_above",
+                "limit.events_per_second",
+                "limit.burst",
                 "events.A.freshness.warn_after",
                 "events.A.freshness.events",
             ]

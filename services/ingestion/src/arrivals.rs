@@ -2,6 +2,7 @@
 //! kept whole with the reason why it is none.
 
 use std::borrow::Cow;
+use std::time::Instant;
 
 use northstar_domain::ProjectId;
 use northstar_domain::event::{
@@ -212,9 +213,12 @@ impl Ingestion {
                 chunk.arrivals.push(arrival);
             }
             // Whoever has part of a request written may wait for the rest.
+            let now = Instant::now();
             let memory = if results.is_empty() {
+                self.limits.take(project, source, chunk.len(), now)?;
                 self.writer.try_reserve(bytes)?
             } else {
+                self.limits.owe(project, source, chunk.len(), now);
                 self.writer.reserve(bytes).await?
             };
             let answer = self.ingest_from(origin, chunk, memory).await?;

@@ -20,8 +20,10 @@ mod events;
 mod identity;
 mod infer;
 mod ingest;
+mod instruments;
 mod judge;
 mod keys;
+mod limits;
 mod lineage;
 mod links;
 mod notes;
@@ -95,8 +97,13 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
     let subjects =
         SubjectsServiceServer::new(subjects).max_decoding_message_size(context.max_message_bytes);
     let (clock, shutdown) = (Arc::clone(&context.clock), context.shutdown.clone());
-    let source_states =
-        source_states::SourceStates { pool: pool.clone(), clock: Arc::clone(&clock) };
+    let limits = limits::Limits::default();
+    let following_limits = limits.clone().follow(pool.clone(), shutdown.clone());
+    let source_states = source_states::SourceStates {
+        pool: pool.clone(),
+        clock: Arc::clone(&clock),
+        limits: limits.clone(),
+    };
     let subscriptions = subscriptions::Subscriptions {
         pool: pool.clone(),
         clock: Arc::clone(&clock),
@@ -124,6 +131,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         clock: context.clock,
         writer,
         sources: sources::Sources::new(pool.clone()),
+        limits,
         contracts,
         clients: context.clients,
         shutdown: context.shutdown,
@@ -151,6 +159,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         .serve_grpc(service, most)
         .worker("log-writer", writing)
         .worker("contract-follower", following)
+        .worker("limit-follower", following_limits)
         .worker("erasure", erasing)
         .worker("archiver", archiving)
         .worker("source-watch", watching_sources)

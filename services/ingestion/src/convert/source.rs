@@ -1,7 +1,8 @@
 //! Source documents.
 
 use northstar_domain::source::{
-    Basis, EventRules, Failures, Freshness, Period, Rule, SourceSpec, State, Unit, Volume,
+    Basis, EventRules, Failures, Freshness, Period, RateLimit, Rule, SourceSpec, State, Unit,
+    Volume,
 };
 use northstar_domain::{Violation, Violations};
 use northstar_proto::ingestion::v1 as pb;
@@ -20,6 +21,7 @@ pub fn source_definition_from_proto(
         freshness: freshness(&mut found, "freshness", source.freshness.as_ref()),
         volume: volume(&mut found, "volume", source.volume.as_ref()),
         failures: failures(&mut found, "failures", source.failures.as_ref()),
+        limit: source.limit.map(limit_from_proto),
         events: source
             .events
             .iter()
@@ -135,6 +137,24 @@ fn failures(
     }
 }
 
+/// How many events are taken.
+pub(crate) fn limit_from_proto(limit: pb::RateLimit) -> RateLimit {
+    // A negative number is none, which is refused with the field's name.
+    let number = |number: i32| u32::try_from(number).unwrap_or(0);
+    RateLimit {
+        events_per_second: number(limit.events_per_second),
+        burst: (limit.burst != 0).then(|| number(limit.burst)),
+    }
+}
+
+fn limit_to_proto(limit: RateLimit) -> pb::RateLimit {
+    let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    pb::RateLimit {
+        events_per_second: number(limit.events_per_second),
+        burst: limit.burst.map_or(0, number),
+    }
+}
+
 /// A source document for the wire, without what only the store knows: etag,
 /// times and author.
 pub fn source_definition_to_proto(name: &str, spec: &SourceSpec) -> pb::SourceDefinition {
@@ -145,6 +165,7 @@ pub fn source_definition_to_proto(name: &str, spec: &SourceSpec) -> pb::SourceDe
         freshness: freshness_to_proto(&spec.freshness),
         volume: volume_to_proto(&spec.volume),
         failures: failures_to_proto(&spec.failures),
+        limit: spec.limit.map(limit_to_proto),
         events: spec
             .events
             .iter()
@@ -271,6 +292,7 @@ mod tests {
                 least: 10,
                 ..pb::FailuresRule::default()
             }),
+            limit: Some(pb::RateLimit { events_per_second: 1_000, burst: 5_000 }),
             events: [
                 (
                     "A".to_owned(),

@@ -25,6 +25,13 @@ pub(super) struct Judged {
     pub(super) events: BTreeMap<String, Judgement>,
 }
 
+impl Judged {
+    /// The source is no better than the worst of its events.
+    pub(super) fn state(&self) -> State {
+        self.events.values().map(|event| event.state).fold(self.whole.state, State::max)
+    }
+}
+
 /// Judges a declared source.
 pub(super) async fn judge(
     connection: &mut PgConnection,

@@ -6,7 +6,8 @@ use chrono::TimeDelta;
 use northstar_client::Clients;
 use northstar_ingestion::Config;
 use northstar_proto::ingestion::v1 as pb;
-use tonic::Status;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use crate::suite::{Suite, blamed_fields, event, ingest, outcomes, reason};
 
@@ -371,4 +372,34 @@ async fn a_source_whose_events_fail_is_told_until_they_have_passed() {
     };
     let status = apply(&clients, refused).await.unwrap_err();
     assert_eq!(blamed_fields(&status), ["source.failures.least"]);
+}
+
+#[tokio::test]
+async fn a_source_that_sends_more_than_it_may_is_told_when_to_try_again() {
+    let suite = Suite::start().await;
+    let clients = suite.clients();
+    let limited = pb::SourceDefinition {
+        limit: Some(pb::RateLimit { events_per_second: 1, burst: 1 }),
+        ..web()
+    };
+    let applied = apply(&clients, limited.clone()).await.unwrap();
+    assert_eq!(applied.limit, limited.limit);
+
+    let many: Vec<_> = (0..2_000).map(|index| event(format!("m{index}"))).collect();
+    let results = ingest(&clients, "web", many.clone()).await.unwrap().results;
+    assert!(results.iter().all(|result| result.outcome() == pb::EventOutcome::Accepted));
+    // It now owes half an hour.
+    let status = ingest(&clients, "web", vec![event("late")]).await.unwrap_err();
+    assert_eq!((status.code(), &*reason(&status)), (Code::ResourceExhausted, "OVERLOADED"));
+    let details = status.get_error_details();
+    let delay = details.retry_info().unwrap().retry_delay.unwrap();
+    assert!(delay > Duration::from_secs(60), "{delay:?}");
+    assert_eq!(details.error_info().unwrap().metadata["source"], "web");
+
+    // Neither its state nor another source knows of it.
+    assert_eq!(suite.counts("web").await, [2_000, 2_000, 0, 0, 0]);
+    ingest(&clients, "app", many.clone()).await.unwrap();
+    ingest(&clients, "app", many).await.unwrap();
+    apply(&clients, web()).await.unwrap();
+    ingest(&clients, "web", vec![event("late")]).await.unwrap();
 }
