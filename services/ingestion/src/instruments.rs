@@ -13,6 +13,9 @@ use opentelemetry::metrics::{Counter, Histogram};
 
 use crate::transaction::Answer;
 
+/// From a commit to memory to one that waits for a disk that is not well, seconds.
+const BOUNDARIES: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+
 /// What the writer did.
 pub(crate) struct Writing {
     events: Counter<u64>,
@@ -30,6 +33,7 @@ impl Writing {
             seconds: meter
                 .f64_histogram("northstar.ingestion.write.duration")
                 .with_unit("s")
+                .with_boundaries(BOUNDARIES.to_vec())
                 .with_description(
                     "Time that the write of one transaction took, its commit included",
                 )

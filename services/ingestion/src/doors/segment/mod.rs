@@ -3,6 +3,7 @@
 //! <https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/>
 
 mod message;
+mod pixel;
 mod settings;
 
 use std::convert::Infallible;
@@ -44,6 +45,11 @@ pub(super) fn door(ingestion: Ingestion) -> Door<Ingestion> {
                 single(ingestion, kind, caller, keys, headers, body)
             });
         }
+    }
+    for (kind, route) in Kind::PIXELS {
+        door = door.get(route, move |State(ingestion), caller, keys, headers, image| {
+            pixel::pixel(ingestion, kind, caller, keys, headers, image)
+        });
     }
     door.post("/v1/batch", batch)
         .post("/v1/b", batch)
@@ -121,16 +127,22 @@ async fn single(
     let caller = caller_of(caller, None, &keys, &body).await?;
     let raw: &RawValue = parse(body.bytes())?;
     let raw = raw.get();
-    if raw.len() > MAX_EVENT_BYTES {
+    check_size(raw)?;
+    let message = read(raw, Some(kind), &Envelope::default());
+    deliver(&ingestion, &caller, &headers, std::iter::once(message)).await
+}
+
+fn check_size(message: &str) -> Result<(), Refusal> {
+    let bytes = message.len();
+    if bytes > MAX_EVENT_BYTES {
         return Err(failure(
             ErrorReason::BatchTooLarge,
-            format!("the event is {} bytes long, at most {MAX_EVENT_BYTES} are taken", raw.len()),
+            format!("the event is {bytes} bytes long, at most {MAX_EVENT_BYTES} are taken"),
         )
         .metadata("limit", MAX_EVENT_BYTES.to_string())
         .into());
     }
-    let message = read(raw, Some(kind), &Envelope::default());
-    deliver(&ingestion, &caller, &headers, std::iter::once(message)).await
+    Ok(())
 }
 
 /// Many messages, sent soon after they happened.
@@ -174,9 +186,13 @@ async fn caller_of(
     if let Some(caller) = caller {
         return Ok(caller);
     }
-    let within = || parse::<Signed<'_>>(body.bytes()).ok()?.write_key.and_then(text);
-    let key = beacon.or_else(within);
+    let key = beacon.or_else(|| key_within(body.bytes()));
     keys.caller(key.as_deref()).await
+}
+
+/// The key in a message or a batch; what cannot be read holds none.
+fn key_within(body: &[u8]) -> Option<String> {
+    parse::<Signed<'_>>(body).ok()?.write_key.and_then(text)
 }
 
 async fn deliver(
