@@ -40,12 +40,78 @@ impl Archive {
     /// # Errors
     /// When it cannot be stored.
     pub async fn put(&self, name: &str, content: Bytes) -> Result<String, Error> {
-        let location = self
-            .base
+        let location = self.url(name)?;
+        put(&location, content).await?;
+        Ok(location.into())
+    }
+
+    /// Stores a file as [`Archive::put`] does, in the folder of another, and
+    /// returns its URL.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub async fn put_beside(other: &str, name: &str, content: Bytes) -> Result<String, Error> {
+        let location = parse(other)?
             .join(name)
             .map_err(|error| Error::Shape(format!("{name:?} is no file name: {error}")))?;
-        store(&location)?.put(&path(&location)?, content.into()).await?;
+        put(&location, content).await?;
         Ok(location.into())
+    }
+
+    /// Deletes a file by its URL. One that is not there is as good as deleted.
+    ///
+    /// # Errors
+    /// When it cannot be deleted.
+    pub async fn delete(location: &str) -> Result<(), Error> {
+        let location = parse(location)?;
+        match store(&location)?.delete(&path(&location)?).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads a file of this place by its name; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the place cannot be reached.
+    pub async fn find(&self, name: &str) -> Result<Option<Bytes>, Error> {
+        let location = self.url(name)?;
+        match store(&location)?.get(&path(&location)?).await {
+            Ok(found) => Ok(Some(found.bytes().await?)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The files that lie here, by name, with their sizes in bytes; not those in
+    /// folders below.
+    ///
+    /// # Errors
+    /// When the place cannot be reached.
+    pub async fn sizes(&self) -> Result<Vec<(String, u64)>, Error> {
+        let folder = path(&self.base)?;
+        let found = store(&self.base)?.list_with_delimiter(Some(&folder)).await?;
+        let mut sizes: Vec<(String, u64)> = found
+            .objects
+            .into_iter()
+            .filter_map(|file| Some((file.location.filename()?.to_owned(), file.size)))
+            .collect();
+        sizes.sort();
+        Ok(sizes)
+    }
+
+    /// The URL of a file of this place.
+    ///
+    /// # Errors
+    /// When the name is none.
+    pub fn location(&self, name: &str) -> Result<String, Error> {
+        Ok(self.url(name)?.into())
+    }
+
+    fn url(&self, name: &str) -> Result<Url, Error> {
+        self.base
+            .join(name)
+            .map_err(|error| Error::Shape(format!("{name:?} is no file name: {error}")))
     }
 
     /// Reads a file by the URL that [`Archive::put`] gave.
@@ -58,13 +124,20 @@ impl Archive {
     }
 }
 
+async fn put(location: &Url, content: Bytes) -> Result<(), Error> {
+    store(location)?.put(&path(location)?, content.into()).await?;
+    Ok(())
+}
+
 fn store(location: &Url) -> Result<Box<dyn ObjectStore>, Error> {
     let Some(bucket) = location.host_str() else {
         return Ok(Box::new(LocalFileSystem::new().with_fsync(true)));
     };
     // Fails when the process has a provider of cryptography already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Ok(Box::new(AmazonS3Builder::from_env().with_bucket_name(bucket).build()?))
+    // Deleting many at once is a request that not everybody who speaks the protocol knows.
+    let builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+    Ok(Box::new(builder.with_disable_bulk_delete(true).build()?))
 }
 
 fn parse(url: &str) -> Result<Url, Error> {

@@ -36,6 +36,16 @@ impl ActionName {
     }
 }
 
+impl ActionName {
+    /// The action whose policy holds where this one has none of its own. A changed
+    /// definition that is approved acts at once, so that a change is not easier to
+    /// approve than an activation unless an admin says so.
+    pub fn ruled_by(&self) -> Option<&'static str> {
+        matches!(self.as_str(), "automation.scale" | "automation.adjust")
+            .then_some("automation.activate")
+    }
+}
+
 impl FromStr for ActionName {
     type Err = InvalidActionName;
 

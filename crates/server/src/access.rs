@@ -69,6 +69,9 @@ pub const TABLE: &[(&str, Role)] = &[
     ("/northstar.ingestion.v1.SubjectsService/EraseSubject", Role::Admin),
     ("/northstar.ingestion.v1.SubjectsService/GetErasure", Role::Operator),
     ("/northstar.ingestion.v1.SubjectsService/ListErasures", Role::Operator),
+    // It tells whom an erasure is about, and ends it; the services' own.
+    ("/northstar.ingestion.v1.SubjectsService/FollowErasures", Role::Admin),
+    ("/northstar.ingestion.v1.SubjectsService/ReportErasure", Role::Admin),
     // Everything about a person at once.
     ("/northstar.ingestion.v1.SubjectsService/ExportSubject", Role::Admin),
     // What leaves the log is hard to bring back.
@@ -161,6 +164,8 @@ pub const TABLE: &[(&str, Role)] = &[
     ("/northstar.approvals.v1.ApprovalsService/CreateDecisionRequest", Role::Analyst),
     ("/northstar.approvals.v1.ApprovalsService/GetDecisionRequest", Role::Viewer),
     ("/northstar.approvals.v1.ApprovalsService/ListDecisionRequests", Role::Viewer),
+    // Who may ask may take it back.
+    ("/northstar.approvals.v1.ApprovalsService/WithdrawDecisionRequest", Role::Analyst),
     ("/northstar.approvals.v1.ApprovalsService/RecordVerdict", Role::Approver),
     ("/northstar.approvals.v1.ApprovalsService/AppendAuditEntry", Role::Operator),
     ("/northstar.approvals.v1.ApprovalsService/ListAuditEntries", Role::Viewer),
@@ -171,6 +176,7 @@ pub const TABLE: &[(&str, Role)] = &[
     ("/northstar.automations.v1.AutomationsService/ApplyAutomation", Role::Analyst),
     ("/northstar.automations.v1.AutomationsService/GetAutomation", Role::Viewer),
     ("/northstar.automations.v1.AutomationsService/ListAutomations", Role::Viewer),
+    ("/northstar.automations.v1.AutomationsService/PreviewChange", Role::Viewer),
     ("/northstar.automations.v1.AutomationsService/RequestActivation", Role::Operator),
     ("/northstar.automations.v1.AutomationsService/ActivateAutomation", Role::Operator),
     ("/northstar.automations.v1.AutomationsService/PauseAutomation", Role::Operator),

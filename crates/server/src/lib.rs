@@ -26,6 +26,7 @@ mod caller;
 mod config;
 mod context;
 pub mod door;
+pub mod erasure;
 mod exposure;
 mod health;
 mod host;

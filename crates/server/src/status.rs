@@ -108,7 +108,9 @@ pub fn code(reason: ErrorReason) -> Code {
         ErrorReason::RoleRequired
         | ErrorReason::WrongProject
         | ErrorReason::AuthorMayNotDecide
-        | ErrorReason::PersonRequired => Code::PermissionDenied,
+        | ErrorReason::PersonRequired
+        | ErrorReason::AuthorRequired
+        | ErrorReason::SourceReserved => Code::PermissionDenied,
         ErrorReason::NotFound => Code::NotFound,
         ErrorReason::RequestIdReused => Code::AlreadyExists,
         ErrorReason::EtagMismatch | ErrorReason::LeaseLost => Code::Aborted,

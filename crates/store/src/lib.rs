@@ -8,6 +8,7 @@ pub mod audit;
 pub mod automations;
 pub mod block;
 mod connect;
+pub mod erasure;
 mod error;
 pub mod experiments;
 pub mod idempotency;

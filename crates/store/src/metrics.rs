@@ -4,6 +4,7 @@
 
 pub mod cohort;
 pub mod definition;
+pub(crate) mod erasure;
 pub mod log;
 pub mod note;
 pub mod restatement;

@@ -6,9 +6,11 @@
 
 use chrono::{DateTime, Utc};
 use northstar_domain::ProjectId;
+use northstar_domain::erasure::{renamed, renamed_json};
 use sqlx::PgConnection;
 
 use crate::Result;
+use crate::erasure::ErasedSubject;
 
 /// Whose outbox.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -135,6 +137,50 @@ macro_rules! outbox {
                 Ok(())
             }
 
+            pub(super) async fn all(
+                connection: &mut PgConnection,
+                project: ProjectId,
+                naming: &[String],
+            ) -> Result<Vec<Message>> {
+                let rows = sqlx::query_as!(
+                    Row,
+                    "SELECT outbox_id, project_id, message_id, name, user_id, anonymous_id,
+                            occurred_at, properties
+                     FROM "
+                        + $table
+                        + " WHERE project_id = $1 AND EXISTS (
+                         SELECT FROM unnest($2::text[]) AS one (value)
+                         WHERE position(value IN message_id || ' ' || user_id || ' ' ||
+                             anonymous_id || ' ' || properties::text) > 0)
+                     ORDER BY outbox_id FOR UPDATE",
+                    project.0,
+                    naming,
+                )
+                .fetch_all(connection)
+                .await?;
+                Ok(rows.into_iter().map(Message::from).collect())
+            }
+
+            pub(super) async fn change(
+                connection: &mut PgConnection,
+                message: &Message,
+            ) -> Result<()> {
+                sqlx::query!(
+                    "UPDATE "
+                        + $table
+                        + " SET message_id = $2, user_id = $3, anonymous_id = $4, properties = $5
+                         WHERE outbox_id = $1",
+                    message.id,
+                    message.event.message_id,
+                    message.event.user_id,
+                    message.event.anonymous_id,
+                    message.event.properties,
+                )
+                .execute(connection)
+                .await?;
+                Ok(())
+            }
+
             pub(super) async fn refuse(
                 connection: &mut PgConnection,
                 id: i64,
@@ -196,6 +242,51 @@ impl Outbox {
             Self::Ingestion => ingestion::remove(connection, ids).await,
             Self::Metrics => metrics::remove(connection, ids).await,
         }
+    }
+
+    /// Takes a forgotten subject's identifiers out of events that wait; those of the
+    /// subject keep their places under its pseudonym. Waits for a batch that is on
+    /// its way. Returns how many were changed.
+    pub async fn forget(
+        self,
+        connection: &mut PgConnection,
+        subject: &ErasedSubject,
+    ) -> Result<i64> {
+        let (project, naming) = (subject.project, subject.values());
+        let found = match self {
+            Self::Approvals => approvals::all(connection, project, &naming).await?,
+            Self::Experiments => experiments::all(connection, project, &naming).await?,
+            Self::Automations => automations::all(connection, project, &naming).await?,
+            Self::Ingestion => ingestion::all(connection, project, &naming).await?,
+            Self::Metrics => metrics::all(connection, project, &naming).await?,
+        };
+        let mut changed = 0;
+        for mut message in found {
+            let event = &mut message.event;
+            let mut named = false;
+            for text in [&mut event.message_id, &mut event.user_id, &mut event.anonymous_id] {
+                if let Some(left) = renamed(text, &subject.renamings) {
+                    *text = left;
+                    named = true;
+                }
+            }
+            if let Some(left) = renamed_json(&event.properties, &subject.renamings) {
+                event.properties = left;
+                named = true;
+            }
+            if !named {
+                continue;
+            }
+            match self {
+                Self::Approvals => approvals::change(connection, &message).await?,
+                Self::Experiments => experiments::change(connection, &message).await?,
+                Self::Automations => automations::change(connection, &message).await?,
+                Self::Ingestion => ingestion::change(connection, &message).await?,
+                Self::Metrics => metrics::change(connection, &message).await?,
+            }
+            changed += 1;
+        }
+        Ok(changed)
     }
 
     /// Keeps an event that the log will not take, with the reason, and sends it

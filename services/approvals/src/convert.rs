@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use northstar_domain::decision::{
-    DecisionRequest, DecisionState, Diff, Evidence, Proposal, Verdict, VerdictKind,
+    DecisionKind, DecisionRequest, DecisionState, Diff, Evidence, Proposal, Verdict, VerdictKind,
 };
 use northstar_domain::policy::{Policy, PolicySpec};
 use northstar_domain::{DeciderRole, Violations};
@@ -67,7 +67,12 @@ pub fn proposal_from_proto(request: pb::DecisionRequest) -> Result<Proposal, Vio
     let diff = Diff::parse(&request.diff_json)
         .map_err(|error| violations.push("diff_json", error.to_string()))
         .ok();
+    let kind = kind_filter(request.kind)
+        .map_err(|problem| violations.push("kind", problem))
+        .unwrap_or_default();
     let proposal = Proposal {
+        kind: kind.unwrap_or_default(),
+        owner: request.owner,
         action: action.unwrap_or_else(|| "not.read".parse().expect("two words")),
         subject: request.subject,
         summary: request.summary,
@@ -108,6 +113,9 @@ pub fn decision_request_to_proto(request: &DecisionRequest) -> pb::DecisionReque
         create_time: Some(time_to_proto(request.created_at)),
         due_time: Some(time_to_proto(request.due_at)),
         decide_time: request.decided_at.map(time_to_proto),
+        kind: kind_to_proto(proposal.kind).into(),
+        owner: proposal.owner.clone(),
+        withdraw_reason: request.withdraw_reason.clone().unwrap_or_default(),
     }
 }
 
@@ -116,6 +124,7 @@ fn verdict_to_proto(verdict: &Verdict, current_cycle: u32) -> pb::Verdict {
         VerdictKind::Approve => pb::VerdictKind::Approve,
         VerdictKind::Reject => pb::VerdictKind::Reject,
         VerdictKind::Edit => pb::VerdictKind::Edit,
+        VerdictKind::Acknowledge => pb::VerdictKind::Acknowledge,
     };
     pb::Verdict {
         approver: verdict.approver.clone(),
@@ -134,6 +143,28 @@ fn state_to_proto(state: DecisionState) -> pb::DecisionState {
         DecisionState::Approved => pb::DecisionState::Approved,
         DecisionState::Rejected => pb::DecisionState::Rejected,
         DecisionState::Expired => pb::DecisionState::Expired,
+        DecisionState::Withdrawn => pb::DecisionState::Withdrawn,
+        DecisionState::Acknowledged => pb::DecisionState::Acknowledged,
+    }
+}
+
+fn kind_to_proto(kind: DecisionKind) -> pb::DecisionKind {
+    match kind {
+        DecisionKind::Change => pb::DecisionKind::Change,
+        DecisionKind::Task => pb::DecisionKind::Task,
+    }
+}
+
+/// Reads a kind; `None` when it is not set.
+///
+/// # Errors
+/// The problem, when it is none.
+pub(crate) fn kind_filter(kind: i32) -> Result<Option<DecisionKind>, &'static str> {
+    match pb::DecisionKind::try_from(kind) {
+        Ok(pb::DecisionKind::Unspecified) => Ok(None),
+        Ok(pb::DecisionKind::Change) => Ok(Some(DecisionKind::Change)),
+        Ok(pb::DecisionKind::Task) => Ok(Some(DecisionKind::Task)),
+        Err(_) => Err("must be CHANGE or TASK"),
     }
 }
 
@@ -145,6 +176,8 @@ pub(crate) fn state_filter(state: pb::DecisionState) -> Option<DecisionState> {
         pb::DecisionState::Approved => Some(DecisionState::Approved),
         pb::DecisionState::Rejected => Some(DecisionState::Rejected),
         pb::DecisionState::Expired => Some(DecisionState::Expired),
+        pb::DecisionState::Withdrawn => Some(DecisionState::Withdrawn),
+        pb::DecisionState::Acknowledged => Some(DecisionState::Acknowledged),
     }
 }
 

@@ -14,7 +14,7 @@ use northstar_store::outbox::Outbox;
 use serde_json::json;
 
 use crate::Approvals;
-use crate::convert::{decision_request_to_proto, proposal_from_proto, state_filter};
+use crate::convert::{decision_request_to_proto, kind_filter, proposal_from_proto, state_filter};
 use crate::error::{Error, Result, require_person};
 use crate::events;
 
@@ -22,7 +22,7 @@ const ASK: &str = "/northstar.approvals.v1.ApprovalsService/CreateDecisionReques
 const RECORD: &str = "/northstar.approvals.v1.ApprovalsService/RecordVerdict";
 
 /// Longest reason of a verdict, in bytes.
-const REASON_LIMIT: usize = 10_000;
+pub(crate) const REASON_LIMIT: usize = 10_000;
 
 pub(crate) async fn ask(
     service: &Approvals,
@@ -38,7 +38,10 @@ pub(crate) async fn ask(
         return Ok(answer);
     }
     let action = proposal.action.as_str();
-    let policy = store::find_policy_of_action(&mut tx, caller.project, action).await?;
+    let mut policy = store::find_policy_of_action(&mut tx, caller.project, action).await?;
+    if let (None, Some(ruled_by)) = (&policy, proposal.action.ruled_by()) {
+        policy = store::find_policy_of_action(&mut tx, caller.project, ruled_by).await?;
+    }
     let terms = policy.map_or(Terms::DEFAULT, |stored| stored.policy.spec.terms());
     let id = DecisionRequestId::generate();
     let asked = DecisionRequest::ask(id, proposal, caller.principal.clone(), terms, now);
@@ -46,6 +49,8 @@ pub(crate) async fn ask(
     let detail = json!({
         "after": {
             "action": asked.proposal.action,
+            "kind": asked.proposal.kind.as_str(),
+            "owner": asked.proposal.owner,
             "subject": asked.proposal.subject,
             "diff_digest": asked.proposal.diff.digest().to_string(),
             "quorum": asked.quorum,
@@ -93,11 +98,16 @@ pub(crate) async fn list(
     let state = pb::DecisionState::try_from(request.state)
         .map_err(|_| violations.push("state", "is not a state of a decision request"))
         .unwrap_or_default();
+    let kind = kind_filter(request.kind)
+        .map_err(|problem| violations.push("kind", problem))
+        .unwrap_or_default();
     violations.or(())?;
 
     let filter = store::Filter {
         state: state_filter(state),
         subject: Some(request.subject.as_str()).filter(|subject| !subject.is_empty()),
+        kind,
+        owner: Some(request.owner.as_str()).filter(|owner| !owner.is_empty()),
         before,
     };
     let now = service.clock.now();
@@ -171,11 +181,12 @@ fn read_ballot(caller: &Caller, request: &pb::RecordVerdictRequest) -> Result<Ba
     let edited = request.edited_diff_json.as_str();
     let opinion = match request.kind() {
         pb::VerdictKind::Unspecified => {
-            violations.push("kind", "must be APPROVE, REJECT or EDIT");
+            violations.push("kind", "must be APPROVE, REJECT, EDIT or ACKNOWLEDGE");
             None
         }
         pb::VerdictKind::Approve => Some(Opinion::Approve),
         pb::VerdictKind::Reject => Some(Opinion::Reject),
+        pb::VerdictKind::Acknowledge => Some(Opinion::Acknowledge),
         pb::VerdictKind::Edit => Diff::parse(edited)
             .map_err(|error| violations.push("edited_diff_json", error.to_string()))
             .map(Opinion::Edit)
@@ -214,7 +225,7 @@ fn read_ballot(caller: &Caller, request: &pb::RecordVerdictRequest) -> Result<Ba
     }
 }
 
-async fn append_audit(
+pub(crate) async fn append_audit(
     connection: &mut northstar_store::PgConnection,
     caller: &Caller,
     action: &str,
@@ -235,10 +246,10 @@ async fn append_audit(
 }
 
 /// An id that is not one is an id of nothing.
-fn parse_id(text: &str) -> Result<DecisionRequestId> {
+pub(crate) fn parse_id(text: &str) -> Result<DecisionRequestId> {
     text.parse().map_err(|_| not_found(text))
 }
 
-fn not_found(id: &str) -> Error {
+pub(crate) fn not_found(id: &str) -> Error {
     Error::NotFound { kind: "DecisionRequest", name: id.to_owned() }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong in a call, and the one place it becomes a status.
 
-use northstar_domain::decision::Refusal;
+use northstar_domain::decision::{NotWithdrawn, Refusal};
 use northstar_domain::{DecisionRequestId, Violations};
 use northstar_proto::errors::v1::ErrorReason;
 use northstar_server::Caller;
@@ -44,6 +44,16 @@ pub enum Error {
         /// Why.
         refusal: Refusal,
     },
+    /// A request that is not taken back.
+    #[error("{reason}")]
+    NotWithdrawn {
+        /// The request.
+        request: DecisionRequestId,
+        /// Who asked it.
+        author: String,
+        /// Why.
+        reason: NotWithdrawn,
+    },
     /// A shared rule of all calls was broken: page size, request id.
     #[error("the request breaks a rule that all calls share")]
     Shared(Failure),
@@ -76,6 +86,10 @@ impl From<Error> for Status {
             Error::Refused { request, refusal } => {
                 refused(refusal, message).metadata("decision_request", request.to_string())
             }
+            Error::NotWithdrawn { request, author, reason } => {
+                not_withdrawn(reason, message, author)
+                    .metadata("decision_request", request.to_string())
+            }
             Error::Shared(failure) => failure,
             Error::Store(error) => Failure::from(error),
         }
@@ -87,6 +101,17 @@ impl From<Error> for Status {
 /// service holds one, and it would decide in the name of nobody.
 pub(crate) fn require_person(caller: &Caller, method: &'static str) -> Result<()> {
     if caller.is_suite { Err(Error::PersonRequired(method)) } else { Ok(()) }
+}
+
+fn not_withdrawn(reason: NotWithdrawn, message: String, author: String) -> Failure {
+    match reason {
+        NotWithdrawn::OtherAuthor => {
+            failure(ErrorReason::AuthorRequired, message).metadata("author", author)
+        }
+        NotWithdrawn::NotPending(state) => failure(ErrorReason::InvalidTransition, message)
+            .metadata("state", state.to_string().to_uppercase())
+            .metadata("step", "withdraw"),
+    }
 }
 
 fn refused(refusal: Refusal, message: String) -> Failure {
@@ -107,6 +132,9 @@ fn refused(refusal: Refusal, message: String) -> Failure {
         Refusal::Stale { review_cycle, diff_digest } => failure(ErrorReason::StaleVerdict, message)
             .metadata("review_cycle", review_cycle.to_string())
             .metadata("diff_digest", diff_digest.to_string()),
+        Refusal::NothingToApprove | Refusal::NotATask => {
+            northstar_server::status::invalid_field("kind", message)
+        }
         Refusal::ReasonMissing => northstar_server::status::invalid_field("reason", message),
         Refusal::NothingChanged => {
             northstar_server::status::invalid_field("edited_diff_json", message)

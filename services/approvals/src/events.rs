@@ -39,6 +39,17 @@ pub(crate) fn expired(project: ProjectId, request: &DecisionRequest) -> NewMessa
     message(project, request, "expired", id, &request.author, request.due_at, json!({}))
 }
 
+/// Who asked took it back.
+pub(crate) fn withdrawn(
+    project: ProjectId,
+    request: &DecisionRequest,
+    now: DateTime<Utc>,
+) -> NewMessage {
+    let id = format!("decision/{}/withdrawn", request.id);
+    let more = json!({ "reason": request.withdraw_reason });
+    message(project, request, "withdrawn", id, &request.author, now, more)
+}
+
 fn message(
     project: ProjectId,
     request: &DecisionRequest,
@@ -51,6 +62,7 @@ fn message(
     let mut properties = json!({
         "decision_request": request.id,
         "action": request.proposal.action,
+        "request_kind": request.proposal.kind.as_str(),
         "subject": request.proposal.subject,
     });
     if let (Value::Object(properties), Value::Object(more)) = (&mut properties, more) {

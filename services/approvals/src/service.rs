@@ -10,7 +10,7 @@ use northstar_server::caller;
 use northstar_store::PgPool;
 use tonic::{Request, Response, Status};
 
-use crate::{audit, decide, policies};
+use crate::{audit, decide, policies, withdraw};
 
 /// The service: a pool and a clock.
 #[derive(Clone)]
@@ -74,6 +74,14 @@ impl ApprovalsService for Approvals {
     ) -> Result<Response<pb::ListDecisionRequestsResponse>, Status> {
         let caller = caller(&request)?;
         Ok(Response::new(decide::list(self, &caller, request.into_inner()).await?))
+    }
+
+    async fn withdraw_decision_request(
+        &self,
+        request: Request<pb::WithdrawDecisionRequestRequest>,
+    ) -> Result<Response<pb::WithdrawDecisionRequestResponse>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(withdraw::withdraw(self, &caller, request.into_inner()).await?))
     }
 
     async fn record_verdict(

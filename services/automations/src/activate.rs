@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use northstar_domain::automation::{Approval, AutomationState, Decision, TransitionError};
 use northstar_domain::decision::DecisionState;
-use northstar_domain::{ResourceName, Violations, timestamp};
+use northstar_domain::{DecisionRequestId, ResourceName, Violations, timestamp};
 use northstar_proto::approvals::v1 as approvals;
 use northstar_proto::automations::v1 as pb;
 use northstar_proto::ingestion::v1 as ingestion;
@@ -155,22 +155,32 @@ async fn find_decision(service: &Automations, id: &str) -> Result<Decision> {
         Err(status) if status.code() == Code::NotFound => return Err(none()),
         Err(status) => return Err(status.into()),
     };
+    Ok(decision_from_proto(parsed, &found))
+}
+
+/// What a decision request says, as far as it lets something happen.
+pub(crate) fn decision_from_proto(
+    id: DecisionRequestId,
+    found: &approvals::DecisionRequest,
+) -> Decision {
     let state = match found.state() {
         approvals::DecisionState::Approved => DecisionState::Approved,
         approvals::DecisionState::Rejected => DecisionState::Rejected,
         approvals::DecisionState::Expired => DecisionState::Expired,
+        approvals::DecisionState::Withdrawn => DecisionState::Withdrawn,
+        approvals::DecisionState::Acknowledged => DecisionState::Acknowledged,
         // What is not known to be decided is not decided.
         approvals::DecisionState::Pending | approvals::DecisionState::Unspecified => {
             DecisionState::Pending
         }
     };
-    Ok(Decision {
-        id: parsed,
-        action: found.action,
-        subject: found.subject,
+    Decision {
+        id,
+        action: found.action.clone(),
+        subject: found.subject.clone(),
         state,
-        diff_digest: found.diff_digest,
-    })
+        diff_digest: found.diff_digest.clone(),
+    }
 }
 
 /// The position after which events count.

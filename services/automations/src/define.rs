@@ -82,7 +82,7 @@ pub(crate) async fn apply(
 }
 
 /// Everything that is wrong with the document itself.
-fn check(
+pub(crate) fn check(
     service: &Automations,
     name: &str,
     spec: Spec,
@@ -124,7 +124,7 @@ fn check(
 }
 
 /// Everything the document names that metrics does not know.
-async fn check_references(clients: &Clients, spec: &Spec) -> Result<()> {
+pub(crate) async fn check_references(clients: &Clients, spec: &Spec) -> Result<()> {
     let mut missing = Vec::new();
     let mut note = |kind, name: &str, found: Result<(), Status>| match found {
         Ok(()) => Ok(()),

@@ -12,6 +12,7 @@ mod error;
 mod event;
 mod evidence;
 mod lift;
+mod preview;
 mod runs;
 mod secrets;
 mod service;
@@ -24,7 +25,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use northstar_proto::automations::v1::automations_service_server::AutomationsServiceServer;
-use northstar_server::{Context, Service, outbox};
+use northstar_server::{Context, Service, erasure, outbox};
+use northstar_store::erasure::Holder;
 use northstar_store::outbox::Outbox;
 
 pub use config::Config;
@@ -37,7 +39,7 @@ use crate::target::Reach;
 use crate::trigger::Triggers;
 use crate::webhook::Sender;
 
-/// Builds the service: its pool, its gRPC service and its five workers.
+/// Builds the service: its pool, its gRPC service and its workers.
 ///
 /// # Errors
 /// [`northstar_server::InvalidConfig`] when the signing secrets cannot be used;
@@ -69,12 +71,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         wake: wake.clone(),
         lease: config.lease(),
     };
-    let decisions = Decisions {
-        pool: pool.clone(),
-        clock: context.clock.clone(),
-        clients: context.clients.clone(),
-        wake: wake.clone(),
-    };
+    let decisions = Decisions(service.clone());
     let deliverer = Arc::new(Deliverer {
         pool: pool.clone(),
         clock: context.clock.clone(),
@@ -88,6 +85,13 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
     let sunset =
         sunset::pause_at_sunset(pool.clone(), context.clock.clone(), context.shutdown.clone());
     let shutdown = context.shutdown.clone();
+    let forget = erasure::follow(
+        Holder::Automations,
+        pool.clone(),
+        context.clients.clone(),
+        context.clock,
+        shutdown.clone(),
+    );
     let relay = outbox::relay(pool.clone(), Outbox::Automations, context.clients, shutdown.clone());
     Ok(Service::new("automations")
         .grpc(
@@ -99,5 +103,6 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         .worker("automation-decisions", decisions.run(shutdown))
         .worker("automation-sunset", sunset)
         .worker("automations-outbox", relay)
+        .worker("automations-erasure", forget)
         .pool(pool))
 }

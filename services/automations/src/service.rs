@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use crate::secrets::Secrets;
 use crate::target::Reach;
-use crate::{activate, define, lift, runs};
+use crate::{activate, define, lift, preview, runs};
 
 /// The service: what its calls need.
 #[derive(Clone)]
@@ -92,6 +92,14 @@ impl AutomationsService for Automations {
     ) -> Result<Response<pb::RetireAutomationResponse>, Status> {
         let caller = caller(&request)?;
         Ok(Response::new(activate::retire(self, &caller, request.into_inner()).await?))
+    }
+
+    async fn preview_change(
+        &self,
+        request: Request<pb::PreviewChangeRequest>,
+    ) -> Result<Response<pb::PreviewChangeResponse>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(preview::preview(self, &caller, request.into_inner()).await?))
     }
 
     async fn list_runs(

@@ -128,8 +128,10 @@ async fn expose(
             event(experiment, exposure, &assignments[index].variant)
         });
         let request = IngestEventsRequest { source: SOURCE.to_owned(), events: events.collect() };
+        // Only the suite may tell of itself, whoever asked for the assignment.
         let response = service
             .clients
+            .for_project(caller.project.0)
             .ingestion()
             .ingest_events(request)
             .await

@@ -13,15 +13,16 @@ mod service;
 mod ship;
 
 use northstar_proto::experiments::v1::experiments_service_server::ExperimentsServiceServer;
-use northstar_server::{Context, Service, outbox};
+use northstar_server::{Context, Service, erasure, outbox};
+use northstar_store::erasure::Holder;
 use northstar_store::outbox::Outbox;
 
 pub use config::Config;
 pub use error::Error;
 pub use service::Experiments;
 
-/// Builds the service: its pool, its gRPC service and the worker that sends its
-/// events.
+/// Builds the service: its pool, its gRPC service and the workers that send its
+/// events and forget whom the log forgot.
 ///
 /// # Errors
 /// When Postgres cannot be reached.
@@ -34,8 +35,19 @@ pub async fn build(_config: Config, context: Context) -> anyhow::Result<Service>
     .await?;
     let experiments =
         Experiments::new(pool.clone(), context.clock.clone(), context.clients.clone());
+    let forget = erasure::follow(
+        Holder::Experiments,
+        pool.clone(),
+        context.clients.clone(),
+        context.clock,
+        context.shutdown.clone(),
+    );
     let relay = outbox::relay(pool.clone(), Outbox::Experiments, context.clients, context.shutdown);
     let server = ExperimentsServiceServer::new(experiments)
         .max_decoding_message_size(context.max_message_bytes);
-    Ok(Service::new("experiments").grpc(server).worker("experiments-outbox", relay).pool(pool))
+    Ok(Service::new("experiments")
+        .grpc(server)
+        .worker("experiments-outbox", relay)
+        .worker("experiments-erasure", forget)
+        .pool(pool))
 }

@@ -14,7 +14,7 @@ use northstar_domain::ProjectId;
 use northstar_domain::event::{MAX_ID_BYTES, check_text};
 use northstar_proto::ingestion::v1::EventOutcome;
 use northstar_store::ingestion::SourceId;
-use northstar_store::ingestion::accounting::{self, Additions, EventCounts};
+use northstar_store::ingestion::accounting::{self, Additions, Appendix, EventCounts};
 use northstar_store::{PgConnection, Result};
 
 /// Most event names of a source that are counted one by one.
@@ -114,15 +114,17 @@ impl<'a> Tally<'a> {
         if additions.is_empty() { Ok(()) } else { accounting::add(connection, &additions).await }
     }
 
-    /// What is to be added, if it is known which names are counted one by one
-    /// without asking.
-    pub(crate) fn of_known_names(&self, known: &KnownNames) -> Option<Additions> {
-        let mut additions = Additions::default();
-        for (origin, counts) in &self.counts {
-            let counted = known.suffices_for(*origin, &named(counts))?;
-            add_to(&mut additions, *origin, counts, &counted);
+    /// The one source and what an append of it counts, if it is known which names are
+    /// counted one by one without asking.
+    pub(crate) fn of_one_source(&self, known: &KnownNames) -> Option<(SourceId, Appendix)> {
+        let mut origins = self.counts.iter();
+        let (Some((origin, counts)), None) = (origins.next(), origins.next()) else { return None };
+        let counted = known.suffices_for(*origin, &named(counts))?;
+        let mut appendix = Appendix::default();
+        for ((name, hour), added) in by_counted_name(counts, &counted) {
+            appendix.push(name, hour, &added);
         }
-        Some(additions)
+        Some((origin.1, appendix))
     }
 }
 
@@ -143,14 +145,19 @@ fn add_to(
     counts: &CountsByName<'_>,
     counted: &HashSet<String>,
 ) {
-    let mut merged: BTreeMap<(&str, DateTime<Utc>), EventCounts> = BTreeMap::new();
+    for ((name, hour), added) in by_counted_name(counts, counted) {
+        additions.push(project, source, name, hour, &added);
+    }
+}
+
+/// The counts by counted names and "other".
+fn by_counted_name<'a>(counts: &CountsByName<'a>, counted: &HashSet<String>) -> CountsByName<'a> {
+    let mut merged = CountsByName::new();
     for ((name, hour), added) in counts {
         let name = if counted.contains(*name) { *name } else { "" };
         merge(merged.entry((name, *hour)).or_default(), added);
     }
-    for ((name, hour), added) in merged {
-        additions.push(project, source, name, hour, &added);
-    }
+    merged
 }
 
 /// Adds counts to others.

@@ -4,10 +4,7 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
-use northstar_domain::ProjectId;
-use northstar_domain::event::{
-    Event, Fault, MAX_BATCH_EVENTS, MAX_SOURCE_BYTES, Reason, check_message_id,
-};
+use northstar_domain::event::{Event, Fault, MAX_BATCH_EVENTS, Reason, check_message_id};
 use northstar_proto::ingestion::v1 as pb;
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
@@ -15,7 +12,8 @@ use sha2::{Digest as _, Sha256};
 use crate::convert::time_to_proto;
 use crate::error::Error;
 use crate::events::{Events, view};
-use crate::service::{Ingestion, check_name};
+use crate::sender::Sender;
+use crate::service::Ingestion;
 
 /// A transaction's share of a request. What a record becomes may be larger than
 /// the record, because what many have in common is written into each.
@@ -184,7 +182,7 @@ impl Ingestion {
     /// are duplicates.
     pub(crate) async fn take_in<R: Raw + 'static>(
         &self,
-        project: ProjectId,
+        sender: Sender,
         source: &str,
         undated: Undated,
         arrivals: impl Iterator<Item = Arrival<R>> + Send,
@@ -194,8 +192,8 @@ impl Ingestion {
         if arrivals.peek().is_none() {
             return Ok(results);
         }
-        check_name("source", source, MAX_SOURCE_BYTES)?;
-        let origin = self.origin(project, source).await?;
+        sender.check_source(source)?;
+        let origin = self.origin(sender.project, source).await?;
         let receipt = time_to_proto(origin.received_at);
         while arrivals.peek().is_some() {
             let mut chunk = Arrivals { arrivals: Vec::new(), undated: Vec::new() };
@@ -215,10 +213,10 @@ impl Ingestion {
             // Whoever has part of a request written may wait for the rest.
             let now = Instant::now();
             let memory = if results.is_empty() {
-                self.limits.take(project, source, chunk.len(), now)?;
+                self.limits.take(sender.project, source, chunk.len(), now)?;
                 self.writer.try_reserve(bytes)?
             } else {
-                self.limits.owe(project, source, chunk.len(), now);
+                self.limits.owe(sender.project, source, chunk.len(), now);
                 self.writer.reserve(bytes).await?
             };
             let answer = self.ingest_from(origin, chunk, memory).await?;

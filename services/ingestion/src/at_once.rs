@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use northstar_domain::ProjectId;
-use northstar_store::ingestion::log::{self, Appended, Counted};
+use northstar_store::ingestion::log::{self, Appended};
 use northstar_store::{PgConnection, Result};
 
 use crate::accounting::KnownNames;
@@ -59,17 +59,14 @@ pub(crate) async fn write(
 
     let end = after + plan.new.len() as i64;
     let answers = answers(batches, plan, &positions(plan, end), &HashMap::new(), end);
-    let (mut counts, tally) = count(batches, &answers);
-    let (Some((source, counts)), true) = (counts.pop_first(), counts.is_empty()) else {
-        return Ok(None);
-    };
-    let Some(names) = tally.of_known_names(known_names) else { return Ok(None) };
-    let counted = Counted { source, counts, names };
+    let (_, tally) = count(batches, &answers);
+    let Some((source, counts)) = tally.of_one_source(known_names) else { return Ok(None) };
     let (blocks, keys) = encode(batches, plan, after).await;
     // What is known of links is so until somebody is erased.
     let erasures = known_since.filter(|_| linked);
+    let counted = (source, &counts);
     let appended =
-        log::append_and_count(connection, project, after, erasures, &blocks, &keys, &counted);
+        log::append_and_count(connection, project, after, erasures, &blocks, &keys, counted);
     Ok(Some(match appended.await? {
         Appended::HeadMoved => Attempt::HeadMoved,
         Appended::At { erasure_version, .. } => Attempt::Done(Written {

@@ -8,6 +8,9 @@ use northstar_server::{InvalidConfig, Secret};
 
 use crate::webhooks::SealingKey;
 
+/// Services that may have to follow an erasure.
+pub(crate) const FOLLOWERS: [&str; 4] = ["metrics", "experiments", "approvals", "automations"];
+
 /// Configuration of ingestion.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
@@ -45,6 +48,16 @@ pub struct Config {
     #[arg(long, env = "NORTHSTAR_INGESTION_ARCHIVE_CHECK_MILLISECONDS",
           default_value_t = 600_000, value_parser = clap::value_parser!(u64).range(100..))]
     pub ingestion_archive_check_milliseconds: u64,
+    /// Services that have to follow an erasure before it is done, separated by
+    /// commas: those of the suite that run, out of metrics, experiments, approvals
+    /// and automations. Empty when ingestion runs alone.
+    #[arg(
+        long,
+        env = "NORTHSTAR_INGESTION_ERASURE_FOLLOWERS",
+        value_name = "SERVICES",
+        default_value = "metrics,experiments,approvals,automations"
+    )]
+    pub ingestion_erasure_followers: String,
 }
 
 impl Default for Config {
@@ -57,6 +70,7 @@ impl Default for Config {
             ingestion_source_check_milliseconds: 5_000,
             ingestion_archive_url: None,
             ingestion_archive_check_milliseconds: 600_000,
+            ingestion_erasure_followers: FOLLOWERS.join(","),
         }
     }
 }
@@ -69,6 +83,7 @@ impl Config {
     pub fn check(&self) -> Result<(), InvalidConfig> {
         self.sealing_key()?;
         self.archive()?;
+        self.erasure_followers()?;
         Ok(())
     }
 
@@ -78,6 +93,24 @@ impl Config {
         Archive::open(url).map(Some).map_err(|error| {
             InvalidConfig::Unusable(format!("NORTHSTAR_INGESTION_ARCHIVE_URL: {error:#}"))
         })
+    }
+
+    /// The services that have to follow an erasure.
+    pub(crate) fn erasure_followers(&self) -> Result<Vec<String>, InvalidConfig> {
+        let mut found = Vec::new();
+        for name in self.ingestion_erasure_followers.split(',').map(str::trim) {
+            if name.is_empty() || found.iter().any(|known| known == name) {
+                continue;
+            }
+            if !FOLLOWERS.contains(&name) {
+                return Err(InvalidConfig::Unusable(format!(
+                    "NORTHSTAR_INGESTION_ERASURE_FOLLOWERS names {name:?}, which is none of {}",
+                    FOLLOWERS.join(", ")
+                )));
+            }
+            found.push(name.to_owned());
+        }
+        Ok(found)
     }
 
     /// The key that secrets of webhook sources are sealed with.
@@ -109,6 +142,19 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn followers_of_erasures_are_services_each_once() {
+        let config = |text: &str| Config {
+            ingestion_erasure_followers: text.to_owned(),
+            ..Config::default()
+        };
+        let of = |text: &str| config(text).erasure_followers();
+        assert_eq!(of(" metrics, approvals,metrics").unwrap(), ["metrics", "approvals"]);
+        assert!(of("").unwrap().is_empty());
+        assert!(of("metrics,console").unwrap_err().to_string().contains("\"console\""));
+        assert_eq!(Config::default().erasure_followers().unwrap(), FOLLOWERS);
+    }
 
     #[test]
     fn a_broken_sealing_key_is_told_without_showing_it() {

@@ -2,23 +2,33 @@
 //! a crash.
 //!
 //! First the subject's events are looked for, a page of the log at a time; each
-//! page is noted with how far the work is, so nothing is looked at twice. Then
-//! everything is replaced in one transaction: events, quarantine, facts, map. So
-//! whoever reads sees the subject as it was or not at all, and a crash at any
-//! time leaves one or the other.
+//! page is noted with how far the work is, so nothing is looked at twice. Archived
+//! files that hold some are written anew beside the old ones. Then everything is
+//! replaced in one transaction: events, quarantine, facts, map, and the files in
+//! the manifest. So whoever reads sees the subject as it was or not at all, and a
+//! crash at any time leaves one or the other. The old files are deleted next, and
+//! the log tells the other services, which do the same with what they hold.
+
+mod archive;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use northstar_archive::ArchivedEvent;
 use northstar_domain::Clock;
 use northstar_domain::erasure::{names, without_personal};
 use northstar_domain::identity::IdentifierKind;
 use northstar_proto::ingestion::v1 as pb;
-use northstar_store::ingestion::erasure::{self as store, Erasure, Kept, Pseudonym};
+use northstar_server::erasure::SUBJECT_ERASED;
+use northstar_store::ingestion::erasure::{
+    self as store, Erasure, Kept, Pseudonym, RewrittenFile, Stage,
+};
 use northstar_store::ingestion::log::{self, Erasable, LoggedEvent};
 use northstar_store::ingestion::quarantine::Content;
 use northstar_store::ingestion::{commit_durably, contracts, identity};
+use northstar_store::outbox::{NewMessage, Outbox};
 use northstar_store::{PgConnection, PgPool, Result, audit};
 use prost::Message as _;
 use tokio::sync::Notify;
@@ -56,7 +66,7 @@ impl Erasures {
                 Ok(true) => continue,
                 Ok(false) => {}
                 Err(error) => tracing::warn!(
-                    error = &error as &dyn std::error::Error,
+                    error = &*error as &dyn std::error::Error,
                     "an erasure could not go on, trying again"
                 ),
             }
@@ -70,30 +80,60 @@ impl Erasures {
     }
 
     /// One step of the oldest wish; whether there was one.
-    async fn step(&self) -> Result<bool> {
-        let mut transaction = self.pool.begin().await?;
+    async fn step(&self) -> anyhow::Result<bool> {
+        let mut transaction = self.pool.begin().await.map_err(northstar_store::Error::from)?;
         let Some(erasure) = store::lock_next(&mut transaction).await? else { return Ok(false) };
-        let subject = Forgotten::new(store::pseudonyms(&mut transaction, erasure.id).await?);
-        if erasure.position < erasure.last_position {
-            look(&mut transaction, &erasure, &subject).await?;
-        } else {
-            commit_durably(&mut transaction).await?;
-            self.replace(&mut transaction, &erasure, &subject).await?;
+        if let Err(error) = self.go_on(&mut transaction, &erasure).await {
+            transaction.rollback().await.map_err(northstar_store::Error::from)?;
+            let mut connection = self.pool.acquire().await.map_err(northstar_store::Error::from)?;
+            store::set_problem(&mut connection, erasure.id, &format!("{error:#}")).await?;
+            return Err(error);
         }
-        transaction.commit().await?;
+        transaction.commit().await.map_err(northstar_store::Error::from)?;
         Ok(true)
     }
 
-    /// The last step.
+    async fn go_on(&self, connection: &mut PgConnection, erasure: &Erasure) -> anyhow::Result<()> {
+        if erasure.stage == Stage::Removing {
+            if archive::remove_next(connection, erasure, self.clock.now()).await? {
+                return Ok(());
+            }
+            store::set_stage(connection, erasure.id, Stage::Following).await?;
+            store::finish(connection, erasure.id, self.clock.now()).await?;
+            return Ok(());
+        }
+        let subject = Forgotten::new(store::pseudonyms(connection, erasure.id).await?);
+        if erasure.position < erasure.last_position {
+            look(connection, erasure, &subject).await?;
+            return Ok(());
+        }
+        if erasure.stage == Stage::Looking {
+            store::set_stage(connection, erasure.id, Stage::Rewriting).await?;
+        }
+        if archive::rewrite_next(connection, erasure, &subject, self.clock.now()).await? {
+            return Ok(());
+        }
+        commit_durably(connection).await?;
+        // Nobody changes the map or adds events meanwhile.
+        identity::lock(connection, erasure.project).await?;
+        let files = store::rewritten_files(connection, erasure.id).await?;
+        if store::swap_archived(connection, erasure.id, self.clock.now()).await? {
+            self.replace(connection, erasure, &subject, &files).await?;
+        } else {
+            store::look_at_archive_again(connection, erasure.id).await?;
+        }
+        Ok(())
+    }
+
+    /// The step that everybody sees. The caller holds the lock of the map.
     async fn replace(
         &self,
         connection: &mut PgConnection,
         erasure: &Erasure,
         subject: &Forgotten,
+        files: &[RewrittenFile],
     ) -> Result<()> {
         let (project, now) = (erasure.project, self.clock.now());
-        // Nobody changes the map or adds events meanwhile.
-        identity::lock(connection, project).await?;
         let personal = personal_properties(connection, erasure).await?;
         let mut after = 0;
         loop {
@@ -116,13 +156,24 @@ impl Erasures {
         store::forget_omitted(connection, project, erasure.id).await?;
         let quarantined = empty_quarantine(connection, erasure, subject).await?;
         store::pseudonymise(connection, erasure.id).await?;
-        store::finish(connection, erasure.id, quarantined, now).await?;
-        let detail = serde_json::json!({
+        store::rewritten(connection, erasure.id, quarantined, now).await?;
+        let mut detail = serde_json::json!({
             "identifiers": erasure.identifiers,
             "events": erasure.events,
             "quarantined": quarantined,
             "log_position": erasure.last_position,
         });
+        if !files.is_empty() {
+            let replaced = files.iter().map(|file| {
+                serde_json::json!({
+                    "first_position": file.first_position,
+                    "events": file.events,
+                    "old_sha256": hex::encode(&file.old_sha256),
+                    "sha256": hex::encode(&file.sha256),
+                })
+            });
+            detail["archived_files"] = replaced.collect();
+        }
         let entry = audit::NewEntry {
             project,
             actor: &erasure.actor,
@@ -132,12 +183,29 @@ impl Erasures {
             at: now,
         };
         audit::append(connection, &entry).await?;
+        if !store::followers(connection, &[erasure.id]).await?.is_empty() {
+            Outbox::Ingestion.put(connection, &fact(erasure, now)).await?;
+        }
         tracing::info!(
             erasure.id = %erasure.id,
             erasure.events = erasure.events,
-            "a subject was forgotten"
+            erasure.archived_files = files.len(),
+            "a subject was forgotten by the log"
         );
         Ok(())
+    }
+}
+
+/// What the log tells the other services: that there is something to follow, not whom it is about.
+fn fact(erasure: &Erasure, now: DateTime<Utc>) -> NewMessage {
+    NewMessage {
+        project: erasure.project,
+        message_id: format!("erasure/{}/erased", erasure.id),
+        name: SUBJECT_ERASED.to_owned(),
+        user_id: String::new(),
+        anonymous_id: format!("erasure:{}", erasure.id),
+        occurred_at: now,
+        properties: serde_json::json!({"erasure": erasure.id, "events": erasure.events}),
     }
 }
 
@@ -249,6 +317,32 @@ impl Forgotten {
             }
         }
         event.properties = without_personal(&event.properties, personal);
+    }
+
+    /// Takes from an archived event what is personal, if it is the subject's; whether
+    /// it is.
+    fn erase_archived(
+        &self,
+        event: &mut ArchivedEvent,
+        personal: &BTreeMap<String, BTreeSet<String>>,
+    ) -> bool {
+        if !self.has(&event.user_id, &event.anonymous_id) {
+            return false;
+        }
+        let mut erasable = Erasable {
+            message_id: std::mem::take(&mut event.message_id),
+            user_id: std::mem::take(&mut event.user_id),
+            anonymous_id: std::mem::take(&mut event.anonymous_id),
+            account_id: std::mem::take(&mut event.account_id),
+            properties: std::mem::take(&mut event.properties),
+        };
+        self.erase(&mut erasable, personal.get(&event.name));
+        event.message_id = erasable.message_id;
+        event.user_id = erasable.user_id;
+        event.anonymous_id = erasable.anonymous_id;
+        event.account_id = erasable.account_id;
+        event.properties = erasable.properties;
+        true
     }
 
     /// What is left of a quarantined event of the subject, or of a record that

@@ -6,6 +6,7 @@ use northstar_domain::Violation;
 use northstar_domain::contract::subject;
 use northstar_domain::expression::InvalidCondition;
 use northstar_proto::errors::v1::ErrorReason;
+use northstar_server::outbox::SOURCE;
 use northstar_server::status::{Failure, failure, invalid_field};
 use tonic::Status;
 
@@ -22,6 +23,8 @@ pub(crate) enum Error {
     Undecodable(prost::DecodeError),
     /// A batch holds too much.
     TooLarge { what: &'static str, found: usize, limit: usize },
+    /// The source is the suite's own.
+    ReservedSource,
     /// Too many requests wait for the log.
     Overloaded,
     /// A source sends more than its document lets in.
@@ -75,6 +78,7 @@ impl Error {
             | Self::InvalidFilter { .. }
             | Self::Undecodable(_)
             | Self::TooLarge { .. }
+            | Self::ReservedSource
             | Self::Draining
             | Self::ContractNotFound { .. }
             | Self::ContractChanged { .. }
@@ -150,6 +154,14 @@ impl From<Error> for Failure {
             )
             .metadata(what, found.to_string())
             .metadata("limit", limit.to_string()),
+            Error::ReservedSource => failure(
+                ErrorReason::SourceReserved,
+                format!(
+                    "the source {SOURCE:?} is the suite's own, what it tells of itself; send \
+                     from a source with another name"
+                ),
+            )
+            .metadata("source", SOURCE),
             Error::Overloaded => failure(
                 ErrorReason::Overloaded,
                 "too many events wait for the log; nothing was written, send the batch again",

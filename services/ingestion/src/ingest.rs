@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use futures::{Stream, StreamExt as _};
 use northstar_domain::ProjectId;
-use northstar_domain::event::{Fault, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_SOURCE_BYTES, Reason};
+use northstar_domain::event::{Fault, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Reason};
 use northstar_proto::Encoded;
 use northstar_proto::ingestion::v1 as pb;
 use tokio::sync::Semaphore;
@@ -19,7 +19,8 @@ use crate::columns::Columns;
 use crate::convert::result_runs;
 use crate::error::Error;
 use crate::events::Events;
-use crate::service::{Ingestion, check_name};
+use crate::sender::Sender;
+use crate::service::Ingestion;
 use crate::transaction::Answer;
 use crate::walk;
 use crate::writer::Memory;
@@ -32,19 +33,18 @@ const STREAM_WINDOW_KIBIBYTES: usize = 8 * 1024;
 impl Ingestion {
     pub(crate) async fn ingest_map(
         &self,
-        project: ProjectId,
+        sender: Sender,
         request: Encoded<pb::IngestEventsRequest>,
     ) -> Result<pb::IngestEventsResponse, Error> {
         let memory = self.writer.try_reserve(check_bytes(request.bytes().len())?)?;
         let walk::MapBatch { source, events, .. } = walk::ingest_events(&request)?;
-        let Answer { results, log_position } =
-            self.ingest(project, &source, events, memory).await?;
+        let Answer { results, log_position } = self.ingest(sender, &source, events, memory).await?;
         Ok(pb::IngestEventsResponse { results, log_position })
     }
 
     pub(crate) async fn ingest_columns(
         &self,
-        project: ProjectId,
+        sender: Sender,
         request: Encoded<pb::IngestColumnsRequest>,
     ) -> Result<pb::IngestColumnsResponse, Error> {
         let while_decoding = self.writer.try_reserve(check_bytes(request.bytes().len())?)?;
@@ -54,7 +54,7 @@ impl Ingestion {
         drop(while_decoding);
         let memory = self.writer.try_reserve(columns.bytes())?;
         let Answer { results, log_position } =
-            self.ingest(project, &source, columns, memory).await?;
+            self.ingest(sender, &source, columns, memory).await?;
         Ok(pb::IngestColumnsResponse { result_runs: result_runs(results), log_position })
     }
 
@@ -65,7 +65,7 @@ impl Ingestion {
     /// either.
     pub(crate) fn ingest_stream(
         &self,
-        project: ProjectId,
+        sender: Sender,
         requests: Streaming<Encoded<pb::StreamEventsRequest>>,
     ) -> impl Stream<Item = Result<pb::StreamEventsResponse, Status>> + Send + use<> {
         let window = Arc::new(Semaphore::new(STREAM_WINDOW_KIBIBYTES));
@@ -90,7 +90,7 @@ impl Ingestion {
                 // On a task of its own, so that requests are prepared in parallel.
                 let answer = tokio::spawn(async move {
                     let (request, memory, room) = taken?;
-                    let answer = service.answer_stream(project, request, memory).await?;
+                    let answer = service.answer_stream(sender, request, memory).await?;
                     Ok::<_, Status>((answer, room))
                 });
                 async move { answer.await.unwrap_or_else(|_| Err(Error::Draining.into())) }
@@ -110,7 +110,7 @@ impl Ingestion {
     /// RETRY for each event, so that the stream goes on.
     async fn answer_stream(
         &self,
-        project: ProjectId,
+        sender: Sender,
         request: Encoded<pb::StreamEventsRequest>,
         memory: Memory,
     ) -> Result<pb::StreamEventsResponse, Error> {
@@ -118,7 +118,7 @@ impl Ingestion {
         drop(request);
         let in_columns = columns.is_some();
         let (count, answer) = match columns {
-            None => (events.len(), self.ingest(project, &source, events, memory).await),
+            None => (events.len(), self.ingest(sender, &source, events, memory).await),
             Some(_) if events.len() > 0 => {
                 return Err(Error::invalid("columns", "a request has events or columns, not both"));
             }
@@ -128,7 +128,7 @@ impl Ingestion {
                 // share would wait for each other.
                 drop(memory);
                 let memory = self.writer.reserve(columns.bytes()).await?;
-                (columns.len(), self.ingest(project, &source, columns, memory).await)
+                (columns.len(), self.ingest(sender, &source, columns, memory).await)
             }
         };
         let Answer { results, log_position } = match answer {
@@ -147,15 +147,15 @@ impl Ingestion {
     /// what they take until they are written.
     pub(crate) async fn ingest(
         &self,
-        project: ProjectId,
+        sender: Sender,
         source: &str,
         events: impl Events + 'static,
         memory: Memory,
     ) -> Result<Answer, Error> {
-        check_name("source", source, MAX_SOURCE_BYTES)?;
+        sender.check_source(source)?;
         check_count(events.len())?;
-        self.limits.take(project, source, events.len(), Instant::now())?;
-        let origin = self.origin(project, source).await?;
+        self.limits.take(sender.project, source, events.len(), Instant::now())?;
+        let origin = self.origin(sender.project, source).await?;
         self.ingest_from(origin, events, memory).await
     }
 

@@ -13,6 +13,7 @@ pub mod contract_check;
 mod contract_service;
 mod contracts;
 pub mod convert;
+mod counting;
 mod doors;
 mod erasure;
 mod error;
@@ -34,6 +35,7 @@ pub mod presets;
 mod quarantine;
 mod retention;
 mod retold;
+mod sender;
 mod service;
 mod source_states;
 mod sources;
@@ -75,6 +77,7 @@ const WRITER_CONNECTIONS: u32 = 2;
 pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> {
     let sealing_key = config.sealing_key()?;
     let archive = config.archive()?;
+    let followers = config.erasure_followers()?;
     let pool = connect(&context.database_url, context.connections, Area::Ingestion).await?;
     let writer_pool = connect(&context.database_url, WRITER_CONNECTIONS, Area::Ingestion).await?;
     let (writer, writing) = writer::Writer::new(
@@ -85,6 +88,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
     );
     let contracts = contracts::Contracts::new(pool.clone());
     let following = contracts.clone().follow(context.shutdown.clone());
+    let counting = counting::add_up(pool.clone(), context.shutdown.clone());
     let erasures = erasure::Erasures::new(pool.clone(), Arc::clone(&context.clock));
     let subjects = subjects::Subjects {
         pool: pool.clone(),
@@ -92,6 +96,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         clients: context.clients.clone(),
         contracts: contracts.clone(),
         erasures: erasures.clone(),
+        followers,
     };
     let erasing = erasures.work(context.shutdown.clone());
     let subjects =
@@ -160,6 +165,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         .worker("log-writer", writing)
         .worker("contract-follower", following)
         .worker("limit-follower", following_limits)
+        .worker("accounting", counting)
         .worker("erasure", erasing)
         .worker("archiver", archiving)
         .worker("source-watch", watching_sources)

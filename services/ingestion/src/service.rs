@@ -30,6 +30,7 @@ use crate::error::Error;
 use crate::ingest::{check_bytes, check_count};
 use crate::limits::Limits;
 use crate::page;
+use crate::sender::Sender;
 use crate::sources::Sources;
 use crate::subjects::resolve_subject;
 use crate::subscribe::Subscription;
@@ -59,16 +60,16 @@ impl IngestionService for Ingestion {
         &self,
         request: Request<Encoded<pb::IngestEventsRequest>>,
     ) -> Result<Response<pb::IngestEventsResponse>, Status> {
-        let project = caller(&request)?.project;
-        Ok(Response::new(self.ingest_map(project, request.into_inner()).await?))
+        let sender = Sender::from(&caller(&request)?);
+        Ok(Response::new(self.ingest_map(sender, request.into_inner()).await?))
     }
 
     async fn ingest_columns(
         &self,
         request: Request<Encoded<pb::IngestColumnsRequest>>,
     ) -> Result<Response<pb::IngestColumnsResponse>, Status> {
-        let project = caller(&request)?.project;
-        Ok(Response::new(self.ingest_columns(project, request.into_inner()).await?))
+        let sender = Sender::from(&caller(&request)?);
+        Ok(Response::new(self.ingest_columns(sender, request.into_inner()).await?))
     }
 
     type StreamEventsStream = Answers<pb::StreamEventsResponse>;
@@ -77,17 +78,18 @@ impl IngestionService for Ingestion {
         &self,
         request: Request<Streaming<Encoded<pb::StreamEventsRequest>>>,
     ) -> Result<Response<Self::StreamEventsStream>, Status> {
-        let project = caller(&request)?.project;
-        Ok(Response::new(Box::pin(self.ingest_stream(project, request.into_inner()))))
+        let sender = Sender::from(&caller(&request)?);
+        Ok(Response::new(Box::pin(self.ingest_stream(sender, request.into_inner()))))
     }
 
     async fn quarantine_records(
         &self,
         request: Request<pb::QuarantineRecordsRequest>,
     ) -> Result<Response<pb::QuarantineRecordsResponse>, Status> {
-        let project = caller(&request)?.project;
+        let sender = Sender::from(&caller(&request)?);
+        let project = sender.project;
         let request = request.into_inner();
-        check_name("source", &request.source, MAX_SOURCE_BYTES)?;
+        sender.check_source(&request.source)?;
         check_count(request.records.len())?;
         let memory = self.writer.try_reserve(check_bytes(request.encoded_len())?)?;
         let origin = self.origin(project, &request.source).await?;

@@ -39,6 +39,8 @@ pub(crate) struct Subjects {
     pub(crate) clients: Clients,
     pub(crate) contracts: Contracts,
     pub(crate) erasures: Erasures,
+    /// Services that have to follow an erasure.
+    pub(crate) followers: Vec<String>,
 }
 
 impl Subjects {
@@ -216,6 +218,24 @@ impl SubjectsService for Subjects {
         let project = caller(&request)?.project;
         let request = request.into_inner();
         Ok(Response::new(erase::list_erasures(self, project, &request).await?))
+    }
+
+    async fn follow_erasures(
+        &self,
+        request: Request<pb::FollowErasuresRequest>,
+    ) -> Result<Response<pb::FollowErasuresResponse>, Status> {
+        let project = caller(&request)?.project;
+        let request = request.into_inner();
+        Ok(Response::new(erase::follow_erasures(self, project, &request).await?))
+    }
+
+    async fn report_erasure(
+        &self,
+        request: Request<pb::ReportErasureRequest>,
+    ) -> Result<Response<pb::ReportErasureResponse>, Status> {
+        let project = caller(&request)?.project;
+        let request = request.into_inner();
+        Ok(Response::new(erase::report_erasure(self, project, &request).await?))
     }
 
     type ExportSubjectStream = ReceiverStream<Result<pb::ExportSubjectResponse, Status>>;

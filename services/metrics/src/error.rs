@@ -57,6 +57,14 @@ pub enum Error {
     /// one is only seen when there is none.
     #[error("reading the log was interrupted")]
     Interrupted,
+    /// Another service of the suite could not be asked.
+    #[error("{service} could not be asked: {}", .status.message())]
+    Unanswered {
+        /// Which one.
+        service: &'static str,
+        /// What came instead of an answer.
+        status: Box<Status>,
+    },
     /// A shared rule of all calls was broken: the request id.
     #[error("the request breaks a rule that all calls share")]
     Shared(Failure),
@@ -125,6 +133,10 @@ impl From<Error> for Failure {
                      them would be wrong",
                 )
                 .metadata("dependency", "archive")
+            }
+            Error::Unanswered { service, .. } => {
+                failure(ErrorReason::DependencyUnavailable, error.to_string())
+                    .metadata("dependency", *service)
             }
             Error::Store(_)
             | Error::Engine(_)

@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(test)]
+extern crate self as northstar_metrics;
+
 mod apply;
 mod ask;
 mod cohorts;
@@ -19,6 +22,10 @@ mod query_metrics;
 mod reports;
 mod scorecard;
 mod service;
+#[cfg(test)]
+#[path = "../tests/it/suite.rs"]
+#[expect(dead_code, reason = "the tests beside the service need more of it")]
+mod suite;
 mod thresholds;
 mod variants;
 mod worker;
@@ -33,7 +40,8 @@ use northstar_proto::metrics::v1::journeys_service_server::JourneysServiceServer
 use northstar_proto::metrics::v1::metrics_service_server::MetricsServiceServer;
 use northstar_proto::metrics::v1::reports_service_server::ReportsServiceServer;
 use northstar_proto::metrics::v1::thresholds_service_server::ThresholdsServiceServer;
-use northstar_server::{Context, Latch, Service, outbox};
+use northstar_server::{Context, Latch, Service, erasure, outbox};
+use northstar_store::erasure::Holder;
 use northstar_store::outbox::Outbox;
 
 use crate::dataset::{Datasets, Folder};
@@ -46,7 +54,8 @@ pub use error::{Error, Result};
 pub use plan::{COMPILERS, compile_filter, compile_formula};
 
 /// Wires the service up: its pool, its read models, the loop that follows the log,
-/// the ones that evaluate thresholds and ask, and the one that tells the log.
+/// the ones that evaluate thresholds and ask, and those that tell the log and forget
+/// whom it forgot.
 ///
 /// # Errors
 /// When Postgres cannot be reached, or the data folder cannot be used.
@@ -74,10 +83,21 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         ready.clone(),
         shutdown.clone(),
     );
-    let watch =
-        Watch { pool: pool.clone(), clock: Arc::clone(&clock), datasets: Arc::clone(&datasets) };
+    let watch = Watch {
+        pool: pool.clone(),
+        clock: Arc::clone(&clock),
+        datasets: Arc::clone(&datasets),
+        clients: clients.clone(),
+    };
     let ask = thresholds::ask(pool.clone(), Arc::clone(&clock), clients.clone(), shutdown.clone());
     let relay = outbox::relay(pool.clone(), Outbox::Metrics, clients.clone(), shutdown.clone());
+    let forget = erasure::follow(
+        Holder::Metrics,
+        pool.clone(),
+        clients.clone(),
+        Arc::clone(&clock),
+        shutdown.clone(),
+    );
     let thresholds = Thresholds {
         pool: pool.clone(),
         clock: Arc::clone(&clock),
@@ -108,5 +128,6 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         .worker("thresholds", watch.run(shutdown))
         .worker("threshold-questions", ask)
         .worker("metrics-outbox", relay)
+        .worker("metrics-erasure", forget)
         .pool(pool))
 }

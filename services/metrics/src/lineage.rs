@@ -7,9 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use northstar_domain::ProjectId;
 use northstar_domain::activity::Activity;
+use northstar_domain::cohort::Cohort;
 use northstar_domain::kpi::Kpi;
 use northstar_domain::metric::Metric;
 use northstar_domain::pillar::Pillar;
+use northstar_domain::threshold::Threshold;
 use northstar_proto::metrics::v1 as pb;
 use northstar_store::Error as StoreError;
 use northstar_store::metrics::definition::{self, Stored};
@@ -19,7 +21,7 @@ use pb::get_lineage_request::Subject;
 use crate::service::{self, Metrics as Service};
 use crate::{Error, Result};
 
-use graph::{Graph, Node};
+use graph::{Definitions, Graph, Node};
 
 /// Answers GetKpiTree.
 pub(crate) async fn kpi_tree(
@@ -66,11 +68,16 @@ pub(crate) async fn lineage(
 ) -> Result<pb::GetLineageResponse> {
     let property = northstar_domain::metric::property_path(&request.property);
     let mut connection = service.pool.acquire().await.map_err(StoreError::from)?;
-    let kpis = definition::all::<Kpi>(&mut connection, project).await?;
-    let metrics = definition::all::<Metric>(&mut connection, project).await?;
-    let activities = definition::all::<Activity>(&mut connection, project).await?;
+    let definitions = Definitions {
+        kpis: definition::all::<Kpi>(&mut connection, project).await?,
+        metrics: definition::all::<Metric>(&mut connection, project).await?,
+        activities: definition::all::<Activity>(&mut connection, project).await?,
+        cohorts: definition::all::<Cohort>(&mut connection, project).await?,
+        thresholds: definition::all::<Threshold>(&mut connection, project).await?,
+    };
     let contracts = log::contract_versions(&mut connection, project).await?;
-    let graph = Graph::new(&kpis, &metrics, &activities);
+    let graph = Graph::new(&definitions);
+    let Definitions { kpis, metrics, activities, cohorts, thresholds } = &definitions;
     if !property.is_empty() && !matches!(request.subject, None | Some(Subject::Event(_))) {
         return Err(Error::field("property", "belongs to an event: name one, or none"));
     }
@@ -80,7 +87,7 @@ pub(crate) async fn lineage(
     let links = match &request.subject {
         Some(Subject::Kpi(name)) => {
             known("Kpi", name, kpis.iter().any(|stored| stored.name.as_str() == name))?;
-            graph.below(&[Node::Kpi(name.clone())])
+            graph.around(&[Node::Kpi(name.clone())])
         }
         Some(Subject::Metric(name)) => {
             known("Metric", name, metrics.iter().any(|stored| stored.name.as_str() == name))?;
@@ -89,6 +96,14 @@ pub(crate) async fn lineage(
         Some(Subject::Activity(name)) => {
             known("Activity", name, activities.iter().any(|stored| stored.name.as_str() == name))?;
             graph.around(&[Node::Activity(name.clone())])
+        }
+        Some(Subject::Cohort(name)) => {
+            known("Cohort", name, cohorts.iter().any(|stored| stored.name.as_str() == name))?;
+            graph.around(&[Node::Cohort(name.clone())])
+        }
+        Some(Subject::Threshold(name)) => {
+            known("Threshold", name, thresholds.iter().any(|stored| stored.name.as_str() == name))?;
+            graph.below(&[Node::Threshold(name.clone())])
         }
         Some(Subject::Event(event)) if property.is_empty() => {
             graph.above(&[Node::Event(event.clone()), Node::Event(graph::ANY.to_owned())])
@@ -101,7 +116,8 @@ pub(crate) async fn lineage(
         None => {
             return Err(Error::field(
                 "subject",
-                "is required: a kpi, a metric, an activity, an event or a property",
+                "is required: a kpi, a metric, an activity, a cohort, a threshold, an event or a \
+                 property",
             ));
         }
     };
@@ -126,6 +142,8 @@ fn response(
                 answer.events.push(name.clone());
             }
             Node::Property(..) => answer.properties.push(node.name()),
+            Node::Cohort(name) => answer.cohorts.push(name.clone()),
+            Node::Threshold(name) => answer.thresholds.push(name.clone()),
         }
     }
     let links = links.into_iter().map(|link| pb::LineageLink {

@@ -13,7 +13,7 @@ use northstar_store::metrics::definition;
 use northstar_store::{Error as StoreError, PgConnection, PgPool};
 
 use crate::ask::ask;
-use crate::cohorts::{self, MAX_COHORTS, Scope, Used};
+use crate::cohorts::{self, Scope, Used};
 use crate::convert::{from_timestamp, to_timestamp};
 use crate::dataset::View;
 use crate::evidence::keep;
@@ -39,6 +39,16 @@ struct Question {
     scope: Scope,
 }
 
+/// A question, and the view it is asked of.
+struct Prepared {
+    metrics: Metrics,
+    version: i64,
+    query: Query,
+    view: View,
+    cohorts: Vec<Used>,
+    window: Window,
+}
+
 /// An answer with everything that it rests on.
 pub(crate) struct Computed {
     pub(crate) metrics: Metrics,
@@ -56,9 +66,12 @@ pub(crate) async fn query_metric(
     project: ProjectId,
     request: pb::QueryMetricRequest,
 ) -> Result<pb::QueryMetricResponse> {
-    let computed = compute(service, project, &request, None).await?;
-    let sources =
-        Sources::read(&service.pool, project, computed.view.head, service.clock.now()).await?;
+    let prepared = prepare(service, project, &request, None).await?;
+    let head = prepared.view.head;
+    let (sources, computed) = tokio::try_join!(
+        Sources::read(&service.pool, project, head, service.clock.now()),
+        prepared.answer(),
+    )?;
     check_size(&computed.answer)?;
     if request.keep_for_restatements {
         keep::question(service, project, &request, &computed).await?;
@@ -77,6 +90,16 @@ pub(crate) async fn compute(
     request: &pb::QueryMetricRequest,
     as_of_micros: Option<i64>,
 ) -> Result<Computed> {
+    prepare(service, project, request, as_of_micros).await?.answer().await
+}
+
+/// Reads a question, finds what it is about and takes a view.
+async fn prepare(
+    service: &Service,
+    project: ProjectId,
+    request: &pb::QueryMetricRequest,
+    as_of_micros: Option<i64>,
+) -> Result<Prepared> {
     let question = read(request)?;
     let (metrics, version) = find(&service.pool, project, &request.metric).await?;
     let query = Query {
@@ -91,9 +114,16 @@ pub(crate) async fn compute(
     };
     let window = question.window;
     let (view, cohorts) = cohorts::view(service, project, &question.scope, window.end).await?;
-    let asked = query.clone();
-    let answer = ask(&view.snapshot, move |snapshot| snapshot.query(&asked)).await?;
-    Ok(Computed { metrics, version, query, view, cohorts, answer, window })
+    Ok(Prepared { metrics, version, query, view, cohorts, window })
+}
+
+impl Prepared {
+    async fn answer(self) -> Result<Computed> {
+        let Self { metrics, version, query, view, cohorts, window } = self;
+        let asked = query.clone();
+        let answer = ask(&view.snapshot, move |snapshot| snapshot.query(&asked)).await?;
+        Ok(Computed { metrics, version, query, view, cohorts, answer, window })
+    }
 }
 
 impl Computed {
@@ -136,10 +166,7 @@ fn read(request: &pb::QueryMetricRequest) -> Result<Question> {
     let grain = read_grain(&mut problems, request.grain);
     let breakdowns = read_breakdowns(&mut problems, &request.breakdowns);
     let filter = read_filter(&mut problems, "filter", &request.filter);
-    if request.cohorts.len() > MAX_COHORTS {
-        let problem = format!("at most {MAX_COHORTS} are allowed, not {}", request.cohorts.len());
-        problems.fields.push("cohorts", problem);
-    }
+    cohorts::check_number(&mut problems, &request.cohorts);
     match (window, zone, grain) {
         (Some(window), Some(zone), Some(grain)) if problems.is_empty() => {
             let scope = Scope::of(&request.cohorts, &breakdowns);

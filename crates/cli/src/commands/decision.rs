@@ -17,6 +17,8 @@ Examples:
   northstar decision list --state pending
   northstar decision show 0199f3b0-7c1e-7aa0-8000-0123456789ab
   northstar decision approve 0199f3b0-7c1e-7aa0-8000-0123456789ab --reason \"holdout looks right\"
+  northstar decision list --kind task --owner growth
+  northstar decision acknowledge 0199f3b0-7c1e-7aa0-8000-0123456789ab --note \"a release broke it\"
   northstar decision edit 0199f3b0-7c1e-7aa0-8000-0123456789ab --diff smaller.json")]
 pub enum Decision {
     /// List decision requests, newest first.
@@ -27,6 +29,12 @@ pub enum Decision {
         /// Only this subject, for example automations/nudge.
         #[arg(long, default_value = "")]
         subject: String,
+        /// Only this kind.
+        #[arg(long, value_enum)]
+        kind: Option<Kind>,
+        /// Only what this owner answers for.
+        #[arg(long, default_value = "")]
+        owner: String,
         /// Print one JSON document.
         #[arg(long)]
         json: bool,
@@ -52,6 +60,28 @@ pub enum Decision {
     },
     /// Reject it.
     Reject {
+        /// Its id.
+        id: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a task on, with a note of what is done about it.
+    Acknowledge {
+        /// Its id.
+        id: String,
+        /// What was found, or what is done about it.
+        #[arg(long)]
+        note: String,
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take back what you asked, before anybody decided.
+    Withdraw {
         /// Its id.
         id: String,
         /// Why.
@@ -88,11 +118,26 @@ pub enum State {
     Rejected,
     /// Nobody decided in time.
     Expired,
+    /// Who asked took it back.
+    Withdrawn,
+    /// Somebody took the task on.
+    Acknowledged,
+}
+
+/// Kind of a decision request on the command line.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Kind {
+    /// A change to be allowed or refused.
+    Change,
+    /// Something to be looked into.
+    Task,
 }
 
 #[derive(Serialize)]
 struct Shown {
     id: String,
+    kind: &'static str,
+    owner: String,
     action: String,
     subject: String,
     summary: String,
@@ -108,6 +153,8 @@ struct Shown {
     created: Option<String>,
     due: Option<String>,
     decided: Option<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    withdraw_reason: String,
 }
 
 #[derive(Serialize)]
@@ -137,6 +184,10 @@ impl From<pb::DecisionRequest> for Shown {
         let json = |text: &str| serde_json::from_str(text).unwrap_or_default();
         Self {
             state: state_text(&from),
+            kind: match from.kind() {
+                pb::DecisionKind::Task => "task",
+                pb::DecisionKind::Change | pb::DecisionKind::Unspecified => "change",
+            },
             diff: json(&from.diff_json),
             evidence: from
                 .evidence
@@ -167,6 +218,8 @@ impl From<pb::DecisionRequest> for Shown {
             due: time::text(from.due_time.as_ref()),
             decided: time::text(from.decide_time.as_ref()),
             id: from.decision_request_id,
+            owner: from.owner,
+            withdraw_reason: from.withdraw_reason,
             action: from.action,
             subject: from.subject,
             summary: from.summary,
@@ -183,8 +236,8 @@ impl From<pb::DecisionRequest> for Shown {
 pub async fn run(command: Decision, connection: &Connection) -> anyhow::Result<()> {
     let mut approvals = connection.clients()?.approvals();
     let (id, kind, reason, diff, json) = match command {
-        Decision::List { state, subject, json } => {
-            return list(&mut approvals, state, subject, json).await;
+        Decision::List { state, subject, kind, owner, json } => {
+            return list(&mut approvals, Listed { state, subject, kind, owner }, json).await;
         }
         Decision::Show { id, json } => {
             let request = fetch(&mut approvals, &id).await?;
@@ -195,6 +248,12 @@ pub async fn run(command: Decision, connection: &Connection) -> anyhow::Result<(
         }
         Decision::Reject { id, reason, json } => {
             (id, pb::VerdictKind::Reject, reason, String::new(), json)
+        }
+        Decision::Acknowledge { id, note, json } => {
+            (id, pb::VerdictKind::Acknowledge, note, String::new(), json)
+        }
+        Decision::Withdraw { id, reason, json } => {
+            return withdraw(&mut approvals, id, reason, json).await;
         }
         Decision::Edit { id, diff, reason, json } => {
             let text = std::fs::read_to_string(&diff)
@@ -217,6 +276,10 @@ pub async fn run(command: Decision, connection: &Connection) -> anyhow::Result<(
         .into_inner()
         .decision_request
         .unwrap_or_default();
+    tell(decided, json)
+}
+
+fn tell(decided: pb::DecisionRequest, json: bool) -> anyhow::Result<()> {
     if json {
         return output::json(&Shown::from(decided));
     }
@@ -229,6 +292,29 @@ pub async fn run(command: Decision, connection: &Connection) -> anyhow::Result<(
     Ok(())
 }
 
+async fn withdraw(
+    approvals: &mut Approvals,
+    id: String,
+    reason: String,
+    json: bool,
+) -> anyhow::Result<()> {
+    let request = pb::WithdrawDecisionRequestRequest {
+        decision_request_id: id,
+        reason,
+        request_id: uuid::Uuid::new_v4().to_string(),
+    };
+    let withdrawn = approvals.withdraw_decision_request(request).await?.into_inner();
+    tell(withdrawn.decision_request.unwrap_or_default(), json)
+}
+
+/// Which decision requests are listed.
+struct Listed {
+    state: Option<State>,
+    subject: String,
+    kind: Option<Kind>,
+    owner: String,
+}
+
 type Approvals = ApprovalsServiceClient<northstar_client::Connection>;
 
 async fn fetch(approvals: &mut Approvals, id: &str) -> anyhow::Result<pb::DecisionRequest> {
@@ -237,18 +323,20 @@ async fn fetch(approvals: &mut Approvals, id: &str) -> anyhow::Result<pb::Decisi
     Ok(found.decision_request.unwrap_or_default())
 }
 
-async fn list(
-    approvals: &mut Approvals,
-    state: Option<State>,
-    subject: String,
-    json: bool,
-) -> anyhow::Result<()> {
-    let state = match state {
+async fn list(approvals: &mut Approvals, wanted: Listed, json: bool) -> anyhow::Result<()> {
+    let kind = match wanted.kind {
+        None => pb::DecisionKind::Unspecified,
+        Some(Kind::Change) => pb::DecisionKind::Change,
+        Some(Kind::Task) => pb::DecisionKind::Task,
+    };
+    let state = match wanted.state {
         None => pb::DecisionState::Unspecified,
         Some(State::Pending) => pb::DecisionState::Pending,
         Some(State::Approved) => pb::DecisionState::Approved,
         Some(State::Rejected) => pb::DecisionState::Rejected,
         Some(State::Expired) => pb::DecisionState::Expired,
+        Some(State::Withdrawn) => pb::DecisionState::Withdrawn,
+        Some(State::Acknowledged) => pb::DecisionState::Acknowledged,
     };
     let mut requests = Vec::new();
     let mut page_token = String::new();
@@ -257,7 +345,9 @@ async fn list(
             page_size: 1000,
             page_token,
             state: state.into(),
-            subject: subject.clone(),
+            subject: wanted.subject.clone(),
+            kind: kind.into(),
+            owner: wanted.owner.clone(),
         };
         let page = approvals.list_decision_requests(request).await?.into_inner();
         requests.extend(page.decision_requests.into_iter().map(Shown::from));
@@ -275,11 +365,15 @@ async fn list(
             request.action,
             request.subject,
             request.state,
+            request.owner,
             request.author,
             request.due.unwrap_or_default(),
         ]
     });
-    output::line(output::table(&["id", "action", "subject", "state", "author", "due"], rows))?;
+    output::line(output::table(
+        &["id", "action", "subject", "state", "owner", "author", "due"],
+        rows,
+    ))?;
     Ok(())
 }
 
@@ -289,14 +383,22 @@ fn show(request: pb::DecisionRequest, json: bool) -> anyhow::Result<()> {
         return output::json(&shown);
     }
     output::line(format!("{}\n  {} on {}", shown.summary, shown.action, shown.subject))?;
+    let needed = match shown.kind {
+        "task" => format!("somebody of role {} takes it on", shown.role),
+        _ => format!("{} of role {} must approve", shown.quorum, shown.role),
+    };
     output::line(format!(
-        "  {}; asked by {}; {} of role {} must approve; due {}",
+        "  {}; asked by {}; {needed}; due {}",
         shown.state,
         shown.author,
-        shown.quorum,
-        shown.role,
         shown.due.as_deref().unwrap_or("never"),
     ))?;
+    if !shown.owner.is_empty() {
+        output::line(format!("  owner: {}", shown.owner))?;
+    }
+    if !shown.withdraw_reason.is_empty() {
+        output::line(format!("  withdrawn: {}", shown.withdraw_reason))?;
+    }
     output::line(format!(
         "diff (cycle {}):\n{}",
         shown.review_cycle,

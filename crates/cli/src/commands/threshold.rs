@@ -152,6 +152,7 @@ struct Status {
     paused: Option<String>,
     decision_request: Option<String>,
     refusal: Option<String>,
+    withdrawal: Option<String>,
 }
 
 impl From<pb::ThresholdStatus> for Status {
@@ -175,6 +176,7 @@ impl From<pb::ThresholdStatus> for Status {
             paused: filled(from.pause_reason),
             decision_request: filled(from.decision_request),
             refusal: filled(from.refusal),
+            withdrawal: filled(from.withdrawal),
         }
     }
 }
@@ -359,7 +361,8 @@ fn show(status: Status, json: bool) -> anyhow::Result<()> {
         ("next evaluation", status.next_evaluation),
         ("paused", status.paused),
         ("decision request", status.decision_request),
-        ("refused by approvals", status.refusal),
+        ("not asked because", status.refusal),
+        ("once recovered", status.withdrawal),
     ];
     let told = rows.into_iter().filter_map(|(what, value)| Some([what.to_owned(), value?]));
     output::line(output::table(&["", ""], told))?;

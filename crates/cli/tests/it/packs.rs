@@ -63,6 +63,31 @@ metadata: {name: sales}
 spec: {title: Sales, levers: [reminders]}
 ";
 
+const MOVERS: &str = "
+kind: Automation
+metadata: {name: reminder}
+spec:
+  description: Reminds buyers, because they come back when reminded.
+  kpi: orders
+  pillar: sales
+  owner: shop
+  guardrails: [{metric: buyers, margin: 0.1}]
+  holdout: 0.5
+  sunset_time: 2099-12-31
+  trigger: {event: Order Paid}
+  actions: [{emit_event: {event: Reminder Due}}]
+  outcome_window: 7d
+---
+kind: Threshold
+metadata: {name: few-orders}
+spec:
+  owner: shop
+  kpi: orders
+  condition: {type: below, value: 1}
+  every: 1d
+  decision: {action: investigate}
+";
+
 #[test]
 fn a_pack_is_applied_asked_and_traced() {
     let suite = Suite::start();
@@ -143,6 +168,16 @@ fn a_pack_is_applied_asked_and_traced() {
     assert_eq!(below["properties"], json!(["Order Paid/amount"]));
     let above = suite.json(["lineage", "--event", "Order Paid", "--property", "amount", "--json"]);
     assert_eq!(above["kpis"], json!(["clv", "orders"]));
+    suite.apply("movers.yaml", MOVERS);
+    let moved = suite.json(["lineage", "--kpi", "orders", "--json"]);
+    assert_eq!(moved["automations"], json!(["reminder"]));
+    assert_eq!(moved["thresholds"], json!(["few-orders"]));
+    let moves = json!({"kind": "automation", "name": "reminder", "role": "moves",
+        "from_kind": "kpi", "from_name": "orders", "state": "draft"});
+    assert!(moved["links"].as_array().expect("links").contains(&moves), "{moved}");
+    let unused = suite.command(["lineage", "--event", "Nothing"]).output().expect("it runs");
+    success(&unused);
+    assert_eq!(String::from_utf8_lossy(&unused.stdout), "Nothing that is defined reads it.\n");
     let output = suite.command(["lineage"]).output().expect("northstar runs");
     assert_eq!(output.status.code(), Some(2), "names nothing");
 }

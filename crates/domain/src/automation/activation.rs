@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use super::Definition;
+use super::{Change, Definition};
 use crate::DecisionRequestId;
 use crate::canonical_json::Digest;
 use crate::decision::DecisionState;
@@ -38,6 +38,18 @@ pub enum NotApproved {
         /// What it should be about.
         expected: String,
     },
+    /// It is about something else than a change of this automation.
+    #[error(
+        "the decision request is about {action} of {subject}, not about a change of {expected}"
+    )]
+    OtherChange {
+        /// What it lets happen.
+        action: String,
+        /// What it is about.
+        subject: String,
+        /// What it should be about.
+        expected: String,
+    },
     /// Nobody approved it.
     #[error("the decision request is {0}, not approved")]
     State(DecisionState),
@@ -56,9 +68,12 @@ pub enum NotApproved {
 
 /// What a decision request about an activation lets happen.
 pub(super) const ACTION: &str = "automation.activate";
+/// What decision requests about a changed definition let happen.
+const CHANGES: [&str; 2] = ["automation.scale", "automation.adjust"];
 
 /// Proof that people approved a definition. The store takes nothing else to
-/// activate an automation, and only [`Approval::of`] makes one.
+/// activate an automation, and only [`Approval::of`] and
+/// [`Approval::of_change`] make one.
 #[derive(Clone, Debug)]
 pub struct Approval {
     decision: DecisionRequestId,
@@ -98,6 +113,36 @@ impl Approval {
             });
         }
         Ok(Self { decision: decision.id, digest })
+    }
+
+    /// Reads a decision as leave to act by a changed definition: people approved the
+    /// whole of it, as the diff that `change` was read from.
+    ///
+    /// # Errors
+    /// [`NotApproved`] unless it is an approval of this very change.
+    pub fn of_change(
+        decision: &Decision,
+        diff_digest: Digest,
+        change: &Change,
+    ) -> Result<Self, NotApproved> {
+        let expected = Self::subject(change.definition().name());
+        if !CHANGES.contains(&decision.action.as_str()) || decision.subject != expected {
+            return Err(NotApproved::OtherChange {
+                action: decision.action.clone(),
+                subject: decision.subject.clone(),
+                expected,
+            });
+        }
+        if decision.state != DecisionState::Approved {
+            return Err(NotApproved::State(decision.state));
+        }
+        if decision.diff_digest != diff_digest.to_string() {
+            return Err(NotApproved::Changed {
+                digest: diff_digest.to_string(),
+                approved: decision.diff_digest.clone(),
+            });
+        }
+        Ok(Self { decision: decision.id, digest: change.definition().digest() })
     }
 
     /// The decision.
@@ -154,10 +199,39 @@ mod tests {
 
     #[test]
     fn what_nobody_approved_stays_where_it_is() {
-        for state in [DecisionState::Pending, DecisionState::Rejected, DecisionState::Expired] {
+        for state in
+            DecisionState::ALL.into_iter().filter(|state| *state != DecisionState::Approved)
+        {
             let refused = Approval::of(&Decision { state, ..decision() }, &definition());
             assert_eq!(refused.unwrap_err(), NotApproved::State(state));
         }
+    }
+
+    #[test]
+    fn a_change_acts_only_when_it_was_approved_itself() {
+        use crate::canonical_json;
+        let change = Change::new(definition().digest(), definition());
+        let digest = canonical_json::digest(&change.diff("scale"));
+        let approved = Decision {
+            action: "automation.scale".to_owned(),
+            diff_digest: digest.to_string(),
+            ..decision()
+        };
+        let approval = Approval::of_change(&approved, digest, &change).unwrap();
+        assert_eq!(approval.digest(), definition().digest());
+        let withdrawn = Decision { state: DecisionState::Withdrawn, ..approved.clone() };
+        let others = [
+            withdrawn,
+            Decision { action: "automation.pause".to_owned(), ..approved.clone() },
+            Decision { subject: "automations/other".to_owned(), ..approved.clone() },
+            Decision { diff_digest: "00".repeat(32), ..approved },
+        ];
+        for other in others {
+            assert!(Approval::of_change(&other, digest, &change).is_err(), "{other:?}");
+        }
+        // Nor does an approved change let something be activated by hand.
+        let scale = Decision { action: "automation.scale".to_owned(), ..decision() };
+        assert!(Approval::of(&scale, &definition()).is_err());
     }
 
     #[test]

@@ -8,13 +8,15 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Ballot, Diff, Opinion, Refusal, Verdict, VerdictKind};
+use super::{Ballot, DecisionKind, Diff, Opinion, Refusal, Verdict, VerdictKind};
 use crate::policy::{ActionName, DeciderRole, Terms};
 use crate::{DecisionRequestId, Role, Violations};
 
 /// Longest subject and summary, in bytes.
 const SUBJECT_LIMIT: usize = 200;
 const SUMMARY_LIMIT: usize = 1000;
+/// Longest owner, in bytes.
+const OWNER_LIMIT: usize = 200;
 /// Most pieces of evidence, and the largest, in bytes.
 const EVIDENCE_COUNT_LIMIT: usize = 32;
 const EVIDENCE_LIMIT: usize = 256 * 1024;
@@ -31,14 +33,30 @@ pub enum DecisionState {
     Rejected,
     /// Nobody decided in time; nothing happens.
     Expired,
+    /// Who asked took it back before anybody decided; nothing happens.
+    Withdrawn,
+    /// Somebody took the task on. It lets nothing happen.
+    Acknowledged,
 }
 
 /// A text names no state.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
-#[error("{0:?} is not a state: use pending, approved, rejected or expired")]
+#[error(
+    "{0:?} is not a state: use pending, approved, rejected, expired, withdrawn or acknowledged"
+)]
 pub struct UnknownDecisionState(pub String);
 
 impl DecisionState {
+    /// Every state.
+    pub const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Approved,
+        Self::Rejected,
+        Self::Expired,
+        Self::Withdrawn,
+        Self::Acknowledged,
+    ];
+
     /// The state as stored and as shown.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -46,6 +64,8 @@ impl DecisionState {
             Self::Approved => "approved",
             Self::Rejected => "rejected",
             Self::Expired => "expired",
+            Self::Withdrawn => "withdrawn",
+            Self::Acknowledged => "acknowledged",
         }
     }
 }
@@ -54,7 +74,7 @@ impl FromStr for DecisionState {
     type Err = UnknownDecisionState;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Pending, Self::Approved, Self::Rejected, Self::Expired]
+        Self::ALL
             .into_iter()
             .find(|state| state.as_str() == text)
             .ok_or_else(|| UnknownDecisionState(text.to_owned()))
@@ -81,6 +101,10 @@ pub struct Evidence {
 /// What is asked.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Proposal {
+    /// What is asked of people.
+    pub kind: DecisionKind,
+    /// Who answers for what is asked about; empty when nobody was named.
+    pub owner: String,
     /// What will happen.
     pub action: ActionName,
     /// What it happens to, for example `automations/nudge`.
@@ -99,6 +123,7 @@ impl Proposal {
         let mut violations = Violations::new();
         violations.require_text("subject", &self.subject, SUBJECT_LIMIT);
         violations.require_text("summary", &self.summary, SUMMARY_LIMIT);
+        violations.require(self.owner.len() <= OWNER_LIMIT, "owner", "must have at most 200 bytes");
         if self.evidence.is_empty() {
             violations.push(
                 "evidence",
@@ -148,8 +173,10 @@ pub struct DecisionRequest {
     pub created_at: DateTime<Utc>,
     /// When it expires. An edit does not move it.
     pub due_at: DateTime<Utc>,
-    /// When it was decided, or expired.
+    /// When it was decided, withdrawn or expired.
     pub decided_at: Option<DateTime<Utc>>,
+    /// Why it was withdrawn, when it was.
+    pub withdraw_reason: Option<String>,
 }
 
 impl DecisionRequest {
@@ -174,6 +201,7 @@ impl DecisionRequest {
             created_at: now,
             due_at: now + terms.sla,
             decided_at: None,
+            withdraw_reason: None,
         }
     }
 
@@ -191,7 +219,8 @@ impl DecisionRequest {
     /// Takes a verdict.
     ///
     /// A rejection by one approver ends the request; approvals of the current
-    /// cycle end it when they reach the quorum; an edit starts a new cycle.
+    /// cycle end it when they reach the quorum; an edit starts a new cycle. A task
+    /// ends when one acknowledges it.
     ///
     /// # Errors
     /// The reason why the verdict does not count.
@@ -202,6 +231,7 @@ impl DecisionRequest {
             Opinion::Approve => VerdictKind::Approve,
             Opinion::Reject => VerdictKind::Reject,
             Opinion::Edit(_) => VerdictKind::Edit,
+            Opinion::Acknowledge => VerdictKind::Acknowledge,
         };
         request.verdicts.push(Verdict {
             approver: ballot.approver.clone(),
@@ -219,6 +249,10 @@ impl DecisionRequest {
             Opinion::Approve => {}
             Opinion::Reject => {
                 request.state = DecisionState::Rejected;
+                request.decided_at = Some(now);
+            }
+            Opinion::Acknowledge => {
+                request.state = DecisionState::Acknowledged;
                 request.decided_at = Some(now);
             }
             Opinion::Edit(diff) => {
@@ -256,10 +290,18 @@ impl DecisionRequest {
                 review_cycle: self.review_cycle,
             });
         }
-        match &ballot.opinion {
-            Opinion::Reject if ballot.reason.trim().is_empty() => Err(Refusal::ReasonMissing),
-            Opinion::Edit(diff) if diff.digest() == diff_digest => Err(Refusal::NothingChanged),
-            Opinion::Approve | Opinion::Reject | Opinion::Edit(_) => Ok(()),
+        match (self.proposal.kind, &ballot.opinion) {
+            (DecisionKind::Task, Opinion::Approve | Opinion::Edit(_)) => {
+                Err(Refusal::NothingToApprove)
+            }
+            (DecisionKind::Change, Opinion::Acknowledge) => Err(Refusal::NotATask),
+            (_, Opinion::Reject | Opinion::Acknowledge) if ballot.reason.trim().is_empty() => {
+                Err(Refusal::ReasonMissing)
+            }
+            (_, Opinion::Edit(diff)) if diff.digest() == diff_digest => {
+                Err(Refusal::NothingChanged)
+            }
+            _ => Ok(()),
         }
     }
 

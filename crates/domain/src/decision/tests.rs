@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::canonical_json::digest;
+use crate::decision::NotWithdrawn;
 
 fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_790_000_000, 0).unwrap()
@@ -13,6 +14,8 @@ fn now() -> DateTime<Utc> {
 
 fn proposal() -> Proposal {
     Proposal {
+        kind: DecisionKind::Change,
+        owner: "growth".to_owned(),
         action: "experiment.ship".parse().unwrap(),
         subject: "experiments/checkout".to_owned(),
         summary: "ship treatment".to_owned(),
@@ -166,6 +169,53 @@ fn a_decision_without_evidence_cannot_be_asked_for() {
     let fields: Vec<_> = violations.as_slice().iter().map(|v| v.field.as_str()).collect();
     assert_eq!(fields, ["subject", "evidence"]);
     assert!(proposal().violations().is_empty());
+}
+
+fn task() -> DecisionRequest {
+    let mut task = request(2);
+    task.proposal.kind = DecisionKind::Task;
+    task
+}
+
+#[test]
+fn a_task_is_acknowledged_with_a_note_and_never_approved() {
+    for opinion in [Opinion::Approve, other_diff()] {
+        assert_eq!(decide(task(), "bo", opinion), Err(Refusal::NothingToApprove));
+    }
+    let mut silent = ballot(&task(), "bo", Opinion::Acknowledge);
+    silent.reason = " ".to_owned();
+    assert_eq!(task().decide(silent, now()), Err(Refusal::ReasonMissing));
+    assert_eq!(decide(task(), "ada", Opinion::Acknowledge), Err(Refusal::Author));
+    // Whatever the quorum, one is enough to take it on.
+    let taken = decide(task(), "bo", Opinion::Acknowledge).unwrap();
+    assert_eq!((taken.state, taken.decided_at), (DecisionState::Acknowledged, Some(now())));
+    assert_eq!(
+        decide(taken, "cy", Opinion::Acknowledge),
+        Err(Refusal::NotPending(DecisionState::Acknowledged))
+    );
+    assert_eq!(decide(request(1), "bo", Opinion::Acknowledge), Err(Refusal::NotATask));
+}
+
+#[test]
+fn who_asked_takes_it_back_before_anybody_decided() {
+    let back = |request: DecisionRequest, who| request.withdraw(who, "it recovered".into(), now());
+    assert_eq!(back(request(1), "bo"), Err(NotWithdrawn::OtherAuthor));
+    let withdrawn = back(request(1), "ada").unwrap();
+    assert_eq!(withdrawn.state, DecisionState::Withdrawn);
+    assert_eq!(withdrawn.withdraw_reason.as_deref(), Some("it recovered"));
+    // A verdict that was under way counts for nothing.
+    assert_eq!(
+        decide(withdrawn.clone(), "bo", Opinion::Approve),
+        Err(Refusal::NotPending(DecisionState::Withdrawn))
+    );
+    let twice = back(withdrawn, "ada");
+    assert_eq!(twice, Err(NotWithdrawn::NotPending(DecisionState::Withdrawn)));
+    let approved = decide(request(1), "bo", Opinion::Approve).unwrap();
+    let late = back(approved, "ada");
+    assert_eq!(late, Err(NotWithdrawn::NotPending(DecisionState::Approved)));
+    let due = request(1).due_at;
+    let expired = request(1).withdraw("ada", "late".into(), due);
+    assert_eq!(expired, Err(NotWithdrawn::NotPending(DecisionState::Expired)));
 }
 
 /// One random attempt: who, with which role, about which cycle, wanting what.

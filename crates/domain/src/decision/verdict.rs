@@ -19,6 +19,8 @@ pub enum Opinion {
     Reject,
     /// Do this instead.
     Edit(Diff),
+    /// I take the task on; the reason is the note.
+    Acknowledge,
 }
 
 /// A verdict as it is handed in: bound to what its giver looked at.
@@ -47,11 +49,13 @@ pub enum VerdictKind {
     Reject,
     /// Do it differently.
     Edit,
+    /// Taken on, with a note.
+    Acknowledge,
 }
 
 /// A text names no kind of verdict.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
-#[error("{0:?} is not a kind of verdict: use approve, reject or edit")]
+#[error("{0:?} is not a kind of verdict: use approve, reject, edit or acknowledge")]
 pub struct UnknownVerdictKind(pub String);
 
 impl VerdictKind {
@@ -61,6 +65,7 @@ impl VerdictKind {
             Self::Approve => "approve",
             Self::Reject => "reject",
             Self::Edit => "edit",
+            Self::Acknowledge => "acknowledge",
         }
     }
 }
@@ -69,7 +74,7 @@ impl FromStr for VerdictKind {
     type Err = UnknownVerdictKind;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Approve, Self::Reject, Self::Edit]
+        [Self::Approve, Self::Reject, Self::Edit, Self::Acknowledge]
             .into_iter()
             .find(|kind| kind.as_str() == text)
             .ok_or_else(|| UnknownVerdictKind(text.to_owned()))
@@ -104,7 +109,9 @@ impl Verdict {
     /// cycle. An edit is not made stale by the cycle it starts itself.
     pub fn is_stale(&self, current_cycle: u32) -> bool {
         match self.kind {
-            VerdictKind::Approve | VerdictKind::Reject => self.review_cycle < current_cycle,
+            VerdictKind::Approve | VerdictKind::Reject | VerdictKind::Acknowledge => {
+                self.review_cycle < current_cycle
+            }
             VerdictKind::Edit => self.review_cycle + 1 < current_cycle,
         }
     }
@@ -149,9 +156,17 @@ pub enum Refusal {
         /// The cycle.
         review_cycle: u32,
     },
-    /// A rejection needs a reason.
-    #[error("a rejection needs a reason")]
+    /// A rejection needs a reason, an acknowledgement a note.
+    #[error("a rejection needs a reason, and an acknowledgement a note of what is done about it")]
     ReasonMissing,
+    /// A task holds nothing to approve or to edit.
+    #[error(
+        "this is a task: acknowledge it with a note, or reject it; there is nothing to approve"
+    )]
+    NothingToApprove,
+    /// Only a task is acknowledged.
+    #[error("this is a change, not a task: approve, edit or reject it")]
+    NotATask,
     /// An edit must change the diff.
     #[error("the edited diff is the current one; approve it, or change it")]
     NothingChanged,

@@ -1,5 +1,4 @@
-//! The civil days on which each actor of a run did something: what questions about active subjects read in place of
-//! events.
+//! The actors that did something on each civil day: what questions about active subjects read in place of events.
 
 use std::{
     ops::{ControlFlow, Range},
@@ -13,6 +12,7 @@ use super::{
 };
 use crate::{
     calendar::{Buckets, Grain},
+    identity::NOBODY,
     limits::Workers,
     query::EventSelector,
     runs::Run,
@@ -22,15 +22,62 @@ use crate::{
 /// Events of the actors that one thread works out at a time.
 const EVENTS_PER_TASK: usize = 1 << 18;
 
-/// The active days of the actors of one run, for one selector in one zone.
+const WORD: usize = u64::BITS as usize;
+
+/// The active actors of one run day by day, for one selector in one zone.
 #[derive(Debug)]
 pub(crate) struct ActiveDays {
     /// The civil days that the run spans.
     days: Buckets,
-    /// First entry of each actor, and after the last one the number of entries.
-    offsets: Vec<u32>,
-    /// Numbers of days, rising for each actor.
-    entries: Vec<u16>,
+    /// The actors of each day.
+    actors: Vec<Actors>,
+}
+
+/// Some actors, by their numbers in the data set.
+#[derive(Debug)]
+enum Actors {
+    /// One number each, where that takes less room.
+    Few(Vec<u32>),
+    /// One bit for every actor.
+    Many(Vec<u64>),
+}
+
+impl Actors {
+    /// Room for so many actors, or for a bit of each of so many words.
+    fn with_room(count: usize, words: usize) -> Self {
+        if count * size_of::<u32>() < words * size_of::<u64>() {
+            Self::Few(Vec::with_capacity(count))
+        } else {
+            Self::Many(vec![0; words])
+        }
+    }
+
+    fn insert(&mut self, actor: u32) {
+        match self {
+            Self::Few(actors) => actors.push(actor),
+            Self::Many(words) => words[actor as usize / WORD] |= 1 << (actor as usize % WORD),
+        }
+    }
+
+    fn add_to(&self, set: &mut [u64]) {
+        match self {
+            Self::Few(actors) => {
+                for actor in actors {
+                    if let Some(word) = set.get_mut(*actor as usize / WORD) {
+                        *word |= 1 << (*actor as usize % WORD);
+                    }
+                }
+            }
+            Self::Many(words) => set.iter_mut().zip(words).for_each(|(set, word)| *set |= word),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Few(actors) => size_of_val(actors.as_slice()),
+            Self::Many(words) => size_of_val(words.as_slice()),
+        }
+    }
 }
 
 impl ActiveDays {
@@ -57,12 +104,12 @@ impl ActiveDays {
         if context.threads.should_stop() {
             return None;
         }
-        let bytes = active.entries.len() * 2 + active.offsets.len() * 4;
-        run.derived.keep(key, &active, bytes);
+        run.derived.keep(key, &active, active.actors.iter().map(Actors::bytes).sum());
         Some(active)
     }
 
     fn from_scan(scan: &RunScan<'_, u8>, days: Buckets, workers: Workers<'_>) -> Self {
+        // Of each actor how many days, and these.
         let found = tasks::run(workers, actor_pieces(scan.run), |actors| {
             let (mut lengths, mut entries) = (Vec::with_capacity(actors.len()), Vec::new());
             for actor in actors {
@@ -75,47 +122,60 @@ impl ActiveDays {
             }
             (lengths, entries)
         });
-        let mut offsets = Vec::with_capacity(scan.run.actors.len() + 1);
-        let mut entries = Vec::with_capacity(found.iter().map(|(_, days)| days.len()).sum());
-        let mut at = 0;
-        for (lengths, of_piece) in found {
-            for length in lengths {
-                offsets.push(at);
-                at += length;
-            }
-            entries.extend(of_piece);
+        let mut counts = vec![0; days.len()];
+        for day in found.iter().flat_map(|(_, entries)| entries) {
+            counts[usize::from(*day)] += 1;
         }
-        offsets.push(at);
-        Self { days, offsets, entries }
+        let known = scan.run.actors.iter().filter(|actor| **actor != NOBODY);
+        let words = known.max().map_or(0, |last| *last as usize / WORD + 1);
+        let mut actors: Vec<Actors> =
+            counts.into_iter().map(|count| Actors::with_room(count, words)).collect();
+        let mut numbers = scan.run.actors.iter();
+        for (lengths, entries) in found {
+            let mut entries = entries.into_iter();
+            // The lengths come first, so that no number is taken for nothing.
+            for (length, number) in lengths.into_iter().zip(numbers.by_ref()) {
+                for day in entries.by_ref().take(length as usize) {
+                    if *number != NOBODY {
+                        actors[usize::from(day)].insert(*number);
+                    }
+                }
+            }
+        }
+        Self { days, actors }
     }
 
-    /// The days of an actor of the run, as numbers that rise.
-    #[inline(always)]
-    pub(crate) fn of_actor(&self, actor: u32) -> &[u16] {
-        let actor = actor as usize;
-        &self.entries[self.offsets[actor] as usize..self.offsets[actor + 1] as usize]
+    /// Adds the actors of a day to a set that has a bit for each.
+    pub(crate) fn add_to(&self, day: usize, set: &mut [u64]) {
+        self.actors[day].add_to(set);
     }
 
-    /// For each day the bucket of the question it lies in, or the number of buckets when it lies in none; `None` when
-    /// a day lies in a bucket with some of its events only.
-    pub(crate) fn buckets(&self, context: &Context<'_>, run: &Run) -> Option<Vec<u32>> {
+    /// The days of each bucket of the question; `None` when a day lies in a bucket with some of its events only.
+    pub(crate) fn by_bucket(&self, context: &Context<'_>, run: &Run) -> Option<Vec<Range<usize>>> {
         let (buckets, from, until) = (&context.buckets, context.query.from_micros, context.until);
-        let bucket = |day: usize| {
+        let mut by_bucket = vec![0usize..0; buckets.len()];
+        for day in 0..self.days.len() {
             let first = self.days.start(day).max(run.segment.min_effective());
             let last = (self.days.end(day) - 1).min(run.segment.max_effective());
             if last < from || first >= until {
-                return Some(buckets.len() as u32);
+                continue;
+            }
+            if first < from || last >= until {
+                return None;
             }
             let bucket = buckets.locate(first);
-            let whole = first >= from && last < until && buckets.locate(last) == bucket;
-            whole.then_some(bucket as u32)
-        };
-        (0..self.days.len()).map(bucket).collect()
+            if buckets.locate(last) != bucket {
+                return None;
+            }
+            let days = &mut by_bucket[bucket];
+            *days = if days.end == 0 { day..day + 1 } else { days.start..day + 1 };
+        }
+        Some(by_bucket)
     }
 }
 
 /// Ranges of actors with about as many events each.
-fn actor_pieces(run: &Run) -> Vec<Range<usize>> {
+pub(super) fn actor_pieces(run: &Run) -> Vec<Range<usize>> {
     let (mut pieces, mut start, mut events) = (Vec::new(), 0, 0);
     for actor in 0..run.actors.len() {
         let (from, to) = run.rows(actor);

@@ -19,11 +19,12 @@ use crate::{
     error::Result,
     evidence::{Cell, Contribution, Contributions},
     filter::Predicate,
+    limits::Use,
     query::{
         Dimension, DistinctOf, EventSelector, MetricSpec, PerSubjectSpec, Query, StickinessSpec,
     },
     runs::Run,
-    snapshot::Snapshot,
+    snapshot::{Snapshot, cores},
     subjects::SubjectSet,
 };
 
@@ -33,11 +34,13 @@ const SUBJECTS_PER_TASK: usize = 256;
 /// The subjects behind a cell.
 pub(crate) fn behind(snapshot: &Snapshot, query: &Query, cell: &Cell) -> Result<SubjectSet> {
     check(&query.metric, 0)?;
+    let mind = Use::of(snapshot.limits());
     let mut all = SubjectSet::default();
     for leaf in leaves(snapshot, "", query, cell)? {
-        let context = context(snapshot, &leaf.query, cores())?;
+        let context = context(snapshot, &leaf.query, snapshot.workers(cores(), &mind))?;
         all.unite(&subjects(&context, &leaf.cell)?);
     }
+    mind.check()?;
     Ok(all)
 }
 
@@ -48,6 +51,7 @@ pub(crate) fn contributions(
     cell: &Cell,
 ) -> Result<Contributions> {
     check(&query.metric, 0)?;
+    let mind = Use::of(snapshot.limits());
     let mut found = Contributions {
         snapshot: snapshot.clone(),
         roles: Vec::new(),
@@ -57,7 +61,7 @@ pub(crate) fn contributions(
         without_value: 0,
     };
     for Leaf { prefix, query, cell } in leaves(snapshot, "", query, cell)? {
-        let context = context(snapshot, &query, cores())?;
+        let context = context(snapshot, &query, snapshot.workers(cores(), &mind))?;
         let first = found.roles.len();
         let kinds = kinds(&context.query.metric);
         found.roles.extend(kinds.roles.iter().map(|role| format!("{prefix}{role}")));
@@ -70,6 +74,7 @@ pub(crate) fn contributions(
             per_event(&context, &place, &kinds, first, &mut found);
         }
     }
+    mind.check()?;
     found.events.sort_unstable_by_key(|event| event.position);
     found.events.dedup_by(|later, kept| {
         let same = later.position == kept.position;
@@ -110,12 +115,12 @@ fn leaves(snapshot: &Snapshot, prefix: &str, query: &Query, cell: &Cell) -> Resu
                 };
                 let elsewhere = offset::shifted(query, &input.metric, offset)?;
                 let buckets = context(snapshot, query, 1)?.buckets;
-                let there = match cell.bucket_start {
-                    None => None,
-                    Some(start) => elsewhere.sources[buckets.locate(start)],
-                };
-                let cell = Cell { bucket_start: there, dimensions: cell.dimensions.clone() };
-                parts.extend(leaves(snapshot, &prefix, &elsewhere.query, &cell)?);
+                let here = cell.bucket_start.map_or(0, |start| buckets.locate(start));
+                let source = elsewhere.sources[here];
+                let cell =
+                    Cell { bucket_start: source.bucket, dimensions: cell.dimensions.clone() };
+                let question = &elsewhere.questions[source.question];
+                parts.extend(leaves(snapshot, &prefix, question, &cell)?);
             }
             parts
         }
@@ -317,6 +322,9 @@ impl<'a> Place<'a> {
         let of_name = EventSelector { names: entry.names.clone(), filter: None };
         let counted = scan::scan::<u8>(context, &[entry]);
         for (number, run) in snapshot.runs().iter().enumerate() {
+            if !context.threads.begin_piece() {
+                return;
+            }
             let filter = context.query.filter.as_ref();
             let whole = filter.map(|filter| Predicate::new(filter.condition(), &run.segment));
             let passing = scan::matches::<u8>(run, &[entry], whole, context.threads);
@@ -344,7 +352,7 @@ fn any<B: Bits>(matches: &Matches<B>, row: usize) -> bool {
         Matches::Nothing => false,
         Matches::Same(bits) => *bits != 0,
         Matches::Rows(rows) => rows[row].into() != 0,
-        Matches::Few(few) => few.within(row as u32, row as u32 + 1).next().is_some(),
+        Matches::Few(few) => !few.range(row as u32, row as u32 + 1).is_empty(),
     }
 }
 
@@ -416,6 +424,9 @@ fn per_event(
     let by_subject =
         matches!(&context.query.metric, MetricSpec::Unique { of: DistinctOf::Subject, .. });
     for (run, rows) in scan::row_pieces(&scans) {
+        if !context.threads.begin_piece() {
+            return;
+        }
         let mut collector = Collector { place, context, run, role, by_subject, found };
         scan::walk_rows(&scans[run], rows, &mut collector);
     }
@@ -465,7 +476,10 @@ fn journeys(
 ) {
     let scans: Vec<RunScan<'_, u32>> = scan::scan(context, &kinds.selectors);
     let mut scratch = Scratch::default();
-    for subject in subjects.iter() {
+    for (number, subject) in subjects.iter().enumerate() {
+        if number.is_multiple_of(SUBJECTS_PER_TASK) && !context.threads.begin_piece() {
+            return;
+        }
         let mut journey = Journey {
             context,
             place,
@@ -519,8 +533,4 @@ impl Visitor for Journey<'_> {
 /// Roles beyond those that fit are not told apart.
 fn bit(role: usize) -> u64 {
     1 << role.min(63)
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -1,16 +1,23 @@
 //! The matching rows of a question that is about few of the events, as a list.
 
+use std::ops::Range;
+
 /// Rows of a stretch, whose first match is known.
 const STRETCH: usize = 16;
 
 /// One row in so many matches at most: beyond that a slot for every row is smaller and faster.
 const FEW: usize = 6;
 
+/// One row in so many matches at most for times to be listed: those of denser matches lie side by side anyway.
+const TIMED: usize = 12;
+
 /// Rows in rising order and what each matches.
 #[derive(Debug)]
 pub(crate) struct Few<B> {
     rows: Vec<u32>,
     bits: Vec<B>,
+    /// The time of each match, or nothing where they are not listed.
+    times: Vec<i64>,
     /// For each stretch of rows the first match that is not before it.
     starts: Vec<u32>,
 }
@@ -21,8 +28,9 @@ impl<B: Copy> Few<B> {
         matches < events / FEW
     }
 
-    /// From the matches of consecutive ranges of rows.
-    pub(crate) fn new(pieces: Vec<(Vec<u32>, Vec<B>)>, events: usize) -> Self {
+    /// From the matches of consecutive ranges of rows, and the times of all rows.
+    pub(crate) fn new(pieces: Vec<(Vec<u32>, Vec<B>)>, effective: &[[u8; 8]]) -> Self {
+        let events = effective.len();
         let matches = pieces.iter().map(|(rows, _)| rows.len()).sum();
         let (mut rows, mut bits) = (Vec::with_capacity(matches), Vec::with_capacity(matches));
         for (of_piece, bits_of_piece) in pieces {
@@ -36,7 +44,12 @@ impl<B: Copy> Few<B> {
             }
         }
         starts.resize((events / STRETCH + 1).max(starts.len()), rows.len() as u32);
-        Self { rows, bits, starts }
+        let times = if rows.len() < events / TIMED {
+            rows.iter().map(|row| i64::from_le_bytes(effective[*row as usize])).collect()
+        } else {
+            Vec::new()
+        };
+        Self { rows, bits, times, starts }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -47,21 +60,60 @@ impl<B: Copy> Few<B> {
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(self.rows.as_slice())
             + size_of_val(self.bits.as_slice())
+            + size_of_val(self.times.as_slice())
             + size_of_val(self.starts.as_slice())
     }
 
-    /// The matches of a range of rows.
+    /// The number of the first match at or after a row.
     #[inline(always)]
-    pub(crate) fn within(&self, start: u32, end: u32) -> impl Iterator<Item = (u32, B)> {
-        let from = self.starts[start as usize / STRETCH] as usize;
-        let matches = self.rows[from..].iter().copied().zip(self.bits[from..].iter().copied());
-        matches.skip_while(move |(row, _)| *row < start).take_while(move |(row, _)| *row < end)
+    fn place(&self, row: u32) -> usize {
+        let mut at = self.starts[row as usize / STRETCH] as usize;
+        while self.rows.get(at).is_some_and(|matching| *matching < row) {
+            at += 1;
+        }
+        at
+    }
+
+    /// The numbers of the matches of a range of rows.
+    #[inline(always)]
+    pub(crate) fn range(&self, start: u32, end: u32) -> Range<usize> {
+        let first = self.place(start);
+        first..self.place(end).max(first)
+    }
+
+    /// The matches of a range of rows: row, time and what it matches. `effective` are the times of all rows.
+    #[inline(always)]
+    pub(crate) fn within(
+        &self,
+        start: u32,
+        end: u32,
+        effective: &[[u8; 8]],
+    ) -> impl Iterator<Item = (u32, i64, B)> {
+        let range = self.range(start, end);
+        let times = self.times.get(range.clone()).unwrap_or_default();
+        let matches = self.rows[range.clone()].iter().zip(&self.bits[range]);
+        matches.enumerate().map(move |(at, (row, bits))| {
+            let time = times.get(at).copied();
+            let time = time.unwrap_or_else(|| i64::from_le_bytes(effective[*row as usize]));
+            (*row, time, *bits)
+        })
+    }
+
+    /// Times of the first and the last match of a range of rows.
+    #[inline(always)]
+    pub(crate) fn span(&self, start: u32, end: u32, effective: &[[u8; 8]]) -> Option<(i64, i64)> {
+        let range = self.range(start, end);
+        let time = |at: usize| match self.times.get(at) {
+            Some(time) => *time,
+            None => i64::from_le_bytes(effective[self.rows[at] as usize]),
+        };
+        (!range.is_empty()).then(|| (time(range.start), time(range.end - 1)))
     }
 
     /// The rows that are kept.
-    pub(crate) fn filter(self, kept: impl Fn(u32) -> bool, events: usize) -> Self {
+    pub(crate) fn filter(self, kept: impl Fn(u32) -> bool, effective: &[[u8; 8]]) -> Self {
         let pairs = self.rows.into_iter().zip(self.bits).filter(|(row, _)| kept(*row));
-        Self::new(vec![pairs.unzip()], events)
+        Self::new(vec![pairs.unzip()], effective)
     }
 }
 
@@ -74,20 +126,23 @@ mod tests {
     proptest! {
         #[test]
         fn a_range_has_its_matches_and_no_others(
-            rows in proptest::collection::btree_set(0u32..500, 0..60),
+            rows in proptest::collection::btree_set(0u32..500, 0..90),
             start in 0u32..500,
             length in 0u32..300,
         ) {
             let rows: Vec<u32> = rows.into_iter().collect();
             let bits: Vec<u8> = rows.iter().map(|row| *row as u8).collect();
-            let few = Few::new(vec![(rows.clone(), bits)], 500);
+            let effective: Vec<[u8; 8]> = (0..500i64).map(|row| (row * 7).to_le_bytes()).collect();
+            let few = Few::new(vec![(rows.clone(), bits)], &effective);
             let end = (start + length).min(500);
-            let wanted: Vec<(u32, u8)> = rows
+            let wanted: Vec<(u32, i64, u8)> = rows
                 .iter()
                 .filter(|row| (start..end).contains(*row))
-                .map(|row| (*row, *row as u8))
+                .map(|row| (*row, i64::from(*row) * 7, *row as u8))
                 .collect();
-            prop_assert_eq!(few.within(start, end).collect::<Vec<_>>(), wanted);
+            let span = wanted.first().zip(wanted.last()).map(|(first, last)| (first.1, last.1));
+            prop_assert_eq!(few.span(start, end, &effective), span);
+            prop_assert_eq!(few.within(start, end, &effective).collect::<Vec<_>>(), wanted);
         }
     }
 }

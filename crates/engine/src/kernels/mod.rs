@@ -36,7 +36,7 @@ mod variants;
 
 pub(crate) use adoption::adoption;
 pub(crate) use behind::{behind, contributions};
-pub(crate) use cohort::cohort;
+pub(crate) use cohort::{cohort, cohort_at_first};
 pub use partial::Partial;
 pub(crate) use purchases::purchases;
 pub(crate) use tasks::WORTH_A_THREAD;
@@ -50,7 +50,7 @@ use crate::{
         Anchor, ConversionMeasure, Dimension, EventSelector, FunnelSpec, MetricSpec, Period, Query,
         StickinessMeasure, Ties, TimeToEventSpec,
     },
-    snapshot::Snapshot,
+    snapshot::{Snapshot, unknown_cohort},
 };
 
 use partial::Leaf;
@@ -110,10 +110,7 @@ fn context<'a>(
         if let Dimension::Cohort(name) = dimension
             && snapshot.cohort_members(name).is_none()
         {
-            return Err(Error::InvalidQuery {
-                field: "breakdowns",
-                problem: format!("the cohort {name} is not known to the view"),
-            });
+            return Err(unknown_cohort(name));
         }
     }
     let buckets = Buckets::covering(query.from_micros, query.to_micros, query.zone, query.grain)?;
@@ -137,8 +134,10 @@ fn metric(context: &Context<'_>, metric: &MetricSpec, leaves: &mut Vec<Leaf>) ->
                     None => self::metric(context, &input.metric, leaves)?,
                     Some(offset) => {
                         let elsewhere = offset::shifted(context.query, &input.metric, offset)?;
-                        let context = context.about(&elsewhere.query)?;
-                        self::metric(&context, &input.metric, leaves)?;
+                        for question in &elsewhere.questions {
+                            let context = context.about(question)?;
+                            self::metric(&context, &input.metric, leaves)?;
+                        }
                     }
                 }
             }

@@ -162,6 +162,12 @@ pub(crate) enum ValueColumn<'a> {
         codes: Codes<'a>,
         numbers: Vec<u32>,
     },
+    /// The codes of a column that few rows have.
+    SparseCoded {
+        rows: SparseRows<'a>,
+        codes: Codes<'a>,
+        numbers: Vec<u32>,
+    },
     /// One number a cell of a column that few rows have.
     Sparse {
         rows: SparseRows<'a>,
@@ -201,11 +207,19 @@ impl<'a> ValueColumn<'a> {
         let Some(column) = run.segment.property(path) else { return Self::Same(0) };
         let mut numbers = vec![0, 0];
         numbers.extend(column.entries.iter().map(|value| values.number(value.label())));
-        if column.rows.is_none() && column.numbers.is_none() {
-            return Self::Coded { codes: column.codes, numbers };
-        }
-        // A sparse column, or one with many different numbers: number the cells, or the rows, once.
         let sparse = column.rows.filter(|rows| SparseRows::pays(rows, run.events()));
+        if column.numbers.is_none() {
+            match (column.rows, sparse) {
+                (None, _) => return Self::Coded { codes: column.codes, numbers },
+                (_, Some(rows)) => {
+                    let rows = SparseRows::of(path, rows, run);
+                    return Self::SparseCoded { rows, codes: column.codes, numbers };
+                }
+                (Some(_), None) => {}
+            }
+        }
+        // A column with many different numbers, or one that many rows have but not all: number the cells, or the rows,
+        // once.
         let mut own = vec![0; sparse.map_or_else(|| run.events(), <[_]>::len)];
         let mut seen: HashMap<u64, u32, Seeded> = HashMap::default();
         column.for_each_present(run.events(), |row, cell, code| {
@@ -223,7 +237,7 @@ impl<'a> ValueColumn<'a> {
             };
         });
         match sparse {
-            Some(rows) => Self::Sparse { rows: SparseRows::new(rows, run.events()), numbers: own },
+            Some(rows) => Self::Sparse { rows: SparseRows::of(path, rows, run), numbers: own },
             None => Self::Own(own),
         }
     }
@@ -233,6 +247,9 @@ impl<'a> ValueColumn<'a> {
         match self {
             Self::Same(number) => *number,
             Self::Coded { codes, numbers } => numbers[codes.get(row) as usize],
+            Self::SparseCoded { rows, codes, numbers } => {
+                rows.cell(row).map_or(0, |cell| numbers[codes.get(cell) as usize])
+            }
             Self::Sparse { rows, numbers } => rows.cell(row).map_or(0, |cell| numbers[cell]),
             Self::Own(numbers) => numbers[row],
         }
@@ -380,10 +397,12 @@ pub(crate) enum NumberColumn<'a> {
         numbers: Vec<f64>,
         wide: Numbers<'a>,
     },
-    /// One number a cell of a column that few rows have.
+    /// The cells of a column that few rows have.
     Sparse {
         rows: SparseRows<'a>,
+        codes: Codes<'a>,
         numbers: Vec<f64>,
+        wide: Option<Numbers<'a>>,
     },
     Own(Vec<f64>),
 }
@@ -397,19 +416,18 @@ impl<'a> NumberColumn<'a> {
             value => value.number().unwrap_or(f64::NAN),
         }));
         if let Some(rows) = column.rows {
-            let sparse = SparseRows::pays(rows, run.events());
-            let mut own = vec![f64::NAN; if sparse { rows.len() } else { run.events() }];
+            if SparseRows::pays(rows, run.events()) {
+                let rows = SparseRows::of(path, rows, run);
+                return Self::Sparse { rows, codes: column.codes, numbers, wide: column.numbers };
+            }
+            let mut own = vec![f64::NAN; run.events()];
             column.for_each_present(run.events(), |row, cell, code| {
-                own[if sparse { cell } else { row }] = match (code, column.numbers) {
+                own[row] = match (code, column.numbers) {
                     (PropertyColumn::NUMBER, Some(wide)) => wide.get(cell),
                     _ => numbers[code as usize],
                 };
             });
-            return if sparse {
-                Self::Sparse { rows: SparseRows::new(rows, run.events()), numbers: own }
-            } else {
-                Self::Own(own)
-            };
+            return Self::Own(own);
         }
         match column.numbers {
             None => Self::Coded { codes: column.codes, numbers },
@@ -426,7 +444,12 @@ impl<'a> NumberColumn<'a> {
                 PropertyColumn::NUMBER => wide.get(row),
                 code => numbers[code as usize],
             },
-            Self::Sparse { rows, numbers } => rows.cell(row).map_or(f64::NAN, |cell| numbers[cell]),
+            Self::Sparse { rows, codes, numbers, wide } => {
+                rows.cell(row).map_or(f64::NAN, |cell| match (codes.get(cell), wide) {
+                    (PropertyColumn::NUMBER, Some(wide)) => wide.get(cell),
+                    (code, _) => numbers[code as usize],
+                })
+            }
             Self::Own(numbers) => numbers[row],
         }
     }

@@ -1,5 +1,9 @@
 //! Looking up a row in a column that few rows have, without a slot for every row.
 
+use std::sync::Arc;
+
+use crate::runs::Run;
+
 /// Rows of a stretch, whose first cell is known.
 const STRETCH: usize = 64;
 
@@ -11,7 +15,7 @@ const FEW: usize = 8;
 pub(crate) struct SparseRows<'a> {
     rows: &'a [[u8; 4]],
     /// For each stretch of rows the first cell that is not before it, and the number of cells at the end.
-    starts: Vec<u32>,
+    starts: Arc<Vec<u32>>,
 }
 
 impl<'a> SparseRows<'a> {
@@ -20,7 +24,18 @@ impl<'a> SparseRows<'a> {
         rows.len() < events / FEW
     }
 
-    pub(crate) fn new(rows: &'a [[u8; 4]], events: usize) -> Self {
+    /// The rows of a run that have the property at a path; what it takes to find them is kept for other questions.
+    pub(crate) fn of(path: &str, rows: &'a [[u8; 4]], run: &Run) -> Self {
+        let key = format!("rows of {path}");
+        let starts = run.derived.get(&key).unwrap_or_else(|| {
+            let starts = Arc::new(Self::starts(rows, run.events()));
+            run.derived.keep(key, &starts, size_of_val(starts.as_slice()));
+            starts
+        });
+        Self { rows, starts }
+    }
+
+    fn starts(rows: &[[u8; 4]], events: usize) -> Vec<u32> {
         let stretches = events / STRETCH + 2;
         let mut starts = Vec::with_capacity(stretches);
         for (cell, row) in (0u32..).zip(rows) {
@@ -30,7 +45,7 @@ impl<'a> SparseRows<'a> {
             }
         }
         starts.resize(stretches.max(starts.len()), rows.len() as u32);
-        Self { rows, starts }
+        starts
     }
 
     /// The cell of a row.
@@ -58,7 +73,8 @@ mod tests {
         fn every_row_is_found_and_no_other(rows in proptest::collection::btree_set(0u32..700, 0..80)) {
             let rows: BTreeSet<u32> = rows;
             let packed: Vec<[u8; 4]> = rows.iter().map(|row| row.to_le_bytes()).collect();
-            let sparse = SparseRows::new(&packed, 700);
+            let starts = Arc::new(SparseRows::starts(&packed, 700));
+            let sparse = SparseRows { rows: &packed, starts };
             for row in 0..700u32 {
                 let wanted = rows.iter().position(|other| *other == row);
                 prop_assert_eq!(sparse.cell(row as usize), wanted);

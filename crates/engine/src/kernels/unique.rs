@@ -18,7 +18,12 @@ use crate::{
     query::{Dimension, DistinctOf, EventSelector},
     runs::Run,
     segment::{Field, Seeded},
+    snapshot::Snapshot,
+    subjects::SubjectSet,
 };
+
+/// Buckets whose subjects one thread counts at a time.
+const BUCKETS_PER_TASK: usize = 8;
 
 /// Bits of a table of (cell, value) pairs up to which it is used instead of a hash set.
 const TABLE_BITS: u64 = 1 << 24;
@@ -44,7 +49,7 @@ pub(super) fn run(context: &Context<'_>, event: &EventSelector, of: &DistinctOf)
     }
 }
 
-/// Subjects by bucket, from the days on which they were active; `None` when buckets do not hold whole days.
+/// Subjects by bucket, from the days on which actors were active; `None` when buckets do not hold whole days.
 fn by_days(context: &Context<'_>, event: &EventSelector) -> Option<Leaf> {
     if context.buckets.grain() == Grain::Hour {
         return None;
@@ -52,47 +57,49 @@ fn by_days(context: &Context<'_>, event: &EventSelector) -> Option<Leaf> {
     let mut active = Vec::new();
     for run in context.snapshot.runs() {
         let days = ActiveDays::of(context, run, event)?;
-        let buckets = days.buckets(context, run)?;
-        active.push((days, buckets));
+        let by_bucket = days.by_bucket(context, run)?;
+        active.push((days, by_bucket));
     }
-    let index = context.snapshot.index();
-    let outside = context.buckets.len() as u32;
-    let pieces = tasks::run(context.threads, index.chunks.clone(), |subjects| {
-        // One more for what lies outside, so that nothing has to be asked about a day.
-        let mut counts = vec![0u64; context.buckets.len() + 1];
-        let mut found: Vec<u32> = Vec::new();
-        for subject in subjects {
-            match index.parts(subject) {
-                [] => {}
-                [part] => {
-                    let (days, buckets) = &active[part.run as usize];
-                    let mut last = outside;
-                    for day in days.of_actor(part.actor) {
-                        let bucket = buckets[usize::from(*day)];
-                        counts[bucket as usize] += u64::from(bucket != last);
-                        last = bucket;
-                    }
-                }
-                parts => {
-                    found.clear();
-                    for part in parts {
-                        let (days, buckets) = &active[part.run as usize];
-                        let of_part = days.of_actor(part.actor).iter();
-                        found.extend(of_part.map(|day| buckets[usize::from(*day)]));
-                    }
-                    if !found.is_sorted() {
-                        found.sort_unstable();
-                    }
-                    found.dedup();
-                    found.iter().for_each(|bucket| counts[*bucket as usize] += 1);
-                }
+    let counted = context.snapshot.counted_actors();
+    let buckets = context.buckets.len();
+    let starts = (0..buckets).step_by(BUCKETS_PER_TASK).collect();
+    let pieces = tasks::run(context.threads, starts, |start| {
+        let mut actors = vec![0u64; counted.alone.len()];
+        let mut counts: Vec<(u64, State)> = Vec::new();
+        for bucket in start..buckets.min(start + BUCKETS_PER_TASK) {
+            if active.iter().all(|(_, by_bucket)| by_bucket[bucket].is_empty()) {
+                continue;
+            }
+            actors.fill(0);
+            for (days, by_bucket) in &active {
+                by_bucket[bucket].clone().for_each(|day| days.add_to(day, &mut actors));
+            }
+            let both = actors.iter().zip(&counted.alone).map(|(active, alone)| active & alone);
+            let alone: u64 = both.map(|both| u64::from(both.count_ones())).sum();
+            let count = alone + subjects_of(context.snapshot, &actors, &counted.linked);
+            if count > 0 {
+                counts.push((bucket as u64, State::Count(count)));
             }
         }
-        counts.truncate(outside as usize);
-        let counts = (0..).zip(counts).filter(|(_, count)| *count > 0);
-        counts.map(|(cell, count)| (cell, State::Count(count))).collect::<Vec<(u64, State)>>()
+        counts
     });
     Some(Leaf::collect(Locator::new(context).space, pieces))
+}
+
+/// How many subjects the actors have that are in both sets.
+fn subjects_of(snapshot: &Snapshot, active: &[u64], linked: &[u64]) -> u64 {
+    let mut subjects = SubjectSet::default();
+    for (word, both) in (0u32..).zip(active.iter().zip(linked)) {
+        let mut left = both.0 & both.1;
+        while left != 0 {
+            let actor = word * u64::BITS + left.trailing_zeros();
+            left &= left - 1;
+            if let Some(subject) = snapshot.subject_of(actor) {
+                subjects.insert(subject);
+            }
+        }
+    }
+    subjects.len()
 }
 
 /// Subjects are counted without a set: each cell remembers which subject was counted last.

@@ -1,6 +1,6 @@
 //! Sufficient statistics per variant after first exposure.
 
-use std::{collections::HashMap, ops::ControlFlow};
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 use chrono::{DateTime, Datelike};
 
@@ -17,7 +17,6 @@ use crate::{
     error::{Error, Result},
     limits::{Use, Workers},
     query::{Anchor, ConversionMeasure, Dimension, EventSelector, Period, StickinessMeasure},
-    segment::Seeded,
     snapshot::Snapshot,
     variants::{Moments, Outcome, VariantAnswer, VariantQuery, VariantStats},
 };
@@ -31,15 +30,43 @@ const MICROS_PER_SECOND: f64 = 1e6;
 struct Arm {
     n: u64,
     sums: [Sum; TERMS],
-    days: HashMap<i64, u64, Seeded>,
+    days: Days,
 }
 
 const TERMS: usize = 14;
 
+/// Days that have a slot each; later ones are looked up.
+const NEAR_DAYS: usize = 4_096;
+
+/// First exposures by the number of the day, counted from the first on which there may be any.
+#[derive(Default, Clone)]
+struct Days {
+    near: Vec<u64>,
+    far: BTreeMap<i64, u64>,
+}
+
+impl Days {
+    fn add(&mut self, day: i64, exposures: u64) {
+        match usize::try_from(day) {
+            Ok(near) if near < NEAR_DAYS => {
+                if near >= self.near.len() {
+                    self.near.resize(near + 1, 0);
+                }
+                self.near[near] += exposures;
+            }
+            _ => *self.far.entry(day).or_default() += exposures,
+        }
+    }
+
+    fn into_counts(self) -> impl Iterator<Item = (i64, u64)> {
+        (0..).zip(self.near).filter(|(_, exposures)| *exposures > 0).chain(self.far)
+    }
+}
+
 impl Arm {
     fn add(&mut self, day: i64, y: f64, d: f64, x: f64, xd: f64) {
         self.n += 1;
-        *self.days.entry(day).or_default() += 1;
+        self.days.add(day, 1);
         let terms = [
             y,
             y * y,
@@ -56,15 +83,15 @@ impl Arm {
             d * x,
             d * xd,
         ];
-        self.sums.iter_mut().zip(terms).for_each(|(sum, term)| sum.add(term));
+        // Most subjects did nothing before their exposure, or nothing at all.
+        let terms = self.sums.iter_mut().zip(terms).filter(|(_, term)| *term != 0.0);
+        terms.for_each(|(sum, term)| sum.add(term));
     }
 
     fn merge(&mut self, other: Self) {
         self.n += other.n;
         self.sums.iter_mut().zip(other.sums).for_each(|(mine, theirs)| mine.merge(theirs));
-        for (day, count) in other.days {
-            *self.days.entry(day).or_default() += count;
-        }
+        other.days.into_counts().for_each(|(day, exposures)| self.days.add(day, exposures));
     }
 
     fn moments(&self) -> Moments {
@@ -353,9 +380,11 @@ fn answer<B: Bits>(
         .into_iter()
         .flatten()
         .any(Outcome::is_ordered);
-    let latest = snapshot.effective_range().map_or(i64::MIN, |(_, latest)| latest);
+    let (earliest, latest) = snapshot.effective_range().unwrap_or((i64::MAX, i64::MIN));
+    let first_day = query.from_micros.max(earliest).div_euclid(DAY);
     let question = Question {
         query,
+        first_day,
         arms,
         outcome,
         denominator,
@@ -397,7 +426,11 @@ fn answer<B: Bits>(
             Some(VariantStats {
                 variant: name?,
                 moments: arm.moments(),
-                exposures_by_day: arm.days.into_iter().collect(),
+                exposures_by_day: arm
+                    .days
+                    .into_counts()
+                    .map(|(day, exposures)| (first_day + day, exposures))
+                    .collect(),
             })
         })
         .collect();
@@ -429,6 +462,8 @@ impl Visitor for Found {
 
 struct Question<'a> {
     query: &'a VariantQuery,
+    /// The UTC day, since the epoch, before which there is no exposure.
+    first_day: i64,
     /// Number of the variant, per run.
     arms: Vec<ValueColumn<'a>>,
     outcome: Measure<'a>,
@@ -484,6 +519,7 @@ impl Question<'_> {
                 (measure.value(events, first, end).0, before)
             }
         };
-        piece.arms[arm as usize].add(first.div_euclid(DAY), y, d, x, xd);
+        let day = first.div_euclid(DAY) - self.first_day;
+        piece.arms[arm as usize].add(day, y, d, x, xd);
     }
 }

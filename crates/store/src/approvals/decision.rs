@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use northstar_domain::canonical_json::Digest;
 use northstar_domain::decision::{
-    DecisionRequest, DecisionState, Diff, Evidence, Proposal, Verdict,
+    DecisionKind, DecisionRequest, DecisionState, Diff, Evidence, Proposal, Verdict,
 };
 use northstar_domain::{DecisionRequestId, ProjectId};
 use sqlx::PgConnection;
@@ -33,6 +33,9 @@ struct Row {
     created_at: DateTime<Utc>,
     due_at: DateTime<Utc>,
     decided_at: Option<DateTime<Utc>>,
+    kind: String,
+    owner: String,
+    withdraw_reason: Option<String>,
 }
 
 impl Row {
@@ -50,6 +53,8 @@ impl Row {
         let request = DecisionRequest {
             id: DecisionRequestId(self.decision_request_id),
             proposal: Proposal {
+                kind: self.kind.parse().map_err(|_| corrupt("kind", &self.kind))?,
+                owner: self.owner.clone(),
                 action: self.action.parse().map_err(|_| corrupt("action", &self.action))?,
                 diff,
                 subject: self.subject.clone(),
@@ -69,6 +74,7 @@ impl Row {
             created_at: self.created_at,
             due_at: self.due_at,
             decided_at: self.decided_at,
+            withdraw_reason: self.withdraw_reason.clone(),
         };
         Ok((ProjectId(self.project_id), request))
     }
@@ -86,8 +92,9 @@ pub async fn insert_decision_request(
         "INSERT INTO approvals.decision_requests
              (decision_request_id, project_id, action, subject, summary, diff, diff_digest,
               evidence, author, diff_author, role, quorum, state, review_cycle, created_at,
-              due_at, decided_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+              due_at, decided_at, kind, owner)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+                 $19)",
         request.id.0,
         project.0,
         proposal.action.as_str(),
@@ -105,13 +112,15 @@ pub async fn insert_decision_request(
         request.created_at,
         request.due_at,
         request.decided_at,
+        proposal.kind.as_str(),
+        proposal.owner,
     )
     .execute(connection)
     .await?;
     Ok(())
 }
 
-/// Stores what a verdict or the end of its time changed in a request.
+/// Stores what a verdict, its withdrawal or the end of its time changed in a request.
 pub async fn update_decision_request(
     connection: &mut PgConnection,
     request: &DecisionRequest,
@@ -120,7 +129,7 @@ pub async fn update_decision_request(
     sqlx::query!(
         "UPDATE approvals.decision_requests
          SET diff = $2, diff_digest = $3, diff_author = $4, state = $5, review_cycle = $6,
-             decided_at = $7
+             decided_at = $7, withdraw_reason = $8
          WHERE decision_request_id = $1",
         request.id.0,
         request.proposal.diff.json(),
@@ -129,6 +138,7 @@ pub async fn update_decision_request(
         request.state.as_str(),
         i32::try_from(request.review_cycle).unwrap_or(i32::MAX),
         request.decided_at,
+        request.withdraw_reason,
     )
     .execute(connection)
     .await?;
@@ -169,7 +179,8 @@ pub async fn load_decision_request(
         Row,
         r#"SELECT decision_request_id, project_id, action, subject, summary, diff, diff_digest,
                   evidence AS "evidence: Json<Vec<Evidence>>", author, diff_author, role, quorum,
-                  state, review_cycle, created_at, due_at, decided_at
+                  state, review_cycle, created_at, due_at, decided_at, kind, owner,
+                  withdraw_reason
            FROM approvals.decision_requests
            WHERE project_id = $1 AND decision_request_id = $2"#,
         project.0,
@@ -191,7 +202,8 @@ pub async fn load_decision_request_for_update(
         Row,
         r#"SELECT decision_request_id, project_id, action, subject, summary, diff, diff_digest,
                   evidence AS "evidence: Json<Vec<Evidence>>", author, diff_author, role, quorum,
-                  state, review_cycle, created_at, due_at, decided_at
+                  state, review_cycle, created_at, due_at, decided_at, kind, owner,
+                  withdraw_reason
            FROM approvals.decision_requests
            WHERE project_id = $1 AND decision_request_id = $2
            FOR UPDATE"#,
@@ -210,6 +222,10 @@ pub struct Filter<'a> {
     pub state: Option<DecisionState>,
     /// Only this subject.
     pub subject: Option<&'a str>,
+    /// Only this kind.
+    pub kind: Option<DecisionKind>,
+    /// Only what this owner answers for.
+    pub owner: Option<&'a str>,
     /// Only requests older than this one.
     pub before: Option<DecisionRequestId>,
 }
@@ -227,13 +243,15 @@ pub async fn list_decision_requests(
         Row,
         r#"SELECT decision_request_id, project_id, action, subject, summary, diff, diff_digest,
                   evidence AS "evidence: Json<Vec<Evidence>>", author, diff_author, role, quorum,
-                  state, review_cycle, created_at, due_at, decided_at
+                  state, review_cycle, created_at, due_at, decided_at, kind, owner,
+                  withdraw_reason
            FROM approvals.decision_requests
            WHERE project_id = $1
              AND ($2::text IS NULL
                   OR CASE WHEN state = 'pending' AND due_at <= $3 THEN 'expired' ELSE state END = $2)
              AND ($4::text IS NULL OR subject = $4)
              AND ($5::uuid IS NULL OR decision_request_id < $5)
+             AND ($7::text IS NULL OR kind = $7) AND ($8::text IS NULL OR owner = $8)
            ORDER BY decision_request_id DESC LIMIT $6"#,
         project.0,
         filter.state.map(DecisionState::as_str),
@@ -241,6 +259,8 @@ pub async fn list_decision_requests(
         filter.subject,
         filter.before.map(|id| id.0),
         size.limit(),
+        filter.kind.map(DecisionKind::as_str),
+        filter.owner,
     )
     .fetch_all(&mut *connection)
     .await?;
@@ -259,7 +279,8 @@ pub async fn list_due_decision_requests(
         Row,
         r#"SELECT decision_request_id, project_id, action, subject, summary, diff, diff_digest,
                   evidence AS "evidence: Json<Vec<Evidence>>", author, diff_author, role, quorum,
-                  state, review_cycle, created_at, due_at, decided_at
+                  state, review_cycle, created_at, due_at, decided_at, kind, owner,
+                  withdraw_reason
            FROM approvals.decision_requests
            WHERE state = 'pending' AND due_at <= $1
            ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED"#,

@@ -1,6 +1,7 @@
 //! Policies, decision requests and verdicts.
 
 mod decision;
+pub(crate) mod erasure;
 mod policy;
 
 pub use decision::{

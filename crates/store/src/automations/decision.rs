@@ -11,12 +11,18 @@ use crate::Result;
 pub enum CarriedOut {
     /// The automation was paused.
     Paused,
+    /// Its definition was replaced by the approved one.
+    Applied,
     /// It did not act when the decision came.
     NotActive,
     /// Whoever decided wanted something else, which people do.
     Edited,
     /// There is no such automation.
     UnknownAutomation,
+    /// The definition is no longer the one that was looked at.
+    Outdated,
+    /// What was approved breaks a rule.
+    Refused,
 }
 
 impl CarriedOut {
@@ -27,6 +33,9 @@ impl CarriedOut {
             Self::NotActive => "not_active",
             Self::Edited => "edited",
             Self::UnknownAutomation => "unknown_automation",
+            Self::Applied => "applied",
+            Self::Outdated => "outdated",
+            Self::Refused => "refused",
         }
     }
 }
@@ -44,6 +53,8 @@ pub struct DecisionRecord<'a> {
     pub action: &'a str,
     /// What it came to.
     pub outcome: CarriedOut,
+    /// What stood in the way, in words; empty where nothing did.
+    pub problem: &'a str,
 }
 
 /// Whether a decision was carried out before.
@@ -71,14 +82,16 @@ pub async fn carry_out(
 ) -> Result<bool> {
     let done = sqlx::query!(
         "INSERT INTO automations.carried_out_decisions
-             (decision_request_id, project_id, automation, action, outcome, carried_out_at)
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+             (decision_request_id, project_id, automation, action, outcome, carried_out_at,
+              problem)
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
         record.decision.0,
         record.project.0,
         record.automation,
         record.action,
         record.outcome.as_str(),
         now,
+        record.problem,
     )
     .execute(connection)
     .await?;

@@ -3,6 +3,7 @@
 
 mod automation;
 mod decision;
+pub(crate) mod erasure;
 mod run;
 mod trigger;
 mod worker;

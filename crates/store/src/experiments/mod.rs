@@ -1,5 +1,6 @@
 //! Experiments, exposures, ship requests and learnings.
 
+pub(crate) mod erasure;
 mod experiment;
 mod exposure;
 mod learning;

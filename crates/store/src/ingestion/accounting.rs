@@ -1,9 +1,13 @@
 //! The accounting equation by source and event name, and accepted and failed
 //! events by hour.
+//!
+//! An append leaves what it counts beside its keys, see
+//! [`append_and_count`](super::log::append_and_count). Whoever reads counts adds
+//! what lies there, and [`count_appended`] does so for good, once for many appends.
 
 use chrono::{DateTime, Utc};
 use northstar_domain::ProjectId;
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 
 use super::SourceId;
 use super::sources::Counts;
@@ -62,6 +66,60 @@ impl Additions {
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
+}
+
+/// What an append of one source counts, a row for each name and hour: three numbers
+/// (accepted, duplicate, rejected) and four times (hour, newest received, newest
+/// accepted, greatest effective time). An append quarantines nothing.
+#[derive(Debug, Default)]
+pub struct Appendix {
+    pub(super) names: Vec<String>,
+    pub(super) counts: Vec<i64>,
+    pub(super) times: Vec<Option<DateTime<Utc>>>,
+}
+
+impl Appendix {
+    /// Adds a row; an empty name is "other".
+    pub fn push(&mut self, name: &str, hour: DateTime<Utc>, added: &EventCounts) {
+        let EventCounts { counts, last_accepted_at } = added;
+        debug_assert_eq!(counts.quarantined, 0, "quarantine takes more than a round trip");
+        self.names.push(name.to_owned());
+        self.counts.extend([counts.accepted, counts.duplicate, counts.rejected]);
+        self.times.extend([
+            Some(hour),
+            counts.last_received_at,
+            *last_accepted_at,
+            counts.last_effective_at,
+        ]);
+    }
+}
+
+/// Projects with appends whose counts were not added up.
+pub async fn uncounted(connection: &mut PgConnection) -> Result<Vec<ProjectId>> {
+    let projects = sqlx::query_scalar!(
+        "SELECT project_id FROM ingestion.counted
+         JOIN ingestion.log_heads head USING (project_id)
+         WHERE head.position > counted.position
+         ORDER BY project_id",
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(projects.into_iter().map(ProjectId).collect())
+}
+
+/// Adds up what appends of a project left, in a transaction of its own. What a crash
+/// takes back of it is added again, so it waits for no disk.
+pub async fn count_appended(connection: &mut PgConnection, project: ProjectId) -> Result<()> {
+    let mut transaction = connection.begin().await?;
+    super::prefer_indexes(&mut transaction).await?;
+    sqlx::query!("SELECT set_config('synchronous_commit', 'off', true)")
+        .fetch_one(&mut *transaction)
+        .await?;
+    sqlx::query!("SELECT ingestion.count_appended($1)", project.0)
+        .fetch_one(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(())
 }
 
 /// Adds to the counts, the last thing that a transaction locks.
@@ -155,11 +213,22 @@ pub async fn totals(
     source: Option<&str>,
 ) -> Result<Vec<Totals>> {
     let rows = sqlx::query!(
-        r#"SELECT s.name AS source, t.name, accepted, duplicate, quarantined, rejected,
-               last_received_at, last_accepted_at, last_effective_at
-           FROM ingestion.event_totals t JOIN ingestion.sources s USING (project_id, source_id)
+        r#"SELECT s.name AS source, t.name AS "name!", sum(accepted)::bigint AS "accepted!",
+               sum(duplicate)::bigint AS "duplicate!", sum(quarantined)::bigint AS "quarantined!",
+               sum(rejected)::bigint AS "rejected!", max(last_received_at) AS last_received_at,
+               max(last_accepted_at) AS last_accepted_at,
+               max(last_effective_at) AS last_effective_at
+           FROM ingestion.sources s JOIN (
+               SELECT project_id, source_id, name, accepted, duplicate, quarantined, rejected,
+                   last_received_at, last_accepted_at, last_effective_at
+               FROM ingestion.event_totals
+               UNION ALL
+               SELECT project_id, source_id, name, accepted, duplicate, 0, rejected,
+                   last_received_at, last_accepted_at, last_effective_at
+               FROM ingestion.uncounted
+           ) t USING (project_id, source_id)
            WHERE project_id = $1 AND ($2::text IS NULL OR s.name = $2)
-           ORDER BY s.name COLLATE "C", t.name"#,
+           GROUP BY s.name, t.name ORDER BY s.name COLLATE "C", t.name COLLATE "C""#,
         project.0,
         source,
     )
@@ -207,8 +276,15 @@ pub async fn received_between(
 ) -> Result<Vec<Received>> {
     let rows = sqlx::query_as!(
         Received,
-        r#"SELECT h.name, sum(accepted)::bigint AS "accepted!", sum(failed)::bigint AS "failed!"
-           FROM ingestion.event_hours h JOIN ingestion.sources s USING (project_id, source_id)
+        r#"SELECT h.name AS "name!", sum(accepted)::bigint AS "accepted!",
+               sum(failed)::bigint AS "failed!"
+           FROM ingestion.sources s JOIN (
+               SELECT project_id, source_id, name, hour, accepted, failed
+               FROM ingestion.event_hours
+               UNION ALL
+               SELECT project_id, source_id, name, hour, accepted, 0 FROM ingestion.uncounted
+               WHERE accepted > 0
+           ) h USING (project_id, source_id)
            WHERE project_id = $1 AND s.name = $2 AND hour >= $3 AND hour < $4
            GROUP BY h.name"#,
         project.0,

@@ -20,8 +20,12 @@ pub struct Head {
 /// Makes sure that a project has a head.
 pub async fn ensure(connection: &mut PgConnection, project: ProjectId) -> Result<()> {
     sqlx::query!(
-        "INSERT INTO ingestion.log_heads (project_id, position, identity_version)
-         VALUES ($1, 0, 0) ON CONFLICT DO NOTHING",
+        "WITH head AS (
+             INSERT INTO ingestion.log_heads (project_id, position, identity_version)
+             VALUES ($1, 0, 0) ON CONFLICT DO NOTHING
+         )
+         INSERT INTO ingestion.counted (project_id, position) VALUES ($1, 0)
+         ON CONFLICT DO NOTHING",
         project.0,
     )
     .execute(connection)

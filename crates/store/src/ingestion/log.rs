@@ -9,9 +9,8 @@ use northstar_domain::time_correction::TimeCorrection;
 use sqlx::PgConnection;
 
 use super::SourceId;
-use super::accounting::Additions;
+use super::accounting::Appendix;
 use super::keys::NewKeys;
-use super::sources::Counts;
 use crate::block::{Block, BlockWriter, Events, NotABlock, Row};
 use crate::{Error, Result};
 
@@ -175,20 +174,10 @@ pub async fn append(
     }))
 }
 
-/// What is counted together with an append: the events of one source.
-#[derive(Debug)]
-pub struct Counted {
-    /// The source.
-    pub source: SourceId,
-    /// What is added to its counts.
-    pub counts: Counts,
-    /// The same by name and hour.
-    pub names: Additions,
-}
-
-/// As [`append`], and counts what was appended: a whole transaction in one round
-/// trip when it is called outside of one. With `erasures`, the head must also have
-/// this erasure version.
+/// As [`append`], and leaves the counts of what was appended, which are those of one
+/// source, beside its keys: a whole transaction in one round trip when it is called
+/// outside of one. With `erasures`, the head must also have this erasure version.
+/// [`super::accounting`] reads such counts at once and adds them up later.
 pub async fn append_and_count(
     connection: &mut PgConnection,
     project: ProjectId,
@@ -196,35 +185,22 @@ pub async fn append_and_count(
     erasures: Option<i64>,
     blocks: &Blocks,
     keys: &NewKeys,
-    Counted { source, counts, names }: &Counted,
+    (source, counts): (SourceId, &Appendix),
 ) -> Result<Appended> {
-    debug_assert_eq!(counts.quarantined, 0, "quarantine takes more than a round trip");
     let head = sqlx::query!(
-        "SELECT identity_version, erasure_version FROM ingestion.append_and_count(
-             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-             $20, $21, $22)",
+        "SELECT identity_version, erasure_version
+         FROM ingestion.append_and_count($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         project.0,
         after,
         blocks.last_position().unwrap_or(after),
-        &blocks.first_positions,
         &blocks.last_positions,
         &blocks.contents,
         keys.as_bytes(),
         erasures,
         source.0,
-        counts.accepted,
-        counts.duplicate,
-        counts.rejected,
-        counts.last_received_at,
-        counts.last_effective_at,
-        &names.names,
-        &names.hours,
-        &names.accepted,
-        &names.duplicate,
-        &names.rejected,
-        &names.last_received as &[Option<DateTime<Utc>>],
-        &names.last_accepted as &[Option<DateTime<Utc>>],
-        &names.last_effective as &[Option<DateTime<Utc>>],
+        &counts.names,
+        &counts.counts,
+        &counts.times as &[Option<DateTime<Utc>>],
     )
     .fetch_one(connection)
     .await?;

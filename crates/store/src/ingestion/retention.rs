@@ -218,6 +218,28 @@ pub async fn files(
     Ok(files)
 }
 
+/// The first file of a project that begins after a position and whose events left
+/// the log.
+pub async fn detached_after(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    after: i64,
+) -> Result<Option<ArchivedFile>> {
+    let file = sqlx::query_as!(
+        ArchivedFile,
+        "SELECT first_position, last_position, partition_number AS partition, events, bytes,
+             location, sha256, verified_at, detached_at
+         FROM ingestion.archived_files
+         WHERE project_id = $1 AND first_position > $2 AND detached_at IS NOT NULL
+         ORDER BY first_position LIMIT 1",
+        project.0,
+        after,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(file)
+}
+
 /// The last position of a project that is no longer in the log but in the
 /// archive; 0 when everything is in the log.
 pub async fn archived_through(connection: &mut PgConnection, project: ProjectId) -> Result<i64> {

@@ -129,10 +129,20 @@ pub async fn names(
 /// All sources of a project, by name.
 pub async fn list(connection: &mut PgConnection, project: ProjectId) -> Result<Vec<Source>> {
     let rows = sqlx::query!(
-        r#"SELECT name, accepted, duplicate, quarantined, rejected,
-               last_received_at, last_effective_at
-           FROM ingestion.sources JOIN ingestion.source_counts USING (project_id, source_id)
-           WHERE project_id = $1 ORDER BY name COLLATE "C""#,
+        r#"SELECT s.name, sum(accepted)::bigint AS "accepted!",
+               sum(duplicate)::bigint AS "duplicate!", sum(quarantined)::bigint AS "quarantined!",
+               sum(rejected)::bigint AS "rejected!", max(last_received_at) AS last_received_at,
+               max(last_effective_at) AS last_effective_at
+           FROM ingestion.sources s JOIN (
+               SELECT project_id, source_id, accepted, duplicate, quarantined, rejected,
+                   last_received_at, last_effective_at
+               FROM ingestion.source_counts
+               UNION ALL
+               SELECT project_id, source_id, accepted, duplicate, 0, rejected,
+                   last_received_at, last_effective_at
+               FROM ingestion.uncounted
+           ) c USING (project_id, source_id)
+           WHERE project_id = $1 GROUP BY s.name ORDER BY s.name COLLATE "C""#,
         project.0,
     )
     .fetch_all(connection)

@@ -196,7 +196,7 @@ pub async fn last_received_at(
     project: ProjectId,
 ) -> Result<Option<DateTime<Utc>>> {
     let newest = sqlx::query_scalar!(
-        "SELECT max(last_received_at) FROM ingestion.source_counts WHERE project_id = $1",
+        "SELECT max(last_received_at) FROM ingestion.source_receipts WHERE project_id = $1",
         project.0,
     )
     .fetch_one(connection)

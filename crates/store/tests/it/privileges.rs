@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 
 /// What metrics may read of ingestion: the log, the identity map and their
 /// totals, and whether sources deliver.
-const READ_BY_METRICS: [&str; 11] = [
+const READ_BY_METRICS: [&str; 12] = [
     "archived_files",
     "event_blocks",
     "identity_changes",
@@ -15,6 +15,7 @@ const READ_BY_METRICS: [&str; 11] = [
     "log_heads",
     "sources",
     "source_counts",
+    "source_receipts",
     "quarantine_counts",
     "source_events",
     "source_states",

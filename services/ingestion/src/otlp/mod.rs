@@ -19,7 +19,7 @@
 //! `account.id` or `tenant.id` the account. Telemetry of nobody is about its
 //! service: its anonymous id is `service:` and the service's namespace and name.
 //!
-//! The source is the principal of the key.
+//! The source is the principal of the key; `northstar` is the suite's own.
 
 mod answer;
 mod attributes;
@@ -41,6 +41,7 @@ use serde::de::DeserializeOwned;
 
 use crate::arrivals::{Arrival, Raw, Undated};
 use crate::error::Error;
+use crate::sender::Sender;
 use crate::service::Ingestion;
 
 use self::answer::{Rejected, rejected};
@@ -76,7 +77,7 @@ pub(super) async fn export<S: Signal>(
 ) -> Result<S::Response, Error> {
     let arrivals = S::arrivals(request);
     let results: Vec<pb::EventResult> =
-        ingestion.take_in(caller.project, &caller.principal, Undated::Kept, arrivals).await?;
+        ingestion.take_in(Sender::from(caller), &caller.principal, Undated::Kept, arrivals).await?;
     Ok(rejected(S::RECORDS, &results).map(S::partial_success).unwrap_or_default())
 }
 

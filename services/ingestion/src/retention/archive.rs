@@ -188,7 +188,12 @@ async fn write(
 }
 
 /// Reads a file back: its bytes, and then what they hold.
-async fn verify(location: &str, sha256: &[u8], count: usize, wanted: &[u8]) -> anyhow::Result<()> {
+pub(crate) async fn verify(
+    location: &str,
+    sha256: &[u8],
+    count: usize,
+    wanted: &[u8],
+) -> anyhow::Result<()> {
     let content = Archive::get(location).await?;
     ensure!(Sha256::digest(&content).as_slice() == sha256, "{location} reads back differently");
     let events = tokio::task::spawn_blocking(move || {
@@ -196,12 +201,12 @@ async fn verify(location: &str, sha256: &[u8], count: usize, wanted: &[u8]) -> a
     })
     .await??;
     ensure!(events.len() == count, "{location} holds {} events, not {count}", events.len());
-    ensure!(digest(&events)? == wanted, "{location} holds other events than the log");
+    ensure!(digest(&events)? == wanted, "{location} holds other events than it should");
     Ok(())
 }
 
 /// SHA-256 over everything that the events say.
-fn digest(events: &[ArchivedEvent]) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn digest(events: &[ArchivedEvent]) -> anyhow::Result<Vec<u8>> {
     let mut hasher = Sha256::new();
     for event in events {
         let line = to_line(event)?;

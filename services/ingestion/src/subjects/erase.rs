@@ -1,4 +1,4 @@
-//! EraseSubject and what tells how far an erasure is.
+//! EraseSubject, what tells how far an erasure is, and what other services follow it by.
 
 use northstar_domain::identity::Identifier;
 use northstar_domain::{ErasureId, ProjectId, Violations};
@@ -7,18 +7,22 @@ use northstar_server::Caller;
 use northstar_server::idempotent::Mutation;
 use northstar_server::page::page_size;
 use northstar_store::audit;
-use northstar_store::ingestion::erasure::{self as store, Erasure};
+use northstar_store::ingestion::erasure::{self as store, Erasure, Follower, Stage};
 use northstar_store::ingestion::{heads, identity as facts};
 
 use super::Subjects;
 use super::convert::{identifier, reason, refused};
 use super::policies::not_found;
+use crate::config::FOLLOWERS;
 use crate::convert::time_to_proto;
 use crate::error::Error;
 use crate::identity::subject_of;
 
 const ERASE: &str = "/northstar.ingestion.v1.SubjectsService/EraseSubject";
 const PROOF_LIMIT: usize = 1_000;
+const NOTE_LIMIT: usize = 1_000;
+/// Erasures that a service is given at once.
+const FOLLOWED_AT_ONCE: i64 = 100;
 
 pub(super) async fn erase_subject(
     service: &Subjects,
@@ -65,9 +69,16 @@ pub(super) async fn erase_subject(
         identifiers: i64::try_from(identifiers.len()).unwrap_or(i64::MAX),
         events: 0,
         quarantined: 0,
+        stage: Stage::Looking,
+        archive_position: 0,
+        archived_events: 0,
+        archived_files: 0,
+        rewrite_position: 0,
         done_at: None,
+        finished_at: None,
+        problem: None,
     };
-    store::insert(&mut transaction, &erasure, &identifiers).await?;
+    store::insert(&mut transaction, &erasure, &identifiers, &service.followers).await?;
     let detail = serde_json::json!({
         "identifiers": erasure.identifiers,
         "reason": erasure.reason,
@@ -83,7 +94,9 @@ pub(super) async fn erase_subject(
         at: now,
     };
     audit::append(&mut transaction, &entry).await?;
-    let response = pb::EraseSubjectResponse { erasure: Some(erasure_to_proto(erasure)) };
+    let followers = store::followers(&mut transaction, &[id]).await?;
+    let erasure = Some(erasure_to_proto(erasure, &followers));
+    let response = pb::EraseSubjectResponse { erasure };
     mutation.save_answer(&mut transaction, &response, now).await?;
     transaction.commit().await.map_err(northstar_store::Error::from)?;
     service.erasures.notify();
@@ -99,7 +112,9 @@ pub(super) async fn get_erasure(
         id.parse().map_err(|_| Error::invalid("erasure_id", "is not the id of an erasure"))?;
     let mut connection = service.pool.acquire().await.map_err(northstar_store::Error::from)?;
     let found = store::find(&mut connection, project, parsed).await?;
-    found.map(erasure_to_proto).ok_or_else(|| not_found("Erasure", id))
+    let found = found.ok_or_else(|| not_found("Erasure", id))?;
+    let followers = store::followers(&mut connection, &[found.id]).await?;
+    Ok(erasure_to_proto(found, &followers))
 }
 
 pub(super) async fn list_erasures(
@@ -123,13 +138,95 @@ pub(super) async fn list_erasures(
         Some(last) if more => last.id.to_string(),
         _ => String::new(),
     };
-    let erasures = page.into_iter().map(erasure_to_proto).collect();
+    let ids: Vec<ErasureId> = page.iter().map(|erasure| erasure.id).collect();
+    let followers = store::followers(&mut connection, &ids).await?;
+    let erasures = page.into_iter().map(|erasure| erasure_to_proto(erasure, &followers)).collect();
     Ok(pb::ListErasuresResponse { erasures, next_page_token })
 }
 
-fn erasure_to_proto(erasure: Erasure) -> pb::Erasure {
-    let state =
-        if erasure.done_at.is_some() { pb::ErasureState::Done } else { pb::ErasureState::Running };
+/// The erasures that a service has to follow.
+pub(super) async fn follow_erasures(
+    service: &Subjects,
+    project: ProjectId,
+    request: &pb::FollowErasuresRequest,
+) -> Result<pb::FollowErasuresResponse, Error> {
+    known_follower(&request.service)?;
+    let mut connection = service.pool.acquire().await.map_err(northstar_store::Error::from)?;
+    let found =
+        store::to_follow(&mut connection, project, &request.service, FOLLOWED_AT_ONCE).await?;
+    let mut erasures = Vec::with_capacity(found.len());
+    for erasure in found {
+        let identifiers = store::pseudonyms(&mut connection, erasure.id).await?;
+        erasures.push(pb::ErasureToFollow {
+            erasure_id: erasure.id.to_string(),
+            last_position: erasure.last_position,
+            rewrite_position: erasure.rewrite_position,
+            identifiers: identifiers
+                .into_iter()
+                .map(|found| pb::ErasedIdentifier {
+                    identifier: Some(pb::Identifier { kind: found.kind, value: found.value }),
+                    pseudonym: found.pseudonym,
+                })
+                .collect(),
+        });
+    }
+    Ok(pb::FollowErasuresResponse { erasures })
+}
+
+/// Notes how far a service is, and ends the erasure with the last one.
+pub(super) async fn report_erasure(
+    service: &Subjects,
+    project: ProjectId,
+    request: &pb::ReportErasureRequest,
+) -> Result<pb::ReportErasureResponse, Error> {
+    known_follower(&request.service)?;
+    let id = request
+        .erasure_id
+        .parse()
+        .map_err(|_| Error::invalid("erasure_id", "is not the id of an erasure"))?;
+    let mut found = Violations::new();
+    found.require(request.records >= 0, "records", "must not be negative");
+    found.require(request.note.len() <= NOTE_LIMIT, "note", "must have at most 1,000 bytes");
+    found.require(!request.note.contains('\0'), "note", "must not contain U+0000");
+    found.or(()).map_err(|found| refused(&found))?;
+    let now = service.clock.now();
+    let mut transaction = service.pool.begin().await.map_err(northstar_store::Error::from)?;
+    if !store::lock(&mut transaction, project, id).await? {
+        return Err(not_found("Erasure", &request.erasure_id));
+    }
+    let report = store::Report {
+        service: &request.service,
+        done: request.done,
+        records: request.records,
+        note: &request.note,
+    };
+    if !store::report(&mut transaction, id, report, now).await? {
+        return Err(Error::invalid("service", "does not have to follow this erasure"));
+    }
+    let ended = store::finish(&mut transaction, id, now).await?;
+    let erasure = store::find(&mut transaction, project, id).await?;
+    let followers = store::followers(&mut transaction, &[id]).await?;
+    transaction.commit().await.map_err(northstar_store::Error::from)?;
+    if ended {
+        tracing::info!(erasure.id = %id, "every service followed an erasure");
+    }
+    let erasure = erasure.map(|erasure| erasure_to_proto(erasure, &followers));
+    Ok(pb::ReportErasureResponse { erasure })
+}
+
+fn known_follower(service: &str) -> Result<(), Error> {
+    if FOLLOWERS.contains(&service) {
+        return Ok(());
+    }
+    Err(Error::invalid("service", "must be metrics, experiments, approvals or automations"))
+}
+
+fn erasure_to_proto(erasure: Erasure, followers: &[Follower]) -> pb::Erasure {
+    let state = match (erasure.done_at, erasure.finished_at) {
+        (_, Some(_)) => pb::ErasureState::Done,
+        (Some(_), None) => pb::ErasureState::Following,
+        (None, None) => pb::ErasureState::Running,
+    };
     pb::Erasure {
         erasure_id: erasure.id.to_string(),
         state: state.into(),
@@ -137,11 +234,26 @@ fn erasure_to_proto(erasure: Erasure) -> pb::Erasure {
         reason: erasure.reason,
         proof: erasure.proof,
         request_time: Some(time_to_proto(erasure.requested_at)),
-        finish_time: erasure.done_at.map(time_to_proto),
+        finish_time: erasure.finished_at.map(time_to_proto),
         last_position: erasure.last_position,
         position: erasure.position,
         identifiers: erasure.identifiers,
         events: erasure.events,
         quarantined: erasure.quarantined,
+        archived_events: erasure.archived_events,
+        archived_files: erasure.archived_files,
+        rewrite_time: erasure.done_at.map(time_to_proto),
+        followers: followers
+            .iter()
+            .filter(|follower| follower.erasure == erasure.id.0)
+            .map(|follower| pb::ErasureFollower {
+                service: follower.service.clone(),
+                done: follower.done_at.is_some(),
+                records: follower.records,
+                note: follower.note.clone(),
+                report_time: follower.reported_at.map(time_to_proto),
+            })
+            .collect(),
+        problem: erasure.problem.unwrap_or_default(),
     }
 }

@@ -22,6 +22,7 @@ use super::{Known, Webhooks};
 use crate::arrivals::{Arrival, Misfit, Undated};
 use crate::convert::{properties_to_proto, time_to_proto};
 use crate::doors::{outcome_text, result_to_json};
+use crate::sender::Sender;
 
 /// Most bytes of a payload. Stripe, HubSpot and GitHub stay below; what is larger
 /// is no notification.
@@ -151,7 +152,12 @@ impl Webhooks {
         let ignored: Vec<bool> = arrivals.iter().map(Option::is_none).collect();
         let results = self
             .ingestion
-            .take_in(known.project, name, Undated::Kept, arrivals.into_iter().flatten())
+            .take_in(
+                Sender::signed(known.project),
+                name,
+                Undated::Kept,
+                arrivals.into_iter().flatten(),
+            )
             .await
             .map_err(Failure::from)
             .inspect_err(|_| self.count(name, "failed"))?;

@@ -126,6 +126,8 @@ impl Webhooks {
             .as_ref()
             .ok_or_else(|| Error::invalid("webhook_source", "is missing"))?;
         let (name, spec) = webhook_source_from_proto(wanted).map_err(|found| broken(&found))?;
+        // Payloads come from elsewhere, whoever applies the document.
+        Sender::signed(caller.project).check_source(&name)?;
         let (project, now) = (caller.project, self.ingestion.clock.now());
         let begun = self.begin(caller, APPLY, &request.request_id, &request).await?;
         let mut change = match begun {

@@ -200,6 +200,8 @@ impl Stage {
             .env("NORTHSTAR_GRPC_LISTEN", self.address.to_string())
             .env("NORTHSTAR_HTTP_LISTEN", self.http_address.to_string())
             .env("NORTHSTAR_LOG", "warn")
+            // Nobody else runs, so nobody has to follow an erasure.
+            .env("NORTHSTAR_INGESTION_ERASURE_FOLLOWERS", "")
             .envs(self.environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(log)

@@ -50,15 +50,28 @@ async fn head(suite: &Suite, position: i64) {
     .unwrap();
 }
 
-/// A log whose first partition holds ten events and whose second holds five.
-async fn two_partitions(folder: &std::path::Path) -> Suite {
-    let config = Config {
-        ingestion_archive_url: Some(format!("file://{}", folder.display())),
+/// A service that archives to a place.
+fn archiving_to(url: &str) -> Config {
+    Config {
+        ingestion_archive_url: Some(url.to_owned()),
         ingestion_archive_check_milliseconds: 100,
         ..Config::default()
-    };
-    let suite = Suite::start_with(config).await;
-    let events = |from: i32, to: i32| (from..to).map(|id| event(id.to_string())).collect();
+    }
+}
+
+fn url(folder: &std::path::Path) -> String {
+    format!("file://{}", folder.display())
+}
+
+/// A log whose first partition holds ten events and whose second holds five.
+async fn two_partitions(folder: &std::path::Path) -> Suite {
+    partitions_of(&url(folder), |id| event(id.to_string())).await
+}
+
+/// The same with events of one's own.
+async fn partitions_of(archive: &str, event: fn(i32) -> pb::Event) -> Suite {
+    let suite = Suite::start_with(archiving_to(archive)).await;
+    let events = |from: i32, to: i32| (from..to).map(event).collect();
     suite.ingest("web", events(0, 5)).await;
     head(&suite, PARTITION - 6).await;
     suite.ingest("app", events(5, 10)).await;
@@ -227,4 +240,302 @@ async fn a_project_has_one_policy() {
     let get = pb::GetRetentionPolicyRequest { name: "log".to_owned() };
     let gone = clients.retention().get_retention_policy(get).await.unwrap_err();
     assert_eq!(reason(&gone), "NOT_FOUND");
+}
+
+/// Every second event is Ada's, with her name in its id.
+fn of_ada_or_grace(id: i32) -> pb::Event {
+    let user = if id % 2 == 0 { "ada-lovelace" } else { "grace" };
+    pb::Event { user_id: user.to_owned(), ..event(format!("{user}/{id}")) }
+}
+
+async fn entered(suite: &Suite, user: &str) -> pb::Erasure {
+    let request = pb::EraseSubjectRequest {
+        identifier: Some(pb::Identifier { kind: "user_id".to_owned(), value: user.to_owned() }),
+        reason: "article 17".to_owned(),
+        proof: "ticket 4714".to_owned(),
+        ..pb::EraseSubjectRequest::default()
+    };
+    suite.clients().subjects().erase_subject(request).await.unwrap().into_inner().erasure.unwrap()
+}
+
+/// Waits until an erasure is as wanted.
+async fn until(suite: &Suite, id: &str, wanted: fn(&pb::Erasure) -> bool) -> pb::Erasure {
+    loop {
+        let request = pb::GetErasureRequest { erasure_id: id.to_owned() };
+        let found = suite.clients().subjects().get_erasure(request).await.unwrap().into_inner();
+        let erasure = found.erasure.unwrap();
+        if wanted(&erasure) {
+            return erasure;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn is_done(erasure: &pb::Erasure) -> bool {
+    erasure.state() == pb::ErasureState::Done
+}
+
+/// What an archived file holds.
+async fn held(location: &str) -> Vec<northstar_archive::ArchivedEvent> {
+    let content = northstar_archive::Archive::get(location).await.unwrap();
+    let events = northstar_archive::ParquetEvents::open(content).unwrap();
+    events.collect::<Result<_, _>>().unwrap()
+}
+
+/// That the one file of the archive has every event and nothing of Ada.
+async fn is_clean(clients: &Clients, before: &pb::ArchivedFile) -> pb::ArchivedFile {
+    let after = files(clients).await.files;
+    assert_eq!(after.len(), 1);
+    let after = after.into_iter().next().unwrap();
+    assert_ne!((&after.location, &after.sha256), (&before.location, &before.sha256));
+    assert_eq!(
+        (after.first_position, after.last_position, after.events),
+        (before.first_position, before.last_position, before.events)
+    );
+    let events = held(&after.location).await;
+    assert_eq!(events.len(), 10);
+    let pseudonyms: std::collections::BTreeSet<&str> = events
+        .iter()
+        .filter(|event| event.user_id != "grace")
+        .map(|event| event.user_id.as_str())
+        .collect();
+    assert_eq!(pseudonyms.len(), 1);
+    assert!(pseudonyms.iter().all(|pseudonym| pseudonym.starts_with("erased-")));
+    for (number, event) in events.iter().enumerate() {
+        let told = format!("{event:?}");
+        assert!(!told.contains("ada-lovelace"), "{told}");
+        // Nothing else was touched.
+        if number % 2 == 1 {
+            assert_eq!(event.message_id, format!("grace/{number}"));
+            assert_eq!(event.properties, r#"{"plan":"pro"}"#);
+        }
+    }
+    after
+}
+
+#[tokio::test]
+async fn an_erasure_writes_archived_files_anew_and_deletes_the_old_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let suite = partitions_of(&url(folder.path()), of_ada_or_grace).await;
+    let clients = suite.clients();
+    suite.clock.advance(TimeDelta::days(31));
+    apply(&clients, 30).await.unwrap();
+    let before = archived(&clients).await.files.remove(0);
+    assert_eq!(held(&before.location).await.len(), 10);
+
+    let erasure = entered(&suite, "ada-lovelace").await;
+    let done = until(&suite, &erasure.erasure_id, is_done).await;
+    assert_eq!((done.archived_events, done.archived_files, done.events), (5, 1, 3));
+    assert_eq!((done.followers.len(), done.problem.as_str()), (0, ""));
+    let after = is_clean(&clients, &before).await;
+
+    // Nothing else is left: no old file, no table that waits for the end of its grace.
+    let path = after.location.strip_prefix("file://").unwrap();
+    let beside = std::path::Path::new(path).parent().unwrap().read_dir().unwrap();
+    let names: Vec<_> = beside.map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(names, [std::path::Path::new(path)]);
+    let tables: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM pg_tables WHERE tablename LIKE 'detached\\_0%'")
+            .fetch_one(suite.superuser())
+            .await
+            .unwrap();
+    assert_eq!(tables, 0);
+    let detail: String =
+        sqlx::query_scalar("SELECT detail FROM audit.entries WHERE action = 'subject.erased'")
+            .fetch_one(suite.superuser())
+            .await
+            .unwrap();
+    for digest in [&before.sha256, &after.sha256] {
+        assert!(detail.contains(digest.as_str()), "{detail}");
+    }
+    // Another subject's erasure rewrites what this one wrote.
+    let erasure = entered(&suite, "grace").await;
+    until(&suite, &erasure.erasure_id, is_done).await;
+    let last = files(&clients).await.files.remove(0);
+    assert!(held(&last.location).await.iter().all(|event| event.user_id.starts_with("erased-")));
+    assert!(!std::path::Path::new(path).exists());
+}
+
+#[tokio::test]
+async fn an_erasure_waits_for_an_archive_that_is_away_and_changes_nothing_meanwhile() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("archive");
+    std::fs::create_dir(&folder).unwrap();
+    let suite = partitions_of(&url(&folder), of_ada_or_grace).await;
+    let clients = suite.clients();
+    suite.clock.advance(TimeDelta::days(31));
+    apply(&clients, 30).await.unwrap();
+    let before = archived(&clients).await.files.remove(0);
+    let away = parent.path().join("away");
+    std::fs::rename(&folder, &away).unwrap();
+
+    let id = entered(&suite, "ada-lovelace").await.erasure_id;
+    let waiting = until(&suite, &id, |erasure| !erasure.problem.is_empty()).await;
+    assert_eq!(waiting.state(), pb::ErasureState::Running);
+    assert!(waiting.problem.contains(&before.location), "{}", waiting.problem);
+    let request = pb::ReadEventsRequest { after_position: PARTITION - 1, ..Default::default() };
+    let mut read = clients.subscriptions().read_events(request).await.unwrap().into_inner();
+    let users: Vec<String> = read
+        .message()
+        .await
+        .unwrap()
+        .unwrap()
+        .events
+        .into_iter()
+        .map(|logged| logged.event.unwrap().user_id)
+        .collect();
+    assert!(users.contains(&"ada-lovelace".to_owned()), "{users:?}");
+
+    std::fs::rename(&away, &folder).unwrap();
+    let done = until(&suite, &id, is_done).await;
+    assert_eq!(done.problem, "");
+    is_clean(&clients, &before).await;
+}
+
+#[tokio::test]
+async fn an_erasure_of_archived_files_that_was_killed_is_finished_by_whoever_comes_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let suite = partitions_of(&url(folder.path()), of_ada_or_grace).await;
+    let clients = suite.clients();
+    suite.clock.advance(TimeDelta::days(31));
+    apply(&clients, 30).await.unwrap();
+    let before = archived(&clients).await.files.remove(0);
+    let config = archiving_to(&url(folder.path()));
+    let suite = suite.restart_with(config).await;
+
+    // As a kill leaves it: a file half written under the name that it will have, nothing noted.
+    let id = uuid::Uuid::now_v7();
+    let old = std::path::Path::new(before.location.strip_prefix("file://").unwrap());
+    let name =
+        format!("events-{:012}-{:012}-{id}.parquet", before.first_position, before.last_position);
+    std::fs::write(old.with_file_name(name), b"PAR1 and no more").unwrap();
+    for statement in [
+        format!(
+            "INSERT INTO ingestion.erasures (erasure_id, project_id, pseudonym, actor, reason,
+                 proof, requested_at, last_position, position, stage, identifiers)
+             VALUES ('{id}', 1, 'erased-x', 'dpo', 'r', 'p', now(), {0}, {0}, 'rewriting', 1)",
+            PARTITION + 4
+        ),
+        format!(
+            "INSERT INTO ingestion.erasure_identifiers
+             VALUES ('{id}', 'user_id', 'ada-lovelace', 'erased-x')"
+        ),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(suite.superuser()).await.unwrap();
+    }
+    let done = until(&suite, &id.to_string(), is_done).await;
+    assert_eq!((done.archived_files, done.archived_events), (1, 5));
+    let after = is_clean(&suite.clients(), &before).await;
+    assert!(!old.exists());
+
+    // And after the new file took the place of the old one, which is still there.
+    std::fs::write(old, b"the old file").unwrap();
+    for statement in [
+        format!(
+            "INSERT INTO ingestion.erasure_files VALUES
+                 ('{id}', 1, '{}', '\\x00', '{}', 1, decode('{}', 'hex'), now(), 5, true)",
+            before.location, after.location, after.sha256
+        ),
+        format!(
+            "UPDATE ingestion.erasures SET stage = 'removing', finished_at = NULL
+             WHERE erasure_id = '{id}'"
+        ),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(suite.superuser()).await.unwrap();
+    }
+    until(&suite, &id.to_string(), is_done).await;
+    assert!(!old.exists());
+    is_clean(&suite.clients(), &before).await;
+}
+
+#[test]
+fn an_erasure_reaches_files_in_a_bucket() {
+    let bucket = northstar_testkit::Bucket::start();
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "retention::archives_and_erases", "--ignored", "--nocapture"])
+        .envs(bucket.environment())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let names = bucket.names();
+    assert_eq!(names.len(), 1, "{names:?}");
+    assert!(names[0].starts_with("archive/log/project-1/events-000000000001-"), "{names:?}");
+    let content = bucket.content(&names[0]).unwrap();
+    let events = northstar_archive::ParquetEvents::open(bytes::Bytes::from(content)).unwrap();
+    assert!(events.map(|event| event.unwrap()).all(|event| event.user_id != "ada-lovelace"));
+}
+
+#[tokio::test]
+#[ignore = "run by the test above, with a bucket in its environment"]
+async fn archives_and_erases() {
+    let suite = partitions_of("s3://archive/log", of_ada_or_grace).await;
+    let clients = suite.clients();
+    suite.clock.advance(TimeDelta::days(31));
+    apply(&clients, 30).await.unwrap();
+    let before = archived(&clients).await.files.remove(0);
+    let erasure = entered(&suite, "ada-lovelace").await;
+    let done = until(&suite, &erasure.erasure_id, is_done).await;
+    assert_eq!((done.archived_events, done.archived_files), (5, 1));
+    is_clean(&clients, &before).await;
+}
+
+#[tokio::test]
+async fn an_erasure_is_done_when_every_service_has_followed() {
+    let config =
+        Config { ingestion_erasure_followers: "metrics,approvals".to_owned(), ..Config::default() };
+    let suite = Suite::start_with(config).await;
+    suite.ingest("web", vec![of_ada_or_grace(2), of_ada_or_grace(3)]).await;
+    let id = entered(&suite, "ada-lovelace").await.erasure_id;
+    let is_following = |erasure: &pb::Erasure| erasure.state() == pb::ErasureState::Following;
+    let following = until(&suite, &id, is_following).await;
+    assert!(following.rewrite_time.is_some() && following.finish_time.is_none());
+    let subjects = || suite.clients().subjects();
+    let ask = async |service: &str| {
+        let request = pb::FollowErasuresRequest { service: service.to_owned() };
+        subjects().follow_erasures(request).await.map(tonic::Response::into_inner)
+    };
+    let report = async |service: &str, done: bool, note: &str| {
+        let request = pb::ReportErasureRequest {
+            erasure_id: id.clone(),
+            service: service.to_owned(),
+            done,
+            records: 2,
+            note: note.to_owned(),
+        };
+        let reported = subjects().report_erasure(request).await?.into_inner();
+        Ok::<_, Status>(reported.erasure.unwrap())
+    };
+    assert_eq!(blamed_fields(&ask("console").await.unwrap_err()), ["service"]);
+    assert_eq!(blamed_fields(&report("automations", true, "").await.unwrap_err()), ["service"]);
+    let asked = ask("metrics").await.unwrap().erasures.remove(0);
+    let identifier = asked.identifiers[0].clone();
+    assert_eq!(identifier.identifier.unwrap().value, "ada-lovelace");
+    assert!(identifier.pseudonym.starts_with("erased-"));
+    assert!(asked.rewrite_position >= asked.last_position);
+
+    let waiting = report("metrics", false, "waits for something").await.unwrap();
+    assert_eq!(waiting.followers[1].note, "waits for something");
+    assert_eq!(report("metrics", true, "").await.unwrap().state(), pb::ErasureState::Following);
+    // What is done is done, and is asked for no more.
+    let again = report("metrics", false, "not quite").await.unwrap();
+    assert_eq!((again.followers[1].done, again.followers[1].records), (true, 4));
+    assert!(ask("metrics").await.unwrap().erasures.is_empty());
+    let known = async || -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM ingestion.erasure_identifiers")
+            .fetch_one(suite.superuser())
+            .await
+            .unwrap()
+    };
+    assert_eq!(known().await, 1);
+    let done = report("approvals", true, "").await.unwrap();
+    assert_eq!(done.state(), pb::ErasureState::Done);
+    assert!(done.finish_time.is_some());
+    assert_eq!(known().await, 0);
+
+    // The log tells that it happened, not to whom.
+    let read = crate::subscribe::read_all(&suite.clients(), "facts", 3).await;
+    let fact = read[2].event.clone().unwrap();
+    assert_eq!(fact.name, "northstar.subject.erased");
+    assert_eq!(fact.anonymous_id, format!("erasure:{id}"));
+    assert!(read.iter().all(|logged| !format!("{logged:?}").contains("ada-lovelace")));
 }

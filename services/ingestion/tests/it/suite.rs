@@ -39,6 +39,14 @@ impl Suite {
         Self { host, clock, database }
     }
 
+    /// Stops the service and starts it anew on the same database.
+    pub async fn restart_with(self, config: Config) -> Self {
+        let Self { host, clock, database } = self;
+        host.stop().await.unwrap();
+        let host = serve_with(database.url(), Arc::clone(&clock), config).await;
+        Self { host, clock, database }
+    }
+
     /// A service that holds few message ids in memory.
     pub async fn start_sealing_often() -> Self {
         let database = TestDatabase::create(&northstar_store::MIGRATOR).await;
@@ -113,7 +121,11 @@ pub async fn serve(database_url: &str, clock: Arc<MockClock>) -> Host {
     serve_with(database_url, clock, Config::default()).await
 }
 
-async fn serve_with(database_url: &str, clock: Arc<MockClock>, ingestion: Config) -> Host {
+/// Ingestion alone: nobody follows its erasures, unless the test says so.
+async fn serve_with(database_url: &str, clock: Arc<MockClock>, mut ingestion: Config) -> Host {
+    if ingestion.ingestion_erasure_followers == Config::default().ingestion_erasure_followers {
+        ingestion.ingestion_erasure_followers.clear();
+    }
     let config = northstar_server::Config::for_tests(database_url, SUITE_KEY, "unused".into());
     Host::start(config, async move |context| {
         let clock: Arc<dyn Clock> = clock;

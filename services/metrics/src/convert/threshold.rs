@@ -47,6 +47,8 @@ pub fn to_proto(name: &str, version: i64, etag: &str, threshold: &Threshold) -> 
         decision: threshold.decision.as_ref().map(|decision| pb::ThresholdDecision {
             action: action_to_proto(decision.action).into(),
             automation: decision.automation.clone(),
+            holdout_by: decision.holdout_by,
+            change_json: decision.change.as_ref().map(ToString::to_string).unwrap_or_default(),
         }),
         etag: etag.to_owned(),
         version,
@@ -226,7 +228,18 @@ fn decision_from_proto(
         pb::ThresholdAction::Adjust => Action::Adjust,
         pb::ThresholdAction::Investigate => Action::Investigate,
     };
-    Some(Decision { action, automation: decision.automation })
+    let change = match decision.change_json.as_str() {
+        "" => None,
+        text => match serde_json::from_str(text) {
+            Ok(change) => Some(change),
+            Err(error) => {
+                found.push("decision.change", format!("must be JSON: {error}"));
+                None
+            }
+        },
+    };
+    let (automation, holdout_by) = (decision.automation, decision.holdout_by);
+    Some(Decision { action, automation, holdout_by, change })
 }
 
 /// A threshold as stored, for the wire.
@@ -249,6 +262,7 @@ pub(crate) fn status_to_proto(
         next_evaluation_time: standing.next_due_at.map(to_timestamp),
         decision_request: question.decision_request.map(|id| id.to_string()).unwrap_or_default(),
         refusal: question.refusal.unwrap_or_default(),
+        withdrawal: question.withdrawal.unwrap_or_default(),
     }
 }
 

@@ -1,8 +1,6 @@
 //! One way to ask for all questions about journeys: view, position, answer, provenance.
 
-use chrono::{DateTime, Utc};
 use northstar_domain::ProjectId;
-use northstar_domain::kpi::Window;
 use northstar_engine as engine;
 use northstar_engine::Snapshot;
 use northstar_engine::journeys::{
@@ -13,7 +11,7 @@ use northstar_engine::journeys::{
 use northstar_proto::metrics::v1 as pb;
 use serde::Serialize;
 
-use super::read::ReadScope;
+use super::read::{Compare, ReadScope};
 use crate::ask::attempt;
 use crate::cohorts;
 use crate::dataset::View;
@@ -82,8 +80,8 @@ pub(super) struct Asked<Q> {
     pub scope: ReadScope,
     /// The events that it reads.
     pub reads: Metrics,
-    /// Where a range of the same length starts that it is asked of, too.
-    pub compare: Option<DateTime<Utc>>,
+    /// The other time that it is asked of, too.
+    pub compare: Option<Compare>,
 }
 
 /// The answer for one range.
@@ -103,23 +101,20 @@ impl<Q: Question> Asked<Q> {
         let window = self.scope.window;
         let cohorts = self.scope.cohorts();
         let (mut view, cohorts) = cohorts::view(service, project, &cohorts, window.end).await?;
-        let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
+        let of_log = view.head;
         self.hold(&mut view)?;
         let mut ranges = vec![(pb::JourneyPeriod::Current, window)];
-        if let Some(start) = self.compare {
-            let end = start.checked_add_signed(window.end - window.start).ok_or_else(|| {
-                Error::field("compare_start_time", "the range from there goes beyond all calendars")
-            })?;
-            ranges.push((pb::JourneyPeriod::Compared, Window { start, end }));
+        let compared = self.compare.map(|compare| compare.window(window, self.scope.zone));
+        if let Some(window) = compared.transpose()?.flatten() {
+            ranges.push((pb::JourneyPeriod::Compared, window));
         }
+        let (sources, answers) = tokio::try_join!(
+            Sources::read(&service.pool, project, of_log, service.clock.now()),
+            self.answers(&view, &ranges),
+        )?;
         let mut replies = Vec::new();
-        for (period, window) in ranges {
-            let scope = self.question.scope();
-            scope.from_micros = plan::instant(window.start);
-            scope.to_micros = plan::instant(window.end);
-            let question = self.question.clone();
-            let answer = attempt(&view.snapshot, move |snapshot| question.answer(snapshot));
-            let mut answer = answer.await?.map_err(refused)?;
+        for ((period, window), mut answer) in ranges.into_iter().zip(answers) {
+            range_of(self.question.scope(), window);
             // How much was looked at grows with the log; the answer does not.
             let coverage = std::mem::take(Q::coverage(&mut answer));
             let question = &self.question;
@@ -142,6 +137,22 @@ impl<Q: Question> Asked<Q> {
         Ok(replies)
     }
 
+    /// The engine's answers for ranges, one after the other.
+    async fn answers(
+        &self,
+        view: &View,
+        ranges: &[(pb::JourneyPeriod, Window)],
+    ) -> Result<Vec<Q::Answer>> {
+        let mut answers = Vec::with_capacity(ranges.len());
+        for (_, window) in ranges {
+            let mut question = self.question.clone();
+            range_of(question.scope(), *window);
+            let answer = attempt(&view.snapshot, move |snapshot| question.answer(snapshot));
+            answers.push(answer.await?.map_err(refused)?);
+        }
+        Ok(answers)
+    }
+
     /// Ties question and view to the position that was asked for, or to the present one.
     pub(super) fn hold(&mut self, view: &mut View) -> Result<()> {
         let position = match self.scope.position {
@@ -159,6 +170,11 @@ impl<Q: Question> Asked<Q> {
         self.question.scope().position = Some(position);
         Ok(())
     }
+}
+
+fn range_of(scope: &mut Scope, window: Window) {
+    scope.from_micros = plan::instant(window.start);
+    scope.to_micros = plan::instant(window.end);
 }
 
 /// What the engine refuses is a field of the question.

@@ -3,11 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use northstar_domain::activity::Activity;
+use northstar_domain::cohort::{Cohort, Rule};
 use northstar_domain::kpi::Kpi;
 use northstar_domain::metric::{Definition, EventSelector, Metric, property_path};
-use northstar_engine::Filter;
+use northstar_domain::threshold::Threshold;
+use northstar_engine::{Dimension, Filter};
 use northstar_proto::metrics::v1 as pb;
 use northstar_store::metrics::definition::Stored;
+
+use crate::plan;
 
 /// What stands for any event.
 pub(super) const ANY: &str = "*";
@@ -21,6 +25,8 @@ pub(super) enum Node {
     Event(String),
     /// Of an event.
     Property(String, String),
+    Cohort(String),
+    Threshold(String),
 }
 
 impl Node {
@@ -31,14 +37,19 @@ impl Node {
             Self::Activity(_) => pb::LineageKind::Activity,
             Self::Event(_) => pb::LineageKind::Event,
             Self::Property(..) => pb::LineageKind::Property,
+            Self::Cohort(_) => pb::LineageKind::Cohort,
+            Self::Threshold(_) => pb::LineageKind::Threshold,
         }
     }
 
     pub(super) fn name(&self) -> String {
         match self {
-            Self::Kpi(name) | Self::Metric(name) | Self::Activity(name) | Self::Event(name) => {
-                name.clone()
-            }
+            Self::Kpi(name)
+            | Self::Metric(name)
+            | Self::Activity(name)
+            | Self::Event(name)
+            | Self::Cohort(name)
+            | Self::Threshold(name) => name.clone(),
             Self::Property(event, path) => format!("{event}/{path}"),
         }
     }
@@ -52,18 +63,27 @@ pub(super) struct Link {
     pub(super) role: &'static str,
 }
 
+/// Everything that is defined.
+pub(super) struct Definitions {
+    pub(super) kpis: Vec<Stored<Kpi>>,
+    pub(super) metrics: Vec<Stored<Metric>>,
+    pub(super) activities: Vec<Stored<Activity>>,
+    pub(super) cohorts: Vec<Stored<Cohort>>,
+    pub(super) thresholds: Vec<Stored<Threshold>>,
+}
+
 /// Everything that is computed from anything.
 pub(super) struct Graph {
     links: BTreeSet<Link>,
 }
 
 impl Graph {
-    pub(super) fn new(
-        kpis: &[Stored<Kpi>],
-        metrics: &[Stored<Metric>],
-        activities: &[Stored<Activity>],
-    ) -> Self {
+    pub(super) fn new(definitions: &Definitions) -> Self {
+        let Definitions { kpis, metrics, activities, cohorts, thresholds } = definitions;
         let mut graph = Self { links: BTreeSet::new() };
+        for stored in cohorts {
+            graph.cohort(&Node::Cohort(stored.name.to_string()), &stored.document);
+        }
         for stored in kpis {
             let node = Node::Kpi(stored.name.to_string());
             graph.link(&node, Node::Metric(stored.document.metric.clone()), "metric");
@@ -106,7 +126,57 @@ impl Graph {
                 }
             }
         }
+        for stored in thresholds {
+            let threshold = &stored.document;
+            let node = Node::Threshold(stored.name.to_string());
+            let kpi = kpis.iter().find(|kpi| kpi.name.as_str() == threshold.kpi);
+            let (watched, metric) = match kpi {
+                Some(kpi) => (Node::Kpi(kpi.name.to_string()), &kpi.document.metric),
+                None => (Node::Metric(threshold.metric.clone()), &threshold.metric),
+            };
+            graph.link(&node, watched, "watches");
+            let Some(breakdown) = &threshold.breakdown else { continue };
+            match plan::dimension(&breakdown.by) {
+                Dimension::Cohort(cohort) => graph.link(&node, Node::Cohort(cohort), "breakdown"),
+                Dimension::Property(path) => {
+                    for event in events_of(&by_name, activities, metric) {
+                        graph.property(&node, &event, path.clone(), "breakdown");
+                    }
+                }
+                Dimension::Event | Dimension::Source | Dimension::AccountId => {}
+            }
+        }
         graph
+    }
+
+    fn cohort(&mut self, node: &Node, cohort: &Cohort) {
+        if let Some(rule) = &cohort.rule {
+            self.rule(node, rule);
+        }
+        let origin = cohort.list.as_ref().and_then(|list| list.snapshot_of.as_ref());
+        if let Some(origin) = origin {
+            self.link(node, Node::Cohort(origin.cohort.clone()), "snapshot");
+        }
+    }
+
+    fn rule(&mut self, node: &Node, rule: &Rule) {
+        match rule {
+            Rule::All(parts) | Rule::Any(parts) => {
+                parts.iter().for_each(|part| self.rule(node, part));
+            }
+            Rule::Not(part) => self.rule(node, part),
+            Rule::Property(rule) => {
+                let event = event_of(&rule.event);
+                self.selector(node, &rule.event);
+                self.filter(node, &event, &rule.condition);
+                self.property(node, &event, property_path(&rule.name).to_owned(), "property");
+            }
+            Rule::Did(rule) => self.selector(node, &rule.event),
+            Rule::Sequence(rule) => {
+                rule.steps.iter().for_each(|step| self.selector(node, step));
+            }
+            Rule::FirstTime(rule) => self.selector(node, &rule.event),
+        }
     }
 
     fn link(&mut self, node: &Node, from: Node, role: &'static str) {

@@ -13,7 +13,9 @@ use northstar_engine::{Dimension, Filter, Grain, Query};
 use northstar_proto::metrics::v1 as pb;
 use northstar_store::metrics::definition::Stored;
 
+use super::belongs::Belongs;
 use super::drivers::{Change, kpi_driver, told};
+use super::tasks::{self, Task};
 use super::weekly::{movement, title};
 use crate::convert::kpi::status_of;
 use crate::convert::to_timestamp;
@@ -45,6 +47,9 @@ pub(super) struct Material {
     pub(super) pillars: Vec<Stored<Pillar>>,
     pub(super) kpis: Vec<Stored<Kpi>>,
     pub(super) versions: Versions,
+    /// What people were asked to look into, and which pillar that belongs to.
+    pub(super) tasks: Vec<Task>,
+    pub(super) belongs: Belongs,
     /// Questions that wait for people, when they could be counted, and thresholds
     /// with an open episode.
     pub(super) waiting: Option<usize>,
@@ -140,13 +145,15 @@ impl Writer<'_> {
         let headline = first.movement.sentence.clone();
         let drivers = self.drivers(first, others)?;
         let controls = self.controls(&moved);
-        let next: Vec<_> = moved
+        let tasks = self.tasks(owner);
+        let asked: Vec<_> = tasks.iter().map(tasks::sentence).collect();
+        let steps = moved
             .iter()
             .filter(|moved| !matches!(moved.status(), Some(Status::OnTrack)))
             .chain(moved.iter().take(1))
             .filter_map(|moved| moved.movement.kpi.as_ref())
-            .map(|kpi| kpi.next_step.as_str())
-            .collect();
+            .map(|kpi| kpi.next_step.as_str());
+        let next: Vec<_> = asked.iter().map(String::as_str).chain(steps).collect();
         Ok(pb::UnitReport {
             unit: owner.to_owned(),
             what_changed: sentences(moved.iter().map(|moved| moved.movement.sentence.as_str())),
@@ -156,7 +163,23 @@ impl Writer<'_> {
             drivers,
             controls,
             kpi: Some(first.movement.clone()),
+            tasks,
         })
+    }
+
+    /// What waits to be looked into for the pillars of an owner, or by that owner.
+    fn tasks(&self, owner: &str) -> Vec<pb::ReportTask> {
+        let Material { tasks, belongs, pillars, .. } = &self.material;
+        let is_of = |task: &pb::ReportTask| {
+            let pillar = belongs.of_subject(&task.subject);
+            let of_pillar = pillars.iter().find(|known| known.name.as_str() == pillar);
+            match of_pillar.map(|known| known.document.owner.as_str()) {
+                None | Some("") => task.owner == owner,
+                Some(answers) => answers == owner,
+            }
+        };
+        let waiting = tasks.iter().filter(|task| task.waits() && is_of(&task.told));
+        waiting.map(|task| task.told.clone()).collect()
     }
 
     fn movement(&self, kpi: &Stored<Kpi>) -> Result<pb::KpiMovement> {
@@ -345,6 +368,7 @@ impl Writer<'_> {
             drivers,
             controls,
             kpi: moved.first().map(|first| first.movement.clone()),
+            tasks: Vec::new(),
         })
     }
 

@@ -41,6 +41,7 @@ fn pillar(pillar: &pb::PillarWeek) -> Value {
         "tests_documented": figure(pillar.tests_documented.as_ref()),
         "escalations": figure(pillar.escalations.as_ref()),
         "notes": list(&pillar.notes, note),
+        "tasks": list(&pillar.tasks, task),
     })
 }
 
@@ -78,6 +79,20 @@ fn movement(movement: &pb::KpiMovement) -> Value {
     })
 }
 
+fn task(task: &pb::ReportTask) -> Value {
+    json!({
+        "decision_request": task.decision_request,
+        "subject": task.subject,
+        "summary": task.summary,
+        "owner": task.owner,
+        "state": task.state,
+        "by": task.by,
+        "note": task.note,
+        "create_time": time(task.create_time.as_ref()),
+        "command": task.command,
+    })
+}
+
 fn note(note: &pb::ScorecardNote) -> Value {
     json!({
         "author": note.author,
@@ -107,6 +122,7 @@ fn unit(unit: &pb::UnitReport) -> Value {
         "what_changed": unit.what_changed,
         "why": unit.why,
         "what_next": unit.what_next,
+        "tasks": list(&unit.tasks, task),
     })
 }
 

@@ -1,10 +1,13 @@
 //! Reports: the weekly scorecard and the executive report.
 
+mod belongs;
 mod drivers;
 mod executive;
 mod json;
 mod page;
 mod service;
+mod suite;
+mod tasks;
 mod weekly;
 mod work;
 mod write;

@@ -11,9 +11,6 @@ use northstar_domain::report::Week;
 use northstar_domain::threshold::{Phase, Threshold};
 use northstar_domain::{Clock, Problems, Violations};
 use northstar_engine::Dimension;
-use northstar_proto::approvals::v1 as approvals;
-use northstar_proto::automations::v1 as automations;
-use northstar_proto::experiments::v1 as experiments;
 use northstar_proto::metrics::v1 as pb;
 use northstar_proto::metrics::v1::reports_service_server::ReportsService;
 use northstar_server::idempotent::Mutation;
@@ -25,7 +22,9 @@ use serde_json::json;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::weekly::{Belongs, note_to_proto};
+use super::belongs::Belongs;
+use super::suite::Suite;
+use super::weekly::note_to_proto;
 use super::{executive, weekly, write};
 use crate::ask::ask_view;
 use crate::convert::from_timestamp;
@@ -110,21 +109,27 @@ impl Reports {
             .filter(|week| week.window(zone).is_some_and(|window| window.start <= now))
             .ok_or_else(|| Error::field("week", "must not be a week to come"))?;
         let mut gaps = Vec::new();
-        let belongs = self.belongs(&mut gaps).await;
+        let suite = Suite(&self.clients);
+        let belongs = suite.belongs(&mut gaps).await;
+        let tasks = suite.tasks(&mut gaps).await;
         let (kpis, versions) = scorecard::load(&self.pool, caller.project).await?;
         let mut connection = self.pool.acquire().await.map_err(StoreError::from)?;
         let pillars = definition::all::<Pillar>(&mut connection, caller.project).await?;
         let notes = note::list(&mut connection, caller.project, week.monday(), None).await?;
         drop(connection);
-        let belongs = Belongs {
-            kpis: kpis
-                .iter()
-                .map(|kpi| (kpi.name.to_string(), kpi.document.pillar.clone()))
-                .collect(),
-            ..belongs
+        let belongs = belongs.with(&kpis);
+        let material = weekly::Material {
+            week,
+            zone,
+            now,
+            pillars,
+            kpis,
+            versions,
+            belongs,
+            notes,
+            tasks,
+            gaps,
         };
-        let material =
-            weekly::Material { week, zone, now, pillars, kpis, versions, belongs, notes, gaps };
         let view = self.datasets.view(caller.project).await?;
         let sources = Sources::read(&self.pool, caller.project, view.head, now).await?;
         let card = ask_view(view, move |view| weekly::scorecard(view, &sources, material)).await?;
@@ -136,59 +141,6 @@ impl Reports {
         })
     }
 
-    /// Which pillar automations and experiments serve, as their services know it.
-    /// What cannot be asked is a gap, not a failure: the numbers are there.
-    async fn belongs(&self, gaps: &mut Vec<String>) -> Belongs {
-        let mut belongs = Belongs::default();
-        match self.automations().await {
-            Ok(found) => belongs.automations = found,
-            Err(status) => {
-                tracing::warn!(error = status.message(), "automations cannot be asked");
-                gaps.push(
-                    "automations could not be asked which pillar their work belongs to.".to_owned(),
-                );
-            }
-        }
-        match self.experiments().await {
-            Ok(found) => belongs.experiments = found,
-            Err(status) => {
-                tracing::warn!(error = status.message(), "experiments cannot be asked");
-                gaps.push(
-                    "experiments could not be asked which pillar their work belongs to.".to_owned(),
-                );
-            }
-        }
-        belongs
-    }
-
-    async fn automations(&self) -> Result<std::collections::BTreeMap<String, String>, Status> {
-        let mut found = std::collections::BTreeMap::new();
-        let mut page_token = String::new();
-        loop {
-            let request = automations::ListAutomationsRequest { page_size: 1_000, page_token };
-            let page = self.clients.automations().list_automations(request).await?.into_inner();
-            found.extend(page.automations.into_iter().map(|one| (one.name, one.pillar)));
-            page_token = page.next_page_token;
-            if page_token.is_empty() {
-                return Ok(found);
-            }
-        }
-    }
-
-    async fn experiments(&self) -> Result<std::collections::BTreeMap<String, String>, Status> {
-        let mut found = std::collections::BTreeMap::new();
-        let mut page_token = String::new();
-        loop {
-            let request = experiments::ListExperimentsRequest { page_size: 1_000, page_token };
-            let page = self.clients.experiments().list_experiments(request).await?.into_inner();
-            found.extend(page.experiments.into_iter().map(|one| (one.name, one.pillar)));
-            page_token = page.next_page_token;
-            if page_token.is_empty() {
-                return Ok(found);
-            }
-        }
-    }
-
     async fn executive(
         &self,
         caller: &Caller,
@@ -198,7 +150,16 @@ impl Reports {
         let format = format(request.format)?;
         let asked = read_executive(&request, now)?;
         let mut gaps = Vec::new();
-        let waiting = self.waiting(&mut gaps).await;
+        let suite = Suite(&self.clients);
+        let waiting = suite.waiting(&mut gaps).await;
+        let tasks = match waiting {
+            Some(1..) => suite.tasks(&mut gaps).await,
+            Some(0) | None => Vec::new(),
+        };
+        let belongs = match tasks.as_slice() {
+            [] => Belongs::default(),
+            _ => suite.belongs(&mut gaps).await,
+        };
         let (kpis, versions) = scorecard::load(&self.pool, caller.project).await?;
         let mut connection = self.pool.acquire().await.map_err(StoreError::from)?;
         let pillars = definition::all::<Pillar>(&mut connection, caller.project).await?;
@@ -217,9 +178,11 @@ impl Reports {
             zone: asked.zone,
             unit: asked.unit,
             dimensions: request.dimensions,
+            belongs: belongs.with(&kpis),
             pillars,
             kpis,
             versions,
+            tasks,
             waiting,
             open_thresholds,
             gaps,
@@ -234,35 +197,6 @@ impl Reports {
             document,
             media_type: media_type.to_owned(),
         })
-    }
-
-    /// Questions that wait for people.
-    async fn waiting(&self, gaps: &mut Vec<String>) -> Option<usize> {
-        let mut waiting = 0;
-        let mut page_token = String::new();
-        loop {
-            let request = approvals::ListDecisionRequestsRequest {
-                page_size: 1_000,
-                page_token,
-                state: approvals::DecisionState::Pending.into(),
-                ..approvals::ListDecisionRequestsRequest::default()
-            };
-            match self.clients.approvals().list_decision_requests(request).await {
-                Ok(page) => {
-                    let page = page.into_inner();
-                    waiting += page.decision_requests.len();
-                    page_token = page.next_page_token;
-                    if page_token.is_empty() {
-                        return Some(waiting);
-                    }
-                }
-                Err(status) => {
-                    tracing::warn!(error = status.message(), "approvals cannot be asked");
-                    gaps.push("approvals could not be asked what waits for people.".to_owned());
-                    return None;
-                }
-            }
-        }
     }
 
     async fn add_note(

@@ -11,6 +11,8 @@ use northstar_proto::metrics::v1 as pb;
 use northstar_store::metrics::definition::Stored;
 use northstar_store::metrics::note::Note;
 
+use super::belongs::Belongs;
+use super::tasks::Task;
 use super::work::{CONCLUDED, EXPIRED, RAISED, RUNS, STARTED, STOPPED, Told, VERDICTS, Work};
 use crate::convert::kpi::{direction_of, status_of};
 use crate::convert::to_timestamp;
@@ -18,36 +20,6 @@ use crate::dataset::View;
 use crate::provenance::Sources;
 use crate::scorecard::{self, Versions};
 use crate::{Error, Result};
-
-/// Which pillar a piece of work belongs to.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Belongs {
-    pub(super) automations: BTreeMap<String, String>,
-    pub(super) experiments: BTreeMap<String, String>,
-    pub(super) kpis: BTreeMap<String, String>,
-}
-
-impl Belongs {
-    /// The pillar of a decision's subject, such as `automations/nudge`.
-    fn of_subject(&self, subject: &str) -> &str {
-        let (kind, name) = subject.split_once('/').unwrap_or_default();
-        let known = match kind {
-            "automations" => self.automations.get(name),
-            "experiments" => self.experiments.get(name),
-            "kpis" => self.kpis.get(name),
-            _ => None,
-        };
-        known.map_or("", String::as_str)
-    }
-
-    fn of_automation(&self, name: &str) -> &str {
-        self.automations.get(name).map_or("", String::as_str)
-    }
-
-    fn of_experiment(&self, name: &str) -> &str {
-        self.experiments.get(name).map_or("", String::as_str)
-    }
-}
 
 /// What a scorecard is made of.
 pub(super) struct Material {
@@ -59,6 +31,7 @@ pub(super) struct Material {
     pub(super) versions: Versions,
     pub(super) belongs: Belongs,
     pub(super) notes: Vec<Note>,
+    pub(super) tasks: Vec<Task>,
     pub(super) gaps: Vec<String>,
 }
 
@@ -197,7 +170,7 @@ pub(super) fn scorecard(
         pillars.push(card.pillar(name, &pillar.document, &of(&now, name), &of(&earlier, name))?);
     }
     let unowned = of(&now, "");
-    if !unowned.is_nothing() {
+    if !unowned.is_nothing() || !card.tasks("").is_empty() {
         pillars.push(card.pillar("", &Pillar::default(), &unowned, &of(&earlier, ""))?);
     }
     Ok(pb::WeeklyScorecard {
@@ -262,6 +235,7 @@ impl Card<'_> {
                 .filter(|note| note.pillar == name)
                 .map(note_to_proto)
                 .collect(),
+            tasks: self.tasks(name),
         })
     }
 
@@ -282,6 +256,17 @@ impl Card<'_> {
             provenance: Some(provenance),
             command: commands.join("; "),
         }))
+    }
+
+    /// What was to be looked into for a pillar.
+    fn tasks(&self, pillar: &str) -> Vec<pb::ReportTask> {
+        let Material { tasks, belongs, .. } = &self.material;
+        tasks
+            .iter()
+            .filter(|task| task.concerns(self.window))
+            .filter(|task| belongs.of_subject(&task.told.subject) == pillar)
+            .map(|task| task.told.clone())
+            .collect()
     }
 
     fn primary_kpis(&self, pillar: &str) -> Vec<&Stored<Kpi>> {
@@ -354,22 +339,6 @@ pub(super) fn note_to_proto(note: &Note) -> pb::ScorecardNote {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn work_belongs_to_the_pillar_of_what_it_is_about() {
-        let one = |name: &str, pillar: &str| [(name.to_owned(), pillar.to_owned())].into();
-        let belongs = Belongs {
-            automations: one("nudge", "activation"),
-            experiments: one("short", "sales"),
-            kpis: one("nrr", "retention"),
-        };
-        assert_eq!(belongs.of_subject("automations/nudge"), "activation");
-        assert_eq!(belongs.of_subject("experiments/short"), "sales");
-        assert_eq!(belongs.of_subject("kpis/nrr"), "retention");
-        assert_eq!(belongs.of_subject("automations/other"), "");
-        assert_eq!(belongs.of_subject("contracts/Signed Up"), "");
-        assert_eq!(belongs.of_subject("nonsense"), "");
-    }
 
     #[test]
     fn a_share_of_nothing_is_none() {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::executive::period;
 use super::page::{Item, Page};
-use super::{executive_json, weekly_json};
+use super::{executive_json, tasks, weekly_json};
 
 /// A report written out, and its media type.
 pub(super) type Written = (String, &'static str);
@@ -91,6 +91,7 @@ fn pillar_section(page: &mut Page, pillar: &pb::PillarWeek) {
         .iter()
         .map(|kpi| Item { text: kpi.sentence.clone(), command: kpi.command.clone() });
     page.list(kpis.collect());
+    task_list(page, &pillar.tasks);
     if !pillar.notes.is_empty() {
         page.subheading("Notes");
         let notes = pillar.notes.iter().map(|note| Item {
@@ -106,6 +107,18 @@ fn pillar_section(page: &mut Page, pillar: &pb::PillarWeek) {
     });
     let kpis = pillar.kpis.iter().map(kpi_source);
     page.list(sources.chain(kpis).collect());
+}
+
+/// Nothing where there is nothing to look into.
+fn task_list(page: &mut Page, tasks: &[pb::ReportTask]) {
+    if tasks.is_empty() {
+        return;
+    }
+    page.subheading("To look into");
+    let items = tasks
+        .iter()
+        .map(|task| Item { text: tasks::sentence(task), command: task.command.clone() });
+    page.list(items.collect());
 }
 
 fn digest(provenance: Option<&pb::Provenance>) -> String {
@@ -157,6 +170,7 @@ fn unit_section(page: &mut Page, unit: &pb::UnitReport) {
     page.list(drivers.collect());
     page.subheading("What is next");
     page.paragraph(unit.what_next.as_str());
+    task_list(page, &unit.tasks);
     page.subheading("Controls");
     let controls = unit.controls.iter().map(|control| Item {
         text: format!("{} {}", if control.holds { "Holds:" } else { "Look:" }, control.sentence),

@@ -1,5 +1,6 @@
 //! Asks what thresholds want to be decided, at least once under one id, so that
-//! approvals has each question once.
+//! approvals has each question once; and takes back what nobody decided before the
+//! value recovered.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +15,15 @@ use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
+use super::withdraw::withdraw_batch;
 use crate::Result;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(500);
-const BATCH: i64 = 16;
+pub(super) const BATCH: i64 = 16;
 /// Longest wait for approvals, and after which another replica may ask.
-const TIMEOUT: Duration = Duration::from_secs(10);
-const LEASE: TimeDelta = TimeDelta::seconds(30);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const LEASE: TimeDelta = TimeDelta::seconds(30);
 /// Longest wait before another try.
 const MOST_PAUSE: TimeDelta = TimeDelta::minutes(5);
 
@@ -38,6 +40,12 @@ pub(crate) async fn ask(
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "questions of thresholds could not be asked, trying again",
+                );
+            }
+            if let Err(error) = withdraw_batch(&pool, clock.as_ref(), &clients).await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "questions of thresholds could not be taken back, trying again",
                 );
             }
             tokio::time::sleep(LOOK).await;
@@ -61,6 +69,11 @@ async fn ask_batch(pool: &PgPool, clock: &dyn Clock, clients: &Clients) -> Resul
 }
 
 async fn ask_one(clock: &dyn Clock, clients: &Clients, question: &Unasked) -> Asked {
+    // After an earlier try it is asked all the same: approvals may have it, and what it
+    // has can be taken back only by its id.
+    if question.recovered && question.attempts <= 1 {
+        return Asked::Refused("the value recovered before anybody was asked".to_owned());
+    }
     let Ok(request) = CreateDecisionRequestRequest::decode(question.request.as_slice()) else {
         return Asked::Refused("the question cannot be read".to_owned());
     };

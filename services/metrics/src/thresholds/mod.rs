@@ -1,6 +1,7 @@
-//! Thresholds: evaluated on a schedule, logged, and asked about.
+//! Thresholds: evaluated on a schedule, logged, asked about, and taken back.
 
 mod ask;
+mod change;
 mod evaluate;
 mod events;
 mod periods;
@@ -8,6 +9,7 @@ mod question;
 mod replay;
 mod service;
 mod watch;
+mod withdraw;
 
 pub(crate) use ask::ask;
 pub(crate) use service::Thresholds;

@@ -3,11 +3,12 @@
 use chrono::{DateTime, Utc};
 use northstar_domain::threshold::{Observation, Subject};
 use northstar_domain::timestamp;
-use northstar_proto::approvals::v1::{CreateDecisionRequestRequest, DecisionRequest, Evidence};
+use northstar_proto::approvals::v1::{
+    CreateDecisionRequestRequest, DecisionKind, DecisionRequest, Evidence,
+};
 use northstar_proto::metrics::v1 as pb;
 use northstar_store::metrics::threshold::Logged;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::evaluate::Watched;
 use crate::Result;
@@ -17,14 +18,14 @@ use crate::provenance::to_json as provenance_json;
 /// Observations shown, so that people see where the newest comes from.
 const SERIES: u32 = 12;
 /// Longest summary that approvals takes, in bytes.
-const SUMMARY_LIMIT: usize = 1_000;
+pub(super) const SUMMARY_LIMIT: usize = 1_000;
 
-/// The question about an episode.
+/// The question about an episode. What would become of an automation's definition is
+/// added to it afterwards.
 pub(super) fn question(
     watched: &Watched,
     view: &View,
     logged: &Logged,
-    id: Uuid,
     provenance: &pb::Provenance,
 ) -> Result<CreateDecisionRequestRequest> {
     let at = logged.evaluated_at;
@@ -62,10 +63,28 @@ pub(super) fn question(
             })
             .to_string(),
             evidence,
+            kind: kind(watched).into(),
+            owner: watched.stored.document.owner.clone(),
             ..DecisionRequest::default()
         }),
-        request_id: id.to_string(),
+        ..CreateDecisionRequestRequest::default()
     })
+}
+
+/// What is approved is carried out; everything else is for the owner to look into.
+fn kind(watched: &Watched) -> DecisionKind {
+    if watched.rules.decision.is_carried_out() { DecisionKind::Change } else { DecisionKind::Task }
+}
+
+/// Why the question of an episode is not needed any more.
+pub(super) fn recovery(watched: &Watched, logged: &Logged) -> String {
+    let seen = logged.observations.last().map(|newest| seen(watched, newest)).unwrap_or_default();
+    format!(
+        "recovered before anybody decided: {seen} is not {} any more (threshold {}, episode {})",
+        watched.rules.condition.describe(),
+        watched.stored.name,
+        logged.state_after.episode,
+    )
 }
 
 /// What would be decided about: the first word of the action, and the resource.
@@ -89,7 +108,7 @@ fn threshold_of(watched: &Watched) -> String {
     format!("thresholds/{}", watched.stored.name)
 }
 
-fn fact(title: &str, json: Value, source: &str) -> Evidence {
+pub(super) fn fact(title: &str, json: Value, source: &str) -> Evidence {
     Evidence { title: title.to_owned(), json: json.to_string(), source: source.to_owned() }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use northstar_client::Clients;
-use northstar_domain::threshold::{State, Threshold};
+use northstar_domain::threshold::{Action, State, Threshold};
 use northstar_domain::{Clock, MissingReference, Problems, ResourceName, Violations};
 use northstar_proto::metrics::v1 as pb;
 use northstar_proto::metrics::v1::thresholds_service_server::ThresholdsService;
@@ -17,6 +17,7 @@ use prost::Message as _;
 use serde_json::{Value, json};
 use tonic::{Code, Request, Response, Status};
 
+use super::change;
 use super::evaluate::Watched;
 use super::replay::{self, Replayed};
 use crate::apply::{self, Application};
@@ -154,20 +155,28 @@ impl ThresholdsService for Thresholds {
 }
 
 impl Thresholds {
-    /// What would be decided about must exist. Where automations cannot be asked,
-    /// whoever decides will see.
+    /// What would be decided about must exist, and what would become of it keep the
+    /// rules. Where automations cannot be asked, whoever decides will see.
     async fn check_automation(&self, threshold: &Threshold) -> Result<()> {
         let Some(decision) = &threshold.decision else { return Ok(()) };
         if decision.automation.parse::<ResourceName>().is_err() {
             return Ok(());
         }
         let name = decision.automation.clone();
-        let request = northstar_proto::automations::v1::GetAutomationRequest { name: name.clone() };
-        match self.clients.automations().get_automation(request).await {
+        match change::check(&self.clients, decision).await {
             Err(status) if status.code() == Code::NotFound => {
                 let field = "threshold.decision.automation".to_owned();
                 let missing = vec![MissingReference { field, kind: "Automation", name }];
                 Err(Error::Refused(Problems { missing, ..Problems::default() }))
+            }
+            Err(status) if change::is_final(&status) => {
+                let field = match decision.action {
+                    Action::Scale => "threshold.decision.holdout_by",
+                    Action::Pause | Action::Adjust | Action::Investigate => {
+                        "threshold.decision.change"
+                    }
+                };
+                Err(Error::field(field, status.message()))
             }
             Err(status) => {
                 tracing::warn!(
@@ -177,7 +186,7 @@ impl Thresholds {
                 );
                 Ok(())
             }
-            Ok(_) => Ok(()),
+            Ok(()) => Ok(()),
         }
     }
 

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use northstar_client::Clients;
 use northstar_domain::Clock;
 use northstar_domain::threshold::{Effect, Phase, State, Threshold};
+use northstar_proto::approvals::v1::CreateDecisionRequestRequest;
 use northstar_store::metrics::definition;
-use northstar_store::metrics::threshold::{self as store, Lease, Logged};
+use northstar_store::metrics::threshold::{self as store, Lease, Logged, NewQuestion};
 use northstar_store::outbox::Outbox;
 use northstar_store::{Error as StoreError, PgPool};
-use prost::Message as _;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::evaluate::Watched;
-use super::{events, question};
+use super::{change, events, question};
 use crate::Result;
 use crate::ask::ask_view;
 use crate::dataset::Datasets;
@@ -38,12 +38,15 @@ pub(crate) struct Watch {
     pub(crate) pool: PgPool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) datasets: Arc<Datasets>,
+    pub(crate) clients: Clients,
 }
 
-/// An evaluation, and the question when people are to be asked.
+/// An evaluation, and the question when people are to be asked, or why they need not
+/// answer it any more.
 struct Outcome {
     logged: Logged,
-    question: Option<(Uuid, Vec<u8>)>,
+    question: Option<CreateDecisionRequestRequest>,
+    recovery: Option<String>,
     event: Option<northstar_store::outbox::NewMessage>,
 }
 
@@ -99,23 +102,32 @@ impl Watch {
         let sources = Sources::read(&self.pool, *project, view.head, now).await?;
         let next = next_due(watched.rules.next_slot(now));
         let project = *project;
+        let decision = watched.rules.decision.clone();
         let outcome = ask_view(view, move |view| {
             let found = watched.evaluate(view, &sources, at)?;
             let logged = watched.conclude(&found, 0, before, at, now);
             let question = match logged.effect {
                 Effect::Raise { .. } => {
-                    let id = Uuid::new_v4();
-                    let asked = question::question(&watched, view, &logged, id, &found.provenance)?;
-                    Some((id, asked.encode_to_vec()))
+                    Some(question::question(&watched, view, &logged, &found.provenance)?)
                 }
                 _ => None,
             };
+            let recovery = matches!(logged.effect, Effect::Clear { .. })
+                .then(|| question::recovery(&watched, &logged));
             let event = events::step(project, &watched, &logged);
-            Ok(Outcome { logged, question, event })
+            Ok(Outcome { logged, question, recovery, event })
         })
         .await?;
+        let question = match outcome.question.clone() {
+            None => None,
+            Some(asked) => {
+                let episode = outcome.logged.state_after.episode;
+                let clients = self.clients.for_project(project.0);
+                Some(change::complete(&clients, &decision, episode, asked).await?)
+            }
+        };
         let due_at = next(&outcome.logged.state_after);
-        self.write(lease, outcome, due_at, now).await
+        self.write(lease, outcome, question, due_at, now).await
     }
 
     /// Everything or, when the lease is lost, nothing.
@@ -123,10 +135,11 @@ impl Watch {
         &self,
         lease: &Lease,
         outcome: Outcome,
+        question: Option<NewQuestion>,
         due_at: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<()> {
-        let Outcome { mut logged, question, event } = outcome;
+        let Outcome { mut logged, recovery, event, .. } = outcome;
         let mut tx = self.pool.begin().await.map_err(StoreError::from)?;
         let Some((sequence, state)) = store::hold(&mut tx, lease).await? else { return Ok(()) };
         // Only the holder of the lease writes the state.
@@ -136,10 +149,13 @@ impl Watch {
         }
         logged.sequence = sequence;
         store::record(&mut tx, lease, &logged, due_at).await?;
-        if let Some((id, request)) = &question {
+        let Lease { project, name, .. } = lease;
+        if let Some(question) = &question {
+            store::put_question(&mut tx, *project, name, question, now).await?;
+        }
+        if let Some(reason) = &recovery {
             let episode = logged.state_after.episode;
-            let Lease { project, name, .. } = lease;
-            store::put_question(&mut tx, *project, name, episode, *id, request, now).await?;
+            store::put_withdrawal(&mut tx, *project, name, episode, reason, now).await?;
         }
         if let Some(event) = &event {
             Outbox::Metrics.put(&mut tx, event).await?;

@@ -90,7 +90,7 @@ async fn any_event_is_any_but_those_of_the_suite() {
     suite.metric("anything", count("")).await;
     suite.metric("exposures", count("northstar.experiment.exposure")).await;
     let exposure = event("northstar.experiment.exposure", "ada", "2026-03-04T09:00:00Z");
-    ingest_from(&suite.producer, "northstar", vec![exposure.into_proto()]).await;
+    ingest_from(&suite.operator(), "northstar", vec![exposure.into_proto()]).await;
     assert_eq!(suite.total("anything", FROM, TO).await, Some(6.0));
     assert_eq!(suite.total("exposures", FROM, TO).await, Some(1.0));
 }

@@ -251,7 +251,17 @@ async fn merges_and_consent_change_rules_and_leave_lists_and_erasure_changes_bot
         proof: "ticket 4714".to_owned(),
         request_id: String::new(),
     };
-    suite.operator().subjects().erase_subject(request).await.unwrap();
+    let subjects = || suite.operator().subjects();
+    let entered = subjects().erase_subject(request).await.unwrap().into_inner();
+    let erasure_id = entered.erasure.unwrap().erasure_id;
+    loop {
+        let request = log::GetErasureRequest { erasure_id: erasure_id.clone() };
+        let found = subjects().get_erasure(request).await.unwrap().into_inner().erasure.unwrap();
+        if found.state() == log::ErasureState::Done {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
     let (_, list) = both().await;
     assert_eq!(list, ["ada", "grace"]);
 }

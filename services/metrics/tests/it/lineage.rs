@@ -2,12 +2,15 @@
 
 use northstar_proto::metrics::v1 as pb;
 use northstar_proto::metrics::v1::metric::Definition;
+use pb::cohort_rule::Rule;
 use pb::get_lineage_request::Subject;
 use tonic::{Code, Status};
 
+use crate::cohorts;
 use crate::suite::{
     Suite, blamed_fields, count, event, question, ratio, reason, selector, sum, timestamp, unique,
 };
+use crate::thresholds;
 
 async fn apply_activity(suite: &Suite, activity: pb::Activity) -> Result<pb::Activity, Status> {
     let request = pb::ApplyActivityRequest { activity: Some(activity), ..Default::default() };
@@ -199,6 +202,65 @@ async fn lineage_goes_down_to_events_and_up_to_kpis() {
     let missing =
         lineage(&suite, Some(Subject::Metric("nobody".to_owned())), "").await.unwrap_err();
     assert_eq!(missing.code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn lineage_shows_the_cohorts_and_thresholds_that_use_something() {
+    let suite = company().await;
+    let did = Rule::Did(pb::CohortDidRule {
+        event: Some(pb::EventSelector {
+            event: "Edited".to_owned(),
+            filter: "properties.words > 100".to_owned(),
+        }),
+        at_least: Some(3),
+        ..Default::default()
+    });
+    let property = Rule::Property(pb::CohortPropertyRule {
+        name: "plan".to_owned(),
+        condition: r#"properties.plan == "pro""#.to_owned(),
+        ..Default::default()
+    });
+    let rules = [did, property].map(|rule| pb::CohortRule { rule: Some(rule) });
+    let all = Rule::All(pb::CohortRules { rules: rules.to_vec() });
+    cohorts::apply(&suite.analyst, cohorts::by_rule("writers", all)).await.unwrap();
+    let kept = pb::SnapshotCohortRequest {
+        cohort: "writers".to_owned(),
+        name: "writers-in-march".to_owned(),
+        ..Default::default()
+    };
+    suite.analyst.cohorts().snapshot_cohort(kept).await.unwrap();
+    let on = |name: &str, kpi: &str, metric: &str, by: &str| pb::Threshold {
+        kpi: kpi.to_owned(),
+        metric: metric.to_owned(),
+        breakdown: Some(pb::ThresholdBreakdown { by: by.to_owned(), value: None }),
+        ..thresholds::threshold(name)
+    };
+    for threshold in
+        [on("arpu-drop", "arpu", "", "cohort.writers"), on("silence", "", "tickets", "channel")]
+    {
+        thresholds::apply(&suite, threshold).await.unwrap();
+    }
+    let subject = |kind: fn(String) -> Subject, name: &str| Some(kind(name.to_owned()));
+
+    let below = lineage(&suite, subject(Subject::Threshold, "arpu-drop"), "").await.unwrap();
+    assert_eq!((below.kpis, below.cohorts), (vec!["arpu".to_owned()], vec!["writers".to_owned()]));
+    assert!(below.events.contains(&"Paid".to_owned()), "{:?}", below.events);
+    let around = lineage(&suite, subject(Subject::Cohort, "writers"), "").await.unwrap();
+    assert_eq!(around.properties, ["*/plan", "Edited/words"]);
+    assert_eq!(around.cohorts, ["writers", "writers-in-march"]);
+    assert_eq!(around.thresholds, ["arpu-drop"]);
+    let around = lineage(&suite, subject(Subject::Kpi, "arpu"), "").await.unwrap();
+    assert_eq!(around.thresholds, ["arpu-drop"]);
+    // Up from the event: what counts it, what judges by it, and what watches these.
+    let above = lineage(&suite, subject(Subject::Event, "Edited"), "").await.unwrap();
+    assert_eq!(above.cohorts, ["writers", "writers-in-march"]);
+    assert_eq!(above.thresholds, ["arpu-drop"]);
+    let above = lineage(&suite, subject(Subject::Event, "Ticket Opened"), "channel").await.unwrap();
+    assert_eq!(above.thresholds, ["silence"]);
+    for unknown in [subject(Subject::Cohort, "nobody"), subject(Subject::Threshold, "nothing")] {
+        let missing = lineage(&suite, unknown, "").await.unwrap_err();
+        assert_eq!(missing.code(), Code::NotFound);
+    }
 }
 
 #[tokio::test]

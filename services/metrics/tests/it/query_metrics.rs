@@ -242,6 +242,33 @@ async fn a_range_is_compared_with_another_time() {
 }
 
 #[tokio::test]
+async fn a_bucket_is_compared_with_as_far_back_as_was_asked() {
+    let suite = shop().await;
+    let compared = async |grain: pb::Grain, compare: pb::Comparison, from, to| {
+        let request = pb::QueryMetricsRequest {
+            grain: grain.into(),
+            compare: compare.into(),
+            ..question(&["revenue", "payers"], from, to)
+        };
+        let answer = ask(&suite, request).await.unwrap();
+        let cells = answer.rows.iter().map(|row| {
+            (row.cells[0].previous_value.unwrap(), row.cells[1].previous_value.unwrap())
+        });
+        cells.collect::<Vec<_>>()
+    };
+    // March against 22 February to 25 March, not against all of February.
+    let week = pb::Comparison::PreviousWeek;
+    assert_eq!(compared(pb::Grain::Month, week, "2026-03-01", "2026-04-01").await, [(102.0, 5.0)]);
+    // A quarter of which the range has one month against one month.
+    let period = pb::Comparison::PreviousPeriod;
+    let quarter = compared(pb::Grain::Quarter, period, "2026-04-01", "2026-05-01").await;
+    assert_eq!(quarter, [(97.0, 4.0)]);
+    // April by week: five days against five, and nothing of March is left out.
+    let weeks = compared(pb::Grain::Week, period, "2026-04-01", "2026-05-01").await;
+    assert_eq!(weeks, [(40.0, 1.0), (57.0, 3.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0)]);
+}
+
+#[tokio::test]
 async fn a_question_is_refused_with_everything_that_is_wrong_with_it() {
     let suite = shop().await;
     let request = pb::QueryMetricsRequest {

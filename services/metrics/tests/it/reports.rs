@@ -127,8 +127,8 @@ async fn work(suite: &Suite) {
         experiment("northstar.experiment.stopped"),
         experiment("northstar.experiment.concluded"),
     ];
-    ingest_from(&suite.producer, "northstar", events).await;
-    // Anybody may say so, but only the suite is believed.
+    ingest_from(&suite.operator(), "northstar", events).await;
+    // Anybody may say so from a source of their own, but only the suite is believed.
     let forged = told(
         "northstar.automation.run",
         "2026-03-24T09:00:00Z",

@@ -121,6 +121,12 @@ impl Suite {
         self.host.as_ref().unwrap().clients(SUITE_KEY).unwrap().for_project(1)
     }
 
+    /// Somebody else with a key.
+    pub async fn person(&self, principal: &str, role: Role) -> Clients {
+        let secret = key(&self.database, &self.clock, principal, role, ProjectId(1)).await;
+        self.host.as_ref().unwrap().clients(&secret).unwrap()
+    }
+
     /// Another replica of the service, over the same database.
     pub async fn second_replica(&self, folder: &TempDir) -> Host {
         let mut server = northstar_server::Config::for_tests(
@@ -220,11 +226,21 @@ async fn person_of(
     role: Role,
     project: ProjectId,
 ) -> String {
+    key(database, clock, role.as_str(), role, project).await
+}
+
+async fn key(
+    database: &TestDatabase,
+    clock: &MockClock,
+    principal: &str,
+    role: Role,
+    project: ProjectId,
+) -> String {
     let secret = ApiKeySecret::generate(role, &mut rand::rng());
     let key = ApiKey {
         id: ApiKeyId::generate(),
         project: Some(project),
-        principal: role.to_string(),
+        principal: principal.to_owned(),
         role,
         created_at: clock.now(),
         revoked_at: None,
@@ -259,7 +275,10 @@ async fn start_host(
     let (clock, config) = (Arc::clone(clock), config.clone());
     Host::start(server, async move |context| {
         let context = Context { clock, ..context };
-        let ingestion = northstar_ingestion::Config::default();
+        let ingestion = northstar_ingestion::Config {
+            ingestion_erasure_followers: "metrics".to_owned(),
+            ..northstar_ingestion::Config::default()
+        };
         let approvals = northstar_approvals::Config::default();
         Ok(vec![
             northstar_approvals::build(approvals, context.clone()).await?,

@@ -90,9 +90,11 @@ pub async fn run(command: Lifecycle, connection: &Connection) -> anyhow::Result<
         })
         .await;
     }
+    let (compare_start_time, compare) = command.range.compare()?;
     let request = pb::QueryLifecycleRequest {
         question: Some(question),
-        compare_start_time: command.range.compare()?,
+        compare_start_time,
+        compare: compare.into(),
     };
     let mut messages = journeys.query_lifecycle(request).await?.into_inner();
     let mut answers: Vec<pb::QueryLifecycleResponse> = Vec::new();

@@ -7,7 +7,7 @@ use crate::{
     calendar::{Buckets, Grain},
     error::Result,
     formula::Formula,
-    kernels::offset::{Shifted, shifted},
+    kernels::offset::{Shifted, Source, shifted},
     query::{DerivedInput, Detail, Query, Row},
 };
 
@@ -39,10 +39,13 @@ fn input_rows(
         let rows = super::rows(&input.metric, query, as_of, leaves)?;
         return Ok(rows.into_iter().map(|row| (row.bucket_start, row)).collect());
     };
-    let Shifted { query: elsewhere, sources } = shifted(query, &input.metric, offset)?;
-    let mut by_source: BTreeMap<Option<i64>, Vec<Row>> = BTreeMap::new();
-    for row in super::rows(&input.metric, &elsewhere, as_of, leaves)? {
-        by_source.entry(row.bucket_start).or_default().push(row);
+    let Shifted { questions, sources } = shifted(query, &input.metric, offset)?;
+    let mut by_source: BTreeMap<Source, Vec<Row>> = BTreeMap::new();
+    for (question, elsewhere) in questions.iter().enumerate() {
+        for row in super::rows(&input.metric, elsewhere, as_of, leaves)? {
+            let source = Source { question, bucket: row.bucket_start };
+            by_source.entry(source).or_default().push(row);
+        }
     }
     let buckets = Buckets::covering(query.from_micros, query.to_micros, query.zone, query.grain)?;
     let here = |bucket| (query.grain != Grain::Total).then(|| buckets.start(bucket));

@@ -1,7 +1,6 @@
 //! Kernels of the questions about journeys: each collects the events of one subject that matter, in order, and walks
 //! them once.
 
-mod any_return;
 mod collect;
 mod funnel;
 mod lifecycle;

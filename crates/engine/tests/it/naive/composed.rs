@@ -3,10 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use northstar_engine::{
-    CumulativeEnd, CumulativeSpec, CumulativeWindow, DerivedInput, Formula, Grain, Offset, Query,
+    CumulativeEnd, CumulativeSpec, CumulativeWindow, DerivedInput, Formula, Grain, MetricSpec,
+    Offset, Query, Span, SpanUnit,
 };
 
-use super::{Expected, Key, World, periods, zero_of_nothing};
+use super::{
+    Expected, Key, World,
+    periods::{self, Stretch},
+    zero_of_nothing,
+};
 use crate::world::formulas;
 
 impl World<'_> {
@@ -105,6 +110,22 @@ impl World<'_> {
                 to = to.min(back(query.to_micros).max(from + 1));
             }
         }
+        if let Offset::Window(span) = offset
+            && !keeps_days(query.grain, span)
+        {
+            // Stretches that are no buckets are asked for one by one.
+            let stretches: Vec<_> = here
+                .iter()
+                .map(|period| {
+                    let start = back(period.start.max(query.from_micros));
+                    (start, back(period.end.min(query.to_micros)).max(start + 1))
+                })
+                .collect();
+            let buckets = there.iter().map(|period| (period.start.max(from), period.end.min(to)));
+            if !stretches.iter().copied().eq(buckets) {
+                return self.stretches(&known, &input.metric, &here, &stretches);
+            }
+        }
         let rows = self.answer(&Query { from_micros: from, to_micros: to, ..known }, &input.metric);
         let mut moved = BTreeMap::new();
         for (here, there) in here.iter().zip(&there) {
@@ -116,4 +137,32 @@ impl World<'_> {
         }
         moved
     }
+
+    fn stretches(
+        &self,
+        query: &Query,
+        metric: &MetricSpec,
+        here: &[Stretch],
+        stretches: &[(i64, i64)],
+    ) -> BTreeMap<Key, Expected> {
+        let mut moved = BTreeMap::new();
+        for (here, (from_micros, to_micros)) in here.iter().zip(stretches) {
+            let there = Query {
+                from_micros: *from_micros,
+                to_micros: *to_micros,
+                grain: Grain::Total,
+                ..query.clone()
+            };
+            for ((_, values), row) in self.answer(&there, metric) {
+                moved.insert((here.name.clone(), values), row);
+            }
+        }
+        moved
+    }
+}
+
+/// Hours and days stand for hours and days, whatever the clocks and the months do.
+fn keeps_days(grain: Grain, span: Span) -> bool {
+    matches!(grain, Grain::Hour | Grain::Day)
+        && !matches!(span.unit, SpanUnit::Hour | SpanUnit::Microsecond)
 }

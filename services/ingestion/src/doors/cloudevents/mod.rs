@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 use self::message::read;
 use super::{Message, result_to_json, source};
 use crate::arrivals::Undated;
+use crate::sender::Sender;
 use crate::service::Ingestion;
 
 /// The one route.
@@ -33,7 +34,7 @@ async fn receive(
     let messages = messages(&headers, body.bytes())?;
     let source = source(&caller, &headers);
     let results = ingestion
-        .take_in(caller.project, source, Undated::AtReceipt, messages.into_iter())
+        .take_in(Sender::from(&caller), source, Undated::AtReceipt, messages.into_iter())
         .await
         .map_err(Failure::from)?;
     let results: Vec<_> =

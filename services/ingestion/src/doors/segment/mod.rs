@@ -24,6 +24,7 @@ use serde_json::value::RawValue;
 use self::message::{Envelope, Kind, read};
 use super::{Message, result_to_json, source};
 use crate::arrivals::Undated;
+use crate::sender::Sender;
 use crate::service::Ingestion;
 
 /// Most bytes of an event, as Segment documents it.
@@ -202,7 +203,7 @@ async fn deliver(
     messages: impl Iterator<Item = Message> + Send,
 ) -> Result<Response, Refusal> {
     let source = source(caller, headers);
-    let taken = ingestion.take_in(caller.project, source, Undated::AtReceipt, messages);
+    let taken = ingestion.take_in(Sender::from(caller), source, Undated::AtReceipt, messages);
     Ok(answer(&taken.await.map_err(Failure::from)?))
 }
 

@@ -23,6 +23,7 @@ use super::message::{Envelope, Kind, read};
 use super::{check_size, key_within, parse, source};
 use crate::arrivals::Undated;
 use crate::doors::outcome_text;
+use crate::sender::Sender;
 use crate::service::Ingestion;
 
 /// A transparent image of one pixel, GIF 89a.
@@ -78,8 +79,12 @@ pub(super) async fn pixel(
     check_size(raw.get())?;
     let message = read(raw.get(), Some(kind), &Envelope::default());
     let source = source(&caller, &headers);
-    let taken =
-        ingestion.take_in(caller.project, source, Undated::AtReceipt, std::iter::once(message));
+    let taken = ingestion.take_in(
+        Sender::from(&caller),
+        source,
+        Undated::AtReceipt,
+        std::iter::once(message),
+    );
     let results = taken.await.map_err(Failure::from)?;
     let outcome = results.first().map_or("", |result| outcome_text(result.outcome()));
     let headers = [

@@ -1,10 +1,12 @@
 //! Returns of any kind: where every event is a return, counting times is enough, and no event but the starts has to be
 //! matched and collected.
 
-use super::Ground;
 use crate::{
     calendar::Buckets,
-    kernels::scan::{Event, Matches, RunScan},
+    kernels::{
+        journeys::Ground,
+        scan::{Event, Matches, RunScan},
+    },
     snapshot::Part,
 };
 
@@ -49,7 +51,7 @@ pub(super) fn count_from(
 }
 
 /// The first event of a part that is the start or comes after it, counted from the first of the part.
-fn first_from(scans: &[RunScan<'_, u32>], part: Part, start: &Event) -> usize {
+pub(super) fn first_from(scans: &[RunScan<'_, u32>], part: Part, start: &Event) -> usize {
     if part.run == start.run && (part.start..part.end).contains(&start.row) {
         return (start.row - part.start) as usize;
     }

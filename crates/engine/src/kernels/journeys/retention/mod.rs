@@ -1,8 +1,14 @@
 //! Who comes back: per start event and bracket, the stretch of time in which a return counts.
 
+mod any_return;
+mod by_period;
+mod periods;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Ground, any_return, collect::Collector, invalid, members::Page};
+use by_period::ByPeriod;
+
+use super::{Ground, collect::Collector, invalid, members::Page};
 use crate::{
     calendar::{Buckets, Grain},
     error::Result,
@@ -177,6 +183,16 @@ struct Stretch {
     units: std::ops::Range<usize>,
 }
 
+/// A start that counts.
+struct Start<'e> {
+    event: &'e Event,
+    /// Its place among the events of the subject.
+    order: usize,
+    /// Number of its values of the breakdowns.
+    group: u64,
+    cell: u64,
+}
+
 /// A return event of the subject at hand.
 #[derive(Clone, Copy)]
 struct Return {
@@ -250,6 +266,19 @@ impl<'a> Kernel<'a> {
                 },
             ),
         );
+        self.starts(events, |start| {
+            if self.any_return {
+                self.judge_any(parts, start.event, by_unit, stretches, outcomes);
+            } else {
+                self.judge(start.event.time, start.order, start.group, returns, outcomes);
+            }
+            see(start.cell, outcomes);
+        });
+    }
+
+    /// Shows the starts that count among the events of a subject.
+    #[inline(always)]
+    fn starts(&self, events: &[Event], mut see: impl FnMut(Start<'_>)) {
         let (mut seen, mut last_bucket) = (false, None);
         for (order, event) in events.iter().enumerate() {
             if event.bits & START == 0 {
@@ -272,12 +301,8 @@ impl<'a> Kernel<'a> {
             }
             last_bucket = Some(bucket);
             let group = self.locator.combination(event.run, event.row as usize);
-            if self.any_return {
-                self.judge_any(parts, event, by_unit, stretches, outcomes);
-            } else {
-                self.judge(event.time, order, group, returns, outcomes);
-            }
-            see(bucket as u64 * self.locator.space.combinations() + group, outcomes);
+            let cell = bucket as u64 * self.locator.space.combinations() + group;
+            see(Start { event, order, group, cell });
         }
     }
 
@@ -430,7 +455,11 @@ pub(crate) fn retention_partial(
     threads: usize,
 ) -> Result<RetentionTablePartial> {
     let kernel = Kernel::new(snapshot, query, threads)?;
+    let by_period = ByPeriod::new(&kernel);
     let pieces = kernel.ground.over_subjects(|subjects| {
+        if let Some(by_period) = &by_period {
+            return by_period.cohorts(subjects);
+        }
         let mut room = Room::default();
         let mut cohorts = std::collections::BTreeMap::<u64, CohortState>::new();
         for subject in subjects {

@@ -4,9 +4,16 @@
 //! forward over midnight (the day begins after the gap), where they go back over it (the day begins at the first of
 //! the two midnights), and where a whole day is skipped (there is no bucket for it).
 
-use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, Offset, TimeZone};
+mod civil;
+mod span;
+mod zone;
+
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
+
+pub use span::{Span, SpanUnit};
+
+use civil::{civil, hours};
 
 use crate::error::{Error, Result};
 
@@ -161,134 +168,6 @@ impl Buckets {
         bucket
     }
 }
-
-/// Seconds that the local clock is ahead of UTC at an instant.
-fn offset_at(second: i64, zone: Tz) -> i64 {
-    let utc = naive(second);
-    i64::from(zone.offset_from_utc_datetime(&utc).fix().local_minus_utc())
-}
-
-fn naive(second: i64) -> NaiveDateTime {
-    DateTime::from_timestamp(second, 0)
-        .expect("the range was checked to be within years 1 to 9999")
-        .naive_utc()
-}
-
-/// Local calendar date at an instant.
-fn date_at(second: i64, zone: Tz) -> NaiveDate {
-    naive(second + offset_at(second, zone)).date()
-}
-
-/// First instant at which the local clock has reached midnight of `date`.
-fn day_start(date: NaiveDate, zone: Tz) -> i64 {
-    first_at(date.and_hms_opt(0, 0, 0).expect("midnight is a time of day"), zone)
-}
-
-/// First instant at which the local clock has reached a time of a date.
-fn first_at(time: NaiveDateTime, zone: Tz) -> i64 {
-    if let Some(first) = zone.from_local_datetime(&time).earliest() {
-        return first.timestamp();
-    }
-    // It falls in a gap: search the transition, which lies between that time at the later and at the earlier offset.
-    let local = time.and_utc().timestamp();
-    let (before, after) = (offset_at(local - 86_400, zone), offset_at(local + 86_400, zone));
-    let (mut low, mut high) = (local - before.max(after), local - before.min(after));
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if middle + offset_at(middle, zone) >= local { high = middle } else { low = middle + 1 }
-    }
-    low
-}
-
-/// First day of the stretch of so many months, counted from January, that holds a date.
-fn first_of(date: NaiveDate, months: u32) -> NaiveDate {
-    NaiveDate::from_ymd_opt(date.year(), date.month0() / months * months + 1, 1)
-        .expect("every month has a first day")
-}
-
-fn civil(first: i64, last: i64, zone: Tz, grain: Grain) -> (Vec<i64>, Vec<i32>) {
-    let epoch = NaiveDate::default();
-    let align = |date: NaiveDate| match grain {
-        Grain::Week => date - Days::new(u64::from(date.weekday().num_days_from_monday())),
-        Grain::Month => first_of(date, 1),
-        Grain::Quarter => first_of(date, 3),
-        Grain::Year => first_of(date, 12),
-        Grain::Hour | Grain::Day | Grain::Total => date,
-    };
-    // A little more than the longest one, back to its first day.
-    let next = |date: NaiveDate| match grain {
-        Grain::Week => date + Days::new(7),
-        Grain::Month => align(date + Days::new(31)),
-        Grain::Quarter => align(date + Days::new(92)),
-        Grain::Year => align(date + Days::new(366)),
-        Grain::Hour | Grain::Day | Grain::Total => date + Days::new(1),
-    };
-    let number = |date: NaiveDate| match grain {
-        Grain::Week => (date - epoch).num_days().div_euclid(7) as i32 + 1,
-        Grain::Month => date.year() * 12 + date.month0() as i32 - 1970 * 12,
-        Grain::Quarter => date.year() * 4 + date.month0() as i32 / 3 - 1970 * 4,
-        Grain::Year => date.year() - 1970,
-        Grain::Hour | Grain::Day | Grain::Total => (date - epoch).num_days() as i32,
-    };
-    let mut date = align(date_at(first, zone));
-    // The local date may already have been reached once before clocks went back over midnight.
-    while day_start(next(date), zone) <= first {
-        date = next(date);
-    }
-    let (mut bounds, mut numbers) = (vec![day_start(date, zone)], vec![number(date)]);
-    loop {
-        date = next(date);
-        let start = day_start(date, zone);
-        if start == bounds[bounds.len() - 1] {
-            // The day before was skipped altogether; its bucket would be empty.
-            numbers.pop();
-            numbers.push(number(date));
-            continue;
-        }
-        bounds.push(start);
-        if start > last {
-            return (bounds, numbers);
-        }
-        numbers.push(number(date));
-    }
-}
-
-fn hours(first: i64, last: i64, zone: Tz) -> (Vec<i64>, Vec<i32>) {
-    // Begin at a transition-free guess before `first` and walk; at most a few steps are dropped again.
-    let offset = offset_at(first, zone);
-    let floor = (first + offset).div_euclid(HOUR_SECONDS) * HOUR_SECONDS - offset;
-    let mut start = floor - HOUR_SECONDS;
-    start = (start + offset_at(start, zone)).div_euclid(HOUR_SECONDS) * HOUR_SECONDS
-        - offset_at(start, zone);
-    let mut bounds = vec![start];
-    while start <= last {
-        start = next_hour(start, zone);
-        if start <= first {
-            bounds.clear();
-        }
-        bounds.push(start);
-    }
-    let numbers = (0..bounds.len() as i32 - 1).collect();
-    (bounds, numbers)
-}
-
-/// The first instant after `start` at which another local hour begins, or clocks go back.
-fn next_hour(start: i64, zone: Tz) -> i64 {
-    let offset = offset_at(start, zone);
-    let local_end = ((start + offset).div_euclid(HOUR_SECONDS) + 1) * HOUR_SECONDS;
-    let end = local_end - offset;
-    if offset_at(end, zone) == offset && offset_at(end - 1, zone) == offset {
-        return end;
-    }
-    let (mut low, mut high) = (start + 1, end);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if offset_at(middle, zone) == offset { low = middle + 1 } else { high = middle }
-    }
-    let moved = low + offset_at(low, zone);
-    if moved >= local_end || moved < low + offset { low } else { local_end - offset_at(low, zone) }
-}
-
 /// First instant of the hour, day, week, month, quarter or year that holds an instant; of [`Grain::Total`] the instant
 /// itself.
 ///
@@ -298,111 +177,13 @@ pub fn start_of(micros: i64, zone: Tz, grain: Grain) -> Result<i64> {
     Ok(Buckets::covering(micros, micros + 1, zone, grain)?.start(0))
 }
 
-/// A length of time by the calendar.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Span {
-    /// How many.
-    pub count: i64,
-    /// Of what.
-    pub unit: SpanUnit,
-}
-
-/// Unit of a [`Span`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SpanUnit {
-    /// Microseconds, on the clock.
-    Microsecond,
-    /// Hours of 3,600 seconds.
-    Hour,
-    /// Calendar days, of 23 hours or 25 where clocks change.
-    Day,
-    /// Seven calendar days.
-    Week,
-    /// Calendar months; a day that the month does not have is its last one.
-    Month,
-    /// Three calendar months.
-    Quarter,
-    /// Twelve calendar months.
-    Year,
-}
-
-impl Span {
-    /// The length of a range: whole months where it begins and ends with one, else whole days, else microseconds, so
-    /// that neither a change of the clocks nor the length of a month moves the range before it.
-    pub fn between(from_micros: i64, to_micros: i64, zone: Tz) -> Self {
-        for (grain, unit) in [(Grain::Month, SpanUnit::Month), (Grain::Day, SpanUnit::Day)] {
-            let begins = |micros| start_of(micros, zone, grain).is_ok_and(|start| start == micros);
-            if begins(from_micros)
-                && begins(to_micros)
-                && let Ok(buckets) = Buckets::covering(from_micros, to_micros, zone, grain)
-            {
-                let last = buckets.len() - 1;
-                return Self {
-                    count: i64::from(buckets.number(last) - buckets.number(0)) + 1,
-                    unit,
-                };
-            }
-        }
-        Self { count: to_micros.saturating_sub(from_micros), unit: SpanUnit::Microsecond }
-    }
-
-    /// The instant that lies so much earlier by the calendar of a zone. The start of a day goes to the start of a day.
-    ///
-    /// # Errors
-    /// [`Error::InvalidQuery`] when it lies outside the years 2 to 9998.
-    pub fn before(self, micros: i64, zone: Tz) -> Result<i64> {
-        let beyond = || Error::InvalidQuery {
-            field: "span",
-            problem: format!(
-                "{} {:?} before the range is outside the calendar",
-                self.count, self.unit
-            ),
-        };
-        let exact = |unit: i64| {
-            self.count
-                .checked_mul(unit)
-                .and_then(|span| micros.checked_sub(span))
-                .ok_or_else(beyond)
-        };
-        let (days, months) = match self.unit {
-            SpanUnit::Microsecond => return exact(1),
-            SpanUnit::Hour => return exact(HOUR_SECONDS * SECOND),
-            SpanUnit::Day => (Some(self.count), None),
-            SpanUnit::Week => (self.count.checked_mul(7), None),
-            SpanUnit::Month => (None, Some(self.count)),
-            SpanUnit::Quarter => (None, self.count.checked_mul(3)),
-            SpanUnit::Year => (None, self.count.checked_mul(12)),
-        };
-        let second = micros.div_euclid(SECOND);
-        if !(MIN_SECONDS + SLACK..=MAX_SECONDS - SLACK).contains(&second) {
-            return Err(beyond());
-        }
-        let local = naive(second + offset_at(second, zone));
-        let shift = |date: NaiveDate| match (days, months) {
-            (Some(days), _) => date.checked_sub_signed(chrono::TimeDelta::try_days(days)?),
-            (_, Some(months)) => {
-                date.checked_sub_months(chrono::Months::new(months.try_into().ok()?))
-            }
-            _ => None,
-        };
-        let date = shift(local.date()).filter(|date| (2..=9998).contains(&date.year()));
-        let date = date.ok_or_else(beyond)?;
-        let shifted = if day_start(local.date(), zone) * SECOND == micros {
-            day_start(date, zone)
-        } else {
-            first_at(date.and_time(local.time()), zone)
-        };
-        Ok(shifted * SECOND + micros.rem_euclid(SECOND))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use chrono::{DateTime, Datelike, NaiveDate, TimeZone};
     use chrono_tz::TZ_VARIANTS;
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{zone::date_at, *};
 
     fn at(text: &str) -> i64 {
         DateTime::parse_from_rfc3339(text).expect("a time").timestamp_micros()
@@ -488,52 +269,6 @@ mod tests {
             starts("2026-01-31T12:00:00Z", "2026-03-01T00:00:00Z", Tz::UTC, Grain::Month),
             ["2026-01-01T00:00:00+00:00", "2026-02-01T00:00:00+00:00", "2026-03-01T00:00:00+00:00"]
         );
-    }
-
-    #[test]
-    fn a_span_goes_back_by_the_calendar_and_not_by_the_clock() {
-        let berlin = chrono_tz::Europe::Berlin;
-        let span = |count, unit| Span { count, unit };
-        for (span, from, to) in [
-            // The day on which clocks went forward had 23 hours.
-            (span(1, SpanUnit::Day), "2026-03-30T00:00:00+02:00", "2026-03-29T00:00:00+01:00"),
-            (span(24, SpanUnit::Hour), "2026-03-30T00:00:00+02:00", "2026-03-28T23:00:00+01:00"),
-            (span(1, SpanUnit::Week), "2026-04-01T12:30:00+02:00", "2026-03-25T12:30:00+01:00"),
-            // A day that a month does not have is its last.
-            (span(1, SpanUnit::Month), "2024-03-31T00:00:00+01:00", "2024-02-29T00:00:00+01:00"),
-            (span(1, SpanUnit::Year), "2024-02-29T00:00:00+01:00", "2023-02-28T00:00:00+01:00"),
-            (span(2, SpanUnit::Quarter), "2026-07-01T00:00:00+02:00", "2026-01-01T00:00:00+01:00"),
-            // 02:30 did not exist: the first instant after the gap.
-            (span(1, SpanUnit::Day), "2026-03-30T02:30:00+02:00", "2026-03-29T03:00:00+02:00"),
-        ] {
-            assert_eq!(span.before(at(from), berlin).expect("an instant"), at(to), "{from}");
-        }
-        // The day whose midnight was skipped begins an hour late, the one before it on time.
-        let sao_paulo = chrono_tz::America::Sao_Paulo;
-        assert_eq!(
-            span(1, SpanUnit::Day)
-                .before(at("2018-11-04T01:00:00-02:00"), sao_paulo)
-                .expect("an instant"),
-            at("2018-11-03T00:00:00-03:00")
-        );
-        assert!(span(9_000, SpanUnit::Year).before(at("2026-01-01T00:00:00Z"), berlin).is_err());
-    }
-
-    #[test]
-    fn the_length_of_a_range_is_that_of_the_calendar() {
-        let berlin = chrono_tz::Europe::Berlin;
-        for (from, to, count, unit) in [
-            ("2026-01-01T00:00:00+01:00", "2026-04-01T00:00:00+02:00", 3, SpanUnit::Month),
-            ("2026-03-23T00:00:00+01:00", "2026-03-30T00:00:00+02:00", 7, SpanUnit::Day),
-            (
-                "2026-03-23T00:00:00+01:00",
-                "2026-03-23T00:00:01+01:00",
-                1_000_000,
-                SpanUnit::Microsecond,
-            ),
-        ] {
-            assert_eq!(Span::between(at(from), at(to), berlin), Span { count, unit }, "{from}");
-        }
     }
 
     #[test]
