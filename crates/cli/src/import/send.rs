@@ -20,6 +20,8 @@ use super::{BadRow, Summary};
 
 /// Unanswered batches.
 const WINDOW: usize = 8;
+/// Before events are sent again for which there was no room.
+const PAUSE: Duration = Duration::from_millis(250);
 /// Tries to reach the suite again before giving up.
 const ATTEMPTS: u32 = 8;
 
@@ -115,6 +117,7 @@ impl Import<'_> {
                     Ok(Some(answer)) => {
                         self.failures = 0;
                         if let Some(again) = self.tally(answer) {
+                            tokio::time::sleep(PAUSE).await;
                             let _ = requests.send(again).await;
                         }
                     }
