@@ -1,7 +1,7 @@
 //! Who sends events, and from which sources they may.
 
+use northstar_domain::ProjectId;
 use northstar_domain::event::MAX_SOURCE_BYTES;
-use northstar_domain::{ProjectId, Role};
 use northstar_server::Caller;
 use northstar_server::outbox::SOURCE;
 
@@ -13,22 +13,20 @@ use crate::service::check_name;
 pub(crate) struct Sender {
     /// Whose log takes the events.
     pub(crate) project: ProjectId,
-    /// Whether it may send what the suite tells of itself: a service of the suite
-    /// may, and an admin, who brings back what was exported.
-    for_the_suite: bool,
+    /// Whether it is a service of the suite.
+    is_suite: bool,
 }
 
 impl From<&Caller> for Sender {
     fn from(caller: &Caller) -> Self {
-        let for_the_suite = caller.is_suite || caller.role == Role::Admin;
-        Self { project: caller.project, for_the_suite }
+        Self { project: caller.project, is_suite: caller.is_suite }
     }
 }
 
 impl Sender {
     /// Somebody without a key, who is believed for a signature.
     pub(crate) fn signed(project: ProjectId) -> Self {
-        Self { project, for_the_suite: false }
+        Self { project, is_suite: false }
     }
 
     /// Checks the name of a source, and that it is this one's to send from. Reports
@@ -38,7 +36,7 @@ impl Sender {
     /// When it is no name, or the suite's.
     pub(crate) fn check_source(self, source: &str) -> Result<(), Error> {
         check_name("source", source, MAX_SOURCE_BYTES)?;
-        if source == SOURCE && !self.for_the_suite {
+        if source == SOURCE && !self.is_suite {
             return Err(Error::ReservedSource);
         }
         Ok(())
@@ -52,7 +50,7 @@ mod tests {
     #[test]
     fn only_the_suite_sends_from_its_source() {
         let people = Sender::signed(ProjectId(1));
-        let suite = Sender { for_the_suite: true, ..people };
+        let suite = Sender { is_suite: true, ..people };
         assert!(matches!(people.check_source("northstar"), Err(Error::ReservedSource)));
         assert!(suite.check_source("northstar").is_ok());
         for source in ["web", "Northstar", "northstar-web"] {
