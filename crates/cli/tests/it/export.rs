@@ -146,6 +146,12 @@ fn events_that_came_without_a_time_are_known_when_they_are_imported_again() {
             assert_eq!(summary["duplicate"], json!(2), "{summary}");
         }
     }
+    // What the suite told of itself is left out, and said to be.
+    let lines = checked(&folder.path().join("jsonl"), 2);
+    let told = fs::read_to_string(&lines[0]).expect("lines").replace("\"admin\"", "\"northstar\"");
+    let told = suite.file("told.jsonl", &told);
+    let summary = suite.json(["import", text(&told), "--json"]);
+    assert_eq!((&summary["read"], &summary["left_out"]), (&json!(2), &json!(2)), "{summary}");
     // The producers' own second deliveries, too.
     let again = post(&suite, "/v1/track", "application/json", message);
     assert!(again.contains("duplicate"), "{again}");
