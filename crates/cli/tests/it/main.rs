@@ -5,6 +5,7 @@ mod configuration;
 mod contracts;
 mod datasets;
 mod evidence;
+mod exit_codes;
 mod export;
 mod generated;
 mod import;
