@@ -13,6 +13,7 @@ mod demo;
 mod documents;
 mod export;
 mod failure;
+mod help;
 mod import;
 mod output;
 mod suite;
@@ -21,7 +22,7 @@ mod time;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
 use commands::{
     audit, automation, behind, bench, cohort, contract, decision, definitions, experiment, explain,
@@ -132,7 +133,17 @@ Example:
 }
 
 fn main() -> ExitCode {
-    let Northstar { connection, program } = Northstar::parse();
+    let command = help::with_examples(Northstar::command());
+    let parsed = command
+        .try_get_matches()
+        .and_then(|matches| Northstar::from_arg_matches(&matches))
+        .map_err(|error| error.format(&mut Northstar::command()));
+    let Northstar { connection, program } = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            return failure::refuse(&error, &Northstar::command(), std::env::args_os().skip(1));
+        }
+    };
     let command = match program {
         Program::Command(command) => command,
         Program::Serve(command) => return serve::run(command),
@@ -145,7 +156,13 @@ fn main() -> ExitCode {
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failure::report(&error),
+        Err(error) => {
+            let code = failure::report(&error);
+            if failure::unreachable(&error) {
+                output::note(connection.advice());
+            }
+            code
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use std::str::FromStr;
 
 use northstar_client::Clients;
 use northstar_domain::Violation;
+use northstar_ingestion::contract_check::{ContractSet, UnusableContract};
 use serde::Serialize;
 use tonic::Code;
 
@@ -197,7 +198,16 @@ impl Document {
     /// Everything that is wrong with it as far as it can be told without a
     /// server.
     pub fn violations(&self) -> Vec<Violation> {
-        self.spec.violations(&self.name)
+        let mut found = self.spec.violations(&self.name);
+        if let (Spec::Contract(spec), true) = (&self.spec, found.is_empty()) {
+            let compiled = ContractSet::compile([(self.name.clone(), spec.clone())], None);
+            let unusable = |error: UnusableContract| Violation {
+                field: "json_schema".to_owned(),
+                problem: error.problem,
+            };
+            found.extend(compiled.err().map(unusable));
+        }
+        found
     }
 
     /// The document as JSON.
@@ -231,14 +241,23 @@ pub async fn apply(clients: &Clients, document: &Document, mode: Mode) -> anyhow
         let texts: Vec<_> = violations.iter().map(|found| format!("\n  {found}")).collect();
         anyhow::bail!("{} cannot be applied:{}", document.title(), texts.concat());
     }
-    let before = fetch(clients, document.kind, &document.name).await?;
-    let outcome = match before {
-        None => Outcome::Created,
-        Some(before) if before.to_yaml()? == document.to_yaml()? => return Ok(Outcome::Unchanged),
-        Some(_) => Outcome::Configured,
-    };
-    document.spec.send(clients, &document.name, &document.etag, mode).await?;
+    let outcome = outcome(clients, document).await?;
+    if outcome != Outcome::Unchanged {
+        document.spec.send(clients, &document.name, &document.etag, mode).await?;
+    }
     Ok(outcome)
+}
+
+/// What applying a document would do, as far as what is defined tells.
+///
+/// # Errors
+/// When the service cannot be asked.
+pub async fn outcome(clients: &Clients, document: &Document) -> anyhow::Result<Outcome> {
+    Ok(match fetch(clients, document.kind, &document.name).await? {
+        None => Outcome::Created,
+        Some(before) if before.to_yaml()? == document.to_yaml()? => Outcome::Unchanged,
+        Some(_) => Outcome::Configured,
+    })
 }
 
 /// The definition of a name, if there is one.

@@ -1,9 +1,11 @@
 //! The `northstar` binary, run as a person or a script would run it.
 
 mod analyze;
+mod configuration;
 mod contracts;
 mod datasets;
 mod evidence;
+mod exit_codes;
 mod export;
 mod generated;
 mod import;

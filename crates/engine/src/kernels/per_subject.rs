@@ -4,15 +4,15 @@ use std::ops::ControlFlow;
 
 use super::{
     Context,
-    partial::{Leaf, State, Sum},
+    gather::{Found, Gathered},
+    partial::{State, Sum},
     scan::{self, Event, Visitor},
     selectors,
     space::{BucketCursor, Locator, NumberColumn},
-    tasks,
 };
 use crate::query::{Aggregate, PerSubjectSpec};
 
-pub(super) fn run(context: &Context<'_>, spec: &PerSubjectSpec) -> Leaf {
+pub(super) fn run(context: &Context<'_>, spec: &PerSubjectSpec) -> Found {
     let locator = Locator::new(context);
     let scans = scan::scan::<u8>(context, &selectors([&spec.event]));
     let columns: Vec<NumberColumn<'_>> = match spec.aggregate.property() {
@@ -22,7 +22,8 @@ pub(super) fn run(context: &Context<'_>, spec: &PerSubjectSpec) -> Leaf {
         None => Vec::new(),
     };
     let index = context.snapshot.index();
-    let pieces = tasks::run(context.threads, index.chunks.clone(), |subjects| {
+    let (workers, combinations) = (context.threads, locator.space.combinations());
+    let cells = Gathered::from_pieces(workers, combinations, index.chunks.clone(), |subjects| {
         let mut cells = locator.cells::<Vec<f64>>();
         let mut numbers = Numbers {
             context,
@@ -42,7 +43,7 @@ pub(super) fn run(context: &Context<'_>, spec: &PerSubjectSpec) -> Leaf {
         }
         cells.into_states(|values| (!values.is_empty()).then_some(State::Values(values)))
     });
-    Leaf::collect(locator.space, pieces)
+    Found { space: locator.space, cells }
 }
 
 impl Aggregate {

@@ -15,8 +15,10 @@ Examples:
   northstar clv Purchase --amount amount --from 2025-01-01 --to 2026-01-01
   northstar clv Purchase --amount amount --from 2025-01-01 --to 2026-01-01 \\
       --periods 6 --discount 0.02 --holdout 90d --top 20
-  northstar clv Purchase --from 2025-01-01 --to 2026-01-01 --cohort pro-users --by cohort.power-users
-  northstar clv 'Purchase where properties.channel == \"web\"' --from 2025-01-01 --to 2026-01-01 --json")]
+  northstar clv Purchase --from 2025-01-01 --to 2026-01-01 --cohort pro-users \\
+      --by cohort.power-users
+  northstar clv 'Purchase where properties.channel == \"web\"' --from 2025-01-01 --to 2026-01-01 \\
+      --json")]
 pub struct Clv {
     /// The purchases; `EVENT where CEL` narrows them.
     purchase: String,

@@ -13,7 +13,8 @@ use crate::{output, time};
 #[command(after_help = "\
 Examples:
   northstar lifecycle --from 2026-01-05 --to 2026-03-02 --period week
-  northstar lifecycle --event 'Report Viewed' --from 2026-01-01 --to 2026-07-01 --period month --json
+  northstar lifecycle --event 'Report Viewed' --from 2026-01-01 --to 2026-07-01 --period month \\
+      --json
   northstar lifecycle --from 2026-01-05 --to 2026-03-02 --period week --list dormant --at 2026-02-02")]
 pub struct Lifecycle {
     /// Event that makes a subject active; absent is any event.

@@ -29,10 +29,13 @@ Examples:
   northstar subject preview ada-2 ada
   northstar subject merge ada-2 ada --reason \"ticket 4711: the same person\"
   northstar subject unmerge 17 --reason \"ticket 4712: two people after all\"
+  northstar subject link anonymous_id:phone-1 ada --reason \"signed in on it\"
+  northstar subject history ada
   northstar subject unlink anonymous_id:kiosk ada --reason \"a shared device\"
   northstar subject consent ada --deny analytics --reason \"mail of 3 March\"
   northstar subject export ada --reason \"ticket 4713\" > subject.jsonl
-  northstar subject erase ada --reason \"GDPR article 17\" --proof \"ticket 4714\" --yes")]
+  northstar subject erase ada --reason \"GDPR article 17\" --proof \"ticket 4714\" --yes
+  northstar subject erasures")]
 pub enum Subject {
     /// Show whose an identifier is, now or as it was known before.
     Show {
