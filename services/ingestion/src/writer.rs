@@ -256,7 +256,7 @@ impl Task {
             let end = grow(&mut connection, from, last + PARTITION_LEAD).await?;
             self.partition_end = Some(end);
         }
-        let (links, names) = (&self.known_links, &self.known_names);
+        let (links, names) = (&mut self.known_links, &self.known_names);
         let mut planned = None;
         if others == Others::Absent {
             let plan = transaction::plan(&mut connection, batches, keys).await?;
