@@ -359,7 +359,8 @@ pub(super) async fn lone_in_stream(
     alone(async move || {
         let (requests, outgoing) = tokio::sync::mpsc::channel(1);
         let outgoing = ReceiverStream::new(outgoing);
-        let opened = connect()?.ingestion().stream_events(outgoing).await?;
+        let clients = connect()?;
+        let opened = clients.ingestion().stream_events(outgoing).await?;
         let mut answers = opened.into_inner();
         let mut latencies = Vec::with_capacity(times);
         for number in 0..(times + times / 10) as u64 {
