@@ -262,6 +262,17 @@ impl KnownNames {
         }
     }
 
+    /// Whether appends counted names of a project that are not known for sure.
+    pub(crate) fn expect_some(&self, project: ProjectId) -> bool {
+        let names = self.lock();
+        names.iter().any(|((of, _), names)| *of == project && !names.expected.is_empty())
+    }
+
+    /// Forgets such names: they are counted by now, under their own name or as others.
+    pub(crate) fn forget(&self, project: ProjectId) {
+        self.lock().retain(|(of, _), names| *of != project || names.expected.is_empty());
+    }
+
     fn remember(&self, origin: Origin, known: Arc<HashSet<String>>) {
         let mut names = self.lock();
         if names.len() >= MAX_SOURCES {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use northstar_domain::ProjectId;
-use northstar_store::ingestion::{heads, settle_writer};
+use northstar_store::ingestion::{accounting, heads, settle_writer};
 use northstar_store::{PgPool, Result};
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, Postgres};
@@ -273,6 +273,11 @@ impl Task {
                 return Ok(self.learn(project, connection, attempt));
             }
             planned = Some(plan);
+        }
+        // Names that came first are known first.
+        if names.expect_some(project) {
+            accounting::count_appended(&mut connection, project).await?;
+            names.forget(project);
         }
         let mut transaction = connection.begin().await?;
         let plan = match planned {
