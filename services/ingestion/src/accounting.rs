@@ -66,7 +66,7 @@ type Origin = (ProjectId, SourceId);
 struct NamesOfSource {
     /// Counted one by one, for sure.
     known: Arc<HashSet<String>>,
-    /// Counted by appends of this process, which are not added up yet.
+    /// Counted by this process lately, and so counted one by one as far as it knows.
     expected: HashSet<String>,
 }
 /// Counts by event name and hour.
@@ -216,11 +216,12 @@ impl KnownNames {
         let stored = accounting::names(connection, origin.0, origin.1).await?;
         let known: HashSet<String> = stored.into_iter().filter(|name| !name.is_empty()).collect();
         let known = Arc::new(known);
-        // What is about to be added is not remembered: it may roll back.
-        self.remember(origin, Arc::clone(&known));
         let room = MAX_NAMES.saturating_sub(known.len());
-        let admitted = news(&known).into_iter().take(room);
-        Ok(Arc::new(known.iter().cloned().chain(admitted).collect()))
+        let admitted: Vec<String> = news(&known).into_iter().take(room).collect();
+        let counted = known.iter().chain(&admitted).cloned().collect();
+        // What is about to be added is expected and not known: it may roll back.
+        self.remember(origin, known, admitted);
+        Ok(Arc::new(counted))
     }
 
     /// The names that are counted one by one, if these add none to them.
@@ -273,13 +274,14 @@ impl KnownNames {
         self.lock().retain(|(of, _), names| *of != project || names.expected.is_empty());
     }
 
-    fn remember(&self, origin: Origin, known: Arc<HashSet<String>>) {
+    fn remember(&self, origin: Origin, known: Arc<HashSet<String>>, expected: Vec<String>) {
         let mut names = self.lock();
         if names.len() >= MAX_SOURCES {
             names.clear();
         }
         let names = names.entry(origin).or_default();
         names.expected.retain(|name| !known.contains(name));
+        names.expected.extend(expected);
         names.known = known;
     }
 
