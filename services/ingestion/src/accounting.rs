@@ -289,3 +289,45 @@ impl KnownNames {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WEB: Origin = (ProjectId(1), SourceId(1));
+
+    fn tally<'a>(names: &[&'a str]) -> Tally<'a> {
+        let mut tally = Tally::default();
+        for name in names {
+            tally.count(WEB, name, EventOutcome::Accepted, DateTime::UNIX_EPOCH, None);
+        }
+        tally
+    }
+
+    fn known(names: impl IntoIterator<Item = String>) -> Arc<HashSet<String>> {
+        Arc::new(names.into_iter().collect())
+    }
+
+    #[test]
+    fn an_append_counts_new_names_while_there_is_room() {
+        let names = KnownNames::default();
+        assert!(tally(&["a"]).of_one_source(&names).is_none(), "nothing was asked yet");
+
+        names.remember(WEB, known((0..MAX_NAMES - 2).map(|name| name.to_string())), Vec::new());
+        let first = tally(&["1", "a", "a"]).of_one_source(&names).unwrap();
+        assert_eq!(first.news, ["a"]);
+        names.appended(first);
+        assert!(names.expect_some(WEB.0) && !names.expect_some(ProjectId(2)));
+        let second = tally(&["a", "b"]).of_one_source(&names).unwrap();
+        assert_eq!(second.news, ["b"]);
+        names.appended(second);
+        assert!(tally(&["c"]).of_one_source(&names).is_none(), "no room seems to be left");
+        assert!(tally(&["a", "b", "1"]).of_one_source(&names).unwrap().news.is_empty());
+
+        // Once it is sure that there is none, others count together.
+        names.remember(WEB, known((0..MAX_NAMES).map(|name| name.to_string())), Vec::new());
+        assert!(tally(&["c", "1"]).of_one_source(&names).unwrap().news.is_empty());
+        names.forget(WEB.0);
+        assert!(tally(&["1"]).of_one_source(&names).is_none());
+    }
+}
