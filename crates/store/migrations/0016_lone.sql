@@ -223,16 +223,20 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    IF policy IS DISTINCT FROM (
-            SELECT etag FROM ingestion.subject_policies WHERE project_id = project AND kind = 'identity')
-        OR EXISTS (
-            SELECT FROM unnest(anonymous_ids) device JOIN ingestion.identity_facts fact
-                ON fact.project_id = project AND fact.from_kind = 'anonymous_id' AND fact.from_value = device)
-        OR EXISTS (
-            SELECT FROM unnest(anonymous_ids) device JOIN ingestion.identity_facts fact
-                ON fact.project_id = project AND fact.to_kind = 'anonymous_id' AND fact.to_value = device)
-    THEN
-        linked := false;
+    linked := policy IS NOT DISTINCT FROM (
+        SELECT etag FROM ingestion.subject_policies WHERE project_id = project AND kind = 'identity');
+    -- One look into each index for each device. The order is that of the index, which is taken for it whatever the
+    -- statistics say.
+    FOR link IN 1 .. cardinality(anonymous_ids) LOOP
+        linked := linked AND (
+            SELECT fact.fact_id FROM ingestion.identity_facts fact WHERE fact.project_id = project
+                AND fact.from_kind = 'anonymous_id' AND fact.from_value = anonymous_ids[link]
+            ORDER BY fact.effective_at, fact.to_value LIMIT 1
+        ) IS NULL AND NOT EXISTS (
+            SELECT FROM ingestion.identity_facts fact WHERE fact.project_id = project
+                AND fact.to_kind = 'anonymous_id' AND fact.to_value = anonymous_ids[link]);
+    END LOOP;
+    IF NOT linked THEN
         RETURN;
     END IF;
     SELECT done.identity_version, done.erasure_version INTO identity_version, erasure_version
@@ -251,8 +255,11 @@ BEGIN
         SELECT project, identity_version + link, 'anonymous_id', anonymous_ids[link],
             coalesce(known.subject_kind, 'user_id'), coalesce(known.subject, user_ids[link]), at_time
         FROM (VALUES (1)) one LEFT JOIN LATERAL (
-            SELECT change.subject_kind, change.subject FROM ingestion.identity_changes change
-            WHERE change.project_id = project AND change.kind = 'user_id' AND change.value = user_ids[link]
+            SELECT change.subject_kind, change.subject FROM (
+                -- All of one user, by the key; not all of the newest, by the version.
+                SELECT * FROM ingestion.identity_changes
+                WHERE project_id = project AND kind = 'user_id' AND value = user_ids[link] OFFSET 0
+            ) change
             ORDER BY change.version DESC LIMIT 1
         ) known ON true;
     END LOOP;
