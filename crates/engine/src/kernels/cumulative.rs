@@ -9,6 +9,7 @@ use std::{
 use super::{
     Context,
     partial::{Leaf, Merge, State},
+    per_subject,
     scan::{self, Event, Visitor},
     selectors,
     space::{BucketCursor, Locator},
@@ -55,6 +56,7 @@ pub(super) fn run(context: &Context<'_>, spec: &CumulativeSpec) -> Result<Leaf> 
         MetricSpec::Unique { event, of: DistinctOf::Subject } => {
             subjects(&stretches, event, &windows)
         }
+        MetricSpec::PerSubject(spec) => per_subject::over_windows(&stretches, spec, &windows),
         _ => {
             let mut leaves = Vec::with_capacity(1);
             super::metric(&stretches, &query.metric, &mut leaves)?;

@@ -47,8 +47,8 @@ use crate::{
     error::{Error, Result},
     limits::{Use, Workers},
     query::{
-        Anchor, ConversionMeasure, Dimension, EventSelector, FunnelSpec, MetricSpec, Period, Query,
-        StickinessMeasure, Ties, TimeToEventSpec,
+        Aggregate, Anchor, ConversionMeasure, Dimension, EventSelector, FunnelSpec, MetricSpec,
+        Period, Query, Statistic, StickinessMeasure, Ties, TimeToEventSpec,
     },
     snapshot::Snapshot,
 };
@@ -228,7 +228,8 @@ fn check(metric: &MetricSpec, depth: usize) -> Result<()> {
             if !spec.metric.is_plain() {
                 return invalid(
                     "metric",
-                    "what accumulates is a count, unique, sum, mean, min, max, percentile or score"
+                    "what accumulates is a count, unique, sum, mean, min, max, percentile, score or \
+                     number per subject"
                         .to_owned(),
                 );
             }
@@ -287,7 +288,8 @@ fn check(metric: &MetricSpec, depth: usize) -> Result<()> {
 }
 
 impl MetricSpec {
-    /// Whether it is computed event by event, so that it can be computed over windows that overlap.
+    /// Whether it is computed event by event, or subject by subject, so that it can be computed over windows that
+    /// overlap.
     fn is_plain(&self) -> bool {
         match self {
             Self::Count { .. }
@@ -297,7 +299,8 @@ impl MetricSpec {
             | Self::Min { .. }
             | Self::Max { .. }
             | Self::Percentile { .. }
-            | Self::Nps { .. } => true,
+            | Self::Nps { .. }
+            | Self::PerSubject(_) => true,
             Self::Ratio { .. }
             | Self::Derived { .. }
             | Self::Funnel(_)
@@ -305,7 +308,6 @@ impl MetricSpec {
             | Self::TimeToEvent(_)
             | Self::Stickiness(_)
             | Self::Lifecycle(_)
-            | Self::PerSubject(_)
             | Self::Conversion(_)
             | Self::Cumulative(_) => false,
         }
@@ -323,6 +325,7 @@ impl MetricSpec {
             ),
             Self::Conversion(spec) => spec.measure == ConversionMeasure::Conversions,
             Self::Cumulative(spec) => spec.metric.is_zero_without_events(),
+            Self::PerSubject(spec) => spec.statistic == Statistic::Sum,
             Self::Mean { .. }
             | Self::Min { .. }
             | Self::Max { .. }
@@ -332,8 +335,7 @@ impl MetricSpec {
             | Self::Retention(_)
             | Self::TimeToEvent(_)
             | Self::Percentile { .. }
-            | Self::Nps { .. }
-            | Self::PerSubject(_) => false,
+            | Self::Nps { .. } => false,
         }
     }
 }
@@ -353,6 +355,12 @@ impl MetricSpec {
                 }
             }
             Self::Cumulative(spec) => spec.metric.across_groups(),
+            Self::PerSubject(spec) => match (spec.statistic, &spec.aggregate) {
+                // A subject's smallest or largest number is that of one group, and it has one in each.
+                (Statistic::Sum, Aggregate::Min(_) | Aggregate::Max(_)) => AcrossGroups::Unknown,
+                (Statistic::Sum, _) => AcrossGroups::Sum,
+                _ => AcrossGroups::Unknown,
+            },
             Self::Conversion(spec) => match spec.measure {
                 ConversionMeasure::Rate => AcrossGroups::Ratio,
                 ConversionMeasure::Conversions => AcrossGroups::Sum,
@@ -366,8 +374,7 @@ impl MetricSpec {
             | Self::TimeToEvent(_)
             | Self::Percentile { .. }
             | Self::Stickiness(_)
-            | Self::Lifecycle(_)
-            | Self::PerSubject(_) => AcrossGroups::Unknown,
+            | Self::Lifecycle(_) => AcrossGroups::Unknown,
         }
     }
 }
