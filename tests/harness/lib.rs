@@ -19,6 +19,7 @@ pub struct Suite {
     pub database: TestDatabase,
     /// The project that keys are made for.
     pub project: ProjectId,
+    suite_key: String,
     _segments: tempfile::TempDir,
 }
 
@@ -59,7 +60,8 @@ impl Suite {
             .expect("the database answers")
             .expect("migrations make the default project");
         drop(connection);
-        Self { host, database, project, _segments: segments }
+        let suite_key = suite_key.reveal().to_owned();
+        Self { host, database, project, suite_key, _segments: segments }
     }
 
     /// Makes a key of a role for a principal of that name.
@@ -84,6 +86,15 @@ impl Suite {
     pub async fn clients(&self, principal: &str, role: Role) -> Clients {
         let key = self.key(principal, role).await;
         self.host.clients(&key).expect("a key can be sent")
+    }
+
+    /// A service of the suite, in the project that keys are made for.
+    ///
+    /// # Panics
+    /// When the key cannot be sent.
+    pub fn machine(&self) -> Clients {
+        let clients = self.host.clients(&self.suite_key).expect("a key can be sent");
+        clients.for_project(self.project.0)
     }
 
     /// Stops every service.

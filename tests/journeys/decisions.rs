@@ -13,12 +13,12 @@ use northstar_proto::metrics::v1 as metrics;
 use northstar_tests::Suite;
 use prost_types::Timestamp;
 
-fn ago(delta: TimeDelta) -> Option<Timestamp> {
+pub fn ago(delta: TimeDelta) -> Option<Timestamp> {
     Some(Timestamp { seconds: (Utc::now() - delta).timestamp(), nanos: 0 })
 }
 
 /// A KPI of two counts, and an automation that serves it.
-async fn define(ada: &Clients) {
+pub async fn define(ada: &Clients) {
     let pillar = metrics::Pillar { name: "growth".to_owned(), ..Default::default() };
     let request = metrics::ApplyPillarRequest { pillar: Some(pillar), ..Default::default() };
     ada.metrics().apply_pillar(request).await.expect("the pillar is valid");
@@ -60,7 +60,7 @@ async fn define(ada: &Clients) {
     ada.metrics().apply_kpi(request).await.expect("the KPI is valid");
 }
 
-fn automation() -> automations::Automation {
+pub fn automation() -> automations::Automation {
     let emit = automations::EmitEventAction { event: "Nudged".to_owned(), ..Default::default() };
     automations::Automation {
         name: "nudge".to_owned(),
@@ -79,7 +79,7 @@ fn automation() -> automations::Automation {
     }
 }
 
-fn threshold() -> metrics::Threshold {
+pub fn threshold() -> metrics::Threshold {
     metrics::Threshold {
         name: "signups-collapse".to_owned(),
         owner: "growth".to_owned(),
@@ -94,12 +94,13 @@ fn threshold() -> metrics::Threshold {
         decision: Some(metrics::ThresholdDecision {
             action: metrics::ThresholdAction::Pause.into(),
             automation: "nudge".to_owned(),
+            ..Default::default()
         }),
         ..Default::default()
     }
 }
 
-async fn sign_up(clients: &Clients, source: &str, how_many: usize) {
+pub async fn sign_up(clients: &Clients, source: &str, how_many: usize) {
     let events = (0..how_many).map(|user| ingestion::Event {
         message_id: format!("signup {user}"),
         name: "Signed Up".to_owned(),
@@ -112,7 +113,7 @@ async fn sign_up(clients: &Clients, source: &str, how_many: usize) {
     clients.ingestion().ingest_events(request).await.expect("ingestion answers");
 }
 
-async fn decide(bob: &Clients, id: &str) {
+pub async fn decide(bob: &Clients, id: &str) {
     let request = approvals::GetDecisionRequestRequest { decision_request_id: id.to_owned() };
     let seen = bob.approvals().get_decision_request(request).await.expect("it waits");
     let seen = seen.into_inner().decision_request.expect("a decision request");
@@ -127,7 +128,7 @@ async fn decide(bob: &Clients, id: &str) {
     bob.approvals().record_verdict(verdict).await.expect("bob may decide");
 }
 
-async fn activate(ada: &Clients, bob: &Clients) {
+pub async fn activate(ada: &Clients, bob: &Clients) {
     let request =
         automations::RequestActivationRequest { name: "nudge".to_owned(), ..Default::default() };
     let asked = ada.automations().request_activation(request).await.expect("it can be asked");
@@ -142,14 +143,50 @@ async fn activate(ada: &Clients, bob: &Clients) {
     ada.automations().activate_automation(request).await.expect("it was approved");
 }
 
-async fn state(ada: &Clients) -> automations::AutomationState {
+pub async fn state(ada: &Clients) -> automations::AutomationState {
     let request = automations::GetAutomationRequest { name: "nudge".to_owned() };
     let found = ada.automations().get_automation(request).await.expect("it is there");
     found.into_inner().automation.expect("an automation").state()
 }
 
+/// Tells the log once more that a decision was approved, as the suite would, and waits
+/// until it was heard.
+pub async fn tell_again(suite: &Suite, ada: &Clients, id: &str, action: &str) {
+    let told = ingestion::Event {
+        message_id: format!("told again {id}"),
+        name: "northstar.decision.verdict".to_owned(),
+        user_id: "principal:bob".to_owned(),
+        occurred_time: ago(TimeDelta::zero()),
+        properties: [("decision_request", id), ("action", action), ("state", "approved")]
+            .into_iter()
+            .map(|(name, text)| {
+                let kind = Some(ingestion::value::Kind::StringValue(text.to_owned()));
+                (name.to_owned(), ingestion::Value { kind })
+            })
+            .collect(),
+        ..Default::default()
+    };
+    let request =
+        ingestion::IngestEventsRequest { source: "northstar".to_owned(), events: vec![told] };
+    let answer = suite.machine().ingestion().ingest_events(request).await;
+    heard(ada, answer.expect("ingestion answers").into_inner().log_position).await;
+}
+
+/// Waits until automations has heard of the decisions up to a position of the log.
+async fn heard(ada: &Clients, position: i64) {
+    until("the decisions to be heard", async || {
+        let request = ingestion::ListSubscriptionsRequest::default();
+        let found = ada.subscriptions().list_subscriptions(request).await.expect("a read");
+        let heard = found.into_inner().subscriptions.into_iter().any(|subscription| {
+            subscription.group == "automations/decisions" && subscription.position >= position
+        });
+        heard.then_some(())
+    })
+    .await;
+}
+
 /// Waits until something is there.
-async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+pub async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
     for _ in 0..1_500 {
         if let Some(found) = look().await {
             return found;
@@ -226,37 +263,7 @@ async fn a_kpi_that_collapses_pauses_its_automation_when_people_agree() {
 
     // Activated again, it is not paused by the old decision, however often it is told.
     activate(&ada, &bob).await;
-    let told = ingestion::Event {
-        message_id: "told again".to_owned(),
-        name: "northstar.decision.verdict".to_owned(),
-        user_id: "principal:bob".to_owned(),
-        occurred_time: ago(TimeDelta::zero()),
-        properties: [
-            ("decision_request", id.as_str()),
-            ("action", "automation.pause"),
-            ("state", "approved"),
-        ]
-        .into_iter()
-        .map(|(name, text)| {
-            let kind = Some(ingestion::value::Kind::StringValue(text.to_owned()));
-            (name.to_owned(), ingestion::Value { kind })
-        })
-        .collect(),
-        ..Default::default()
-    };
-    let request =
-        ingestion::IngestEventsRequest { source: "northstar".to_owned(), events: vec![told] };
-    let answer = ada.ingestion().ingest_events(request).await.expect("ingestion answers");
-    let position = answer.into_inner().log_position;
-    until("the decisions to be heard", async || {
-        let request = ingestion::ListSubscriptionsRequest::default();
-        let found = ada.subscriptions().list_subscriptions(request).await.expect("a read");
-        let heard = found.into_inner().subscriptions.into_iter().any(|subscription| {
-            subscription.group == "automations/decisions" && subscription.position >= position
-        });
-        heard.then_some(())
-    })
-    .await;
+    tell_again(&suite, &ada, &id, "automation.pause").await;
     assert_eq!(state(&ada).await, automations::AutomationState::Active);
 
     // The week tells of it: three questions decided, one threshold that asked, all for
@@ -312,7 +319,7 @@ async fn a_silent_source_makes_its_kpi_stale_and_the_threshold_decides_nothing()
     let mut investigate = threshold();
     investigate.decision = Some(metrics::ThresholdDecision {
         action: metrics::ThresholdAction::Investigate.into(),
-        automation: String::new(),
+        ..Default::default()
     });
     let request =
         metrics::ApplyThresholdRequest { threshold: Some(investigate), ..Default::default() };

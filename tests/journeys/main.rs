@@ -1,5 +1,8 @@
 //! Stories across services.
 
+mod carried_out;
 mod contracts;
 mod decisions;
+mod erasure;
 mod fresh;
+mod reserved;

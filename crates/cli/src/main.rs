@@ -13,6 +13,7 @@ mod demo;
 mod documents;
 mod export;
 mod failure;
+mod help;
 mod import;
 mod output;
 mod suite;
@@ -21,7 +22,7 @@ mod time;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
 use commands::{
     audit, automation, behind, bench, cohort, contract, decision, definitions, experiment, explain,
@@ -132,7 +133,9 @@ Example:
 }
 
 fn main() -> ExitCode {
-    let Northstar { connection, program } = Northstar::parse();
+    let matches = help::with_examples(Northstar::command()).get_matches();
+    let Northstar { connection, program } = Northstar::from_arg_matches(&matches)
+        .unwrap_or_else(|error| error.format(&mut Northstar::command()).exit());
     let command = match program {
         Program::Command(command) => command,
         Program::Serve(command) => return serve::run(command),

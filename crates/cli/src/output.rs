@@ -63,7 +63,10 @@ pub fn number(value: f64) -> String {
         return if value < 0.0 { format!("-{text}") } else { text };
     }
     let digits = (3 - value.abs().log10().floor() as i32).clamp(0, 9) as usize;
-    format!("{value:.digits$}")
+    let text = format!("{value:.digits$}");
+    // What rounding left of nothing is nothing.
+    let is_nothing = text.chars().all(|letter| matches!(letter, '-' | '0' | '.'));
+    if is_nothing { "0".to_owned() } else { text }
 }
 
 /// A number that may be missing.
@@ -100,6 +103,7 @@ mod tests {
             (0.123_456, "0.1235"),
             (12.345_6, "12.35"),
             (123_456.7, "123457"),
+            (-1e-17, "0"),
         ] {
             assert_eq!(number(value), text);
         }

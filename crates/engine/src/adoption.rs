@@ -23,11 +23,15 @@ pub struct AdoptionQuery {
     pub periods_before: u32,
     /// Periods after day zero, at least one.
     pub periods_after: u32,
-    /// What is measured. One without a [denominator of its own](Outcome::has_denominator).
+    /// What is measured.
     pub outcome: Outcome,
+    /// Below the line of a ratio metric, measured likewise; `None` for an outcome that
+    /// [brings its own](Outcome::has_denominator), and for one that is an amount.
+    pub denominator: Option<Outcome>,
     /// Events that are counted over the time before, as covariates.
     pub counts: Vec<EventSelector>,
-    /// Properties (and accounts, sources) whose last value before day zero is wanted: covariates, segments, clusters.
+    /// Properties (and accounts, sources) whose last value before day zero is wanted, and cohorts of the view:
+    /// covariates, segments, clusters.
     pub properties: Vec<Dimension>,
     /// The day zero of subjects that did not adopt.
     pub day_zero: DayZero,
@@ -64,6 +68,8 @@ pub struct AdoptionAnswer {
     pub after: Vec<f64>,
     /// The outcome by period, a column per period in the order of time, those before day zero first.
     pub periods: Vec<Vec<f64>>,
+    /// What is below the line, likewise; no columns where the outcome is an amount.
+    pub below: Below,
     /// Events before day zero, a column per selector.
     pub counts: Vec<Vec<f64>>,
     /// Last values before day zero, per property.
@@ -80,6 +86,17 @@ pub struct AdoptionAnswer {
     pub events_scanned: u64,
     /// Highest log position that the answer covers.
     pub watermark: i64,
+}
+
+/// The denominator of a ratio by subject.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Below {
+    /// Over all of the time before.
+    pub before: Vec<f64>,
+    /// Over all of the time after.
+    pub after: Vec<f64>,
+    /// By period, as [`AdoptionAnswer::periods`].
+    pub periods: Vec<Vec<f64>>,
 }
 
 /// The values of a property by subject.

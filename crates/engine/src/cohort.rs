@@ -57,6 +57,19 @@ pub enum CohortRule {
     },
 }
 
+/// The first event of its kind that a subject has in a range, as an instant of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FirstEvent {
+    /// Which events.
+    pub event: EventSelector,
+    /// Dotted path of a property without which an event does not count.
+    pub property: Option<String>,
+    /// Not before this instant, microseconds since the epoch.
+    pub from_micros: i64,
+    /// Before this instant.
+    pub to_micros: i64,
+}
+
 /// Which event of a subject decides about a property.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

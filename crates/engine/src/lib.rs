@@ -37,9 +37,9 @@ mod subjects;
 mod tail;
 mod variants;
 
-pub use adoption::{AdoptionAnswer, AdoptionQuery, DayZero, Labels};
+pub use adoption::{AdoptionAnswer, AdoptionQuery, Below, DayZero, Labels};
 pub use calendar::{Grain, Span, SpanUnit};
-pub use cohort::{Cohort, CohortRule, Take};
+pub use cohort::{Cohort, CohortRule, FirstEvent, Take};
 pub use columns::{Coded, EventColumns, Properties, Property};
 pub use dataset::{Appended, Compacted, CompactionJob, Dataset, FinishedCompaction, SegmentInfo};
 pub use error::{Error, Result, SegmentFault};
@@ -58,6 +58,6 @@ pub use query::{
     Maturity, MetricSpec, Offset, PerSubjectSpec, Period, Query, RetentionCell, RetentionSpec,
     Return, Row, Statistic, StickinessMeasure, StickinessSpec, Ties, TimeToEventSpec,
 };
-pub use snapshot::Snapshot;
+pub use snapshot::{Side, Snapshot};
 pub use subjects::{SubjectName, SubjectSet};
 pub use variants::{Moments, Outcome, VariantAnswer, VariantQuery, VariantStats};

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use crate::{
@@ -13,17 +13,28 @@ use crate::{
 /// Takes questions back: those that are under way stop at their next piece of work, with
 /// [`Error::Cancelled`](crate::Error::Cancelled). Clones are of one and the same.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel(Arc<Told>);
+
+#[derive(Debug, Default)]
+struct Told {
+    cancelled: AtomicBool,
+    pieces: AtomicU64,
+}
 
 impl Cancel {
     /// Nobody waits for the answer any more.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.cancelled.store(true, Ordering::Relaxed);
     }
 
     /// Whether nobody waits for the answer any more.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Pieces of work that were begun for its questions so far: no more once they are taken back.
+    pub fn pieces(&self) -> u64 {
+        self.0.pieces.load(Ordering::Relaxed)
     }
 }
 
@@ -92,6 +103,18 @@ impl<'a> Workers<'a> {
     pub(crate) fn should_stop(&self) -> bool {
         self.mind
             .is_some_and(|mind| mind.limits.is_cancelled() || mind.exceeded.load(Ordering::Relaxed))
+    }
+
+    /// Whether to begin one more piece of the work.
+    #[inline]
+    pub(crate) fn begin_piece(&self) -> bool {
+        if self.should_stop() {
+            return false;
+        }
+        if let Some(cancel) = self.mind.and_then(|mind| mind.limits.cancel.as_ref()) {
+            cancel.0.pieces.fetch_add(1, Ordering::Relaxed);
+        }
+        true
     }
 
     /// Notes how many bytes the answer takes so far; stops the work when that is too much.

@@ -19,6 +19,8 @@ pub struct PurchaseQuery {
     pub to_micros: i64,
     /// Zone of the civil days.
     pub zone: Tz,
+    /// Cohorts of the view that are told apart, see [`Purchases::member_of`].
+    pub cohorts: Vec<String>,
 }
 
 /// The history of one customer.
@@ -28,6 +30,8 @@ pub struct Purchases {
     pub subject: String,
     /// First instant of the day of the first purchase.
     pub first_micros: i64,
+    /// Whether it is in each of [`PurchaseQuery::cohorts`].
+    pub member_of: Vec<bool>,
     /// Days with a purchase, less the first.
     pub repeats: u32,
     /// Days from the first purchase to the last.

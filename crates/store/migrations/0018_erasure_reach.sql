@@ -202,3 +202,9 @@ AS $$
 $$;
 REVOKE ALL ON FUNCTION approvals.rewrite_verdict FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION approvals.rewrite_verdict TO northstar_approvals;
+
+-- Values that contracts keep aside, sealed with the key of the configuration, which
+-- no database knows. What was kept before stays as it is.
+ALTER TABLE ingestion.event_notes
+    ADD COLUMN sealed bytea,
+    ADD CONSTRAINT event_notes_sealed_check CHECK (num_nonnulls(omitted, sealed) <= 1);

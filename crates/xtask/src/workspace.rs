@@ -3,17 +3,23 @@
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// The root of the repository.
+/// The root of the repository: two folders above crates/xtask, where `cargo run` says that it is. A program that was
+/// compiled in another clone, and found again in a shared target folder, must not work there.
 pub fn root() -> &'static Path {
-    // crates/xtask, two folders below it.
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .expect("this crate lies in crates/xtask")
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let this =
+            env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        Path::new(&this)
+            .join("../..")
+            .canonicalize()
+            .expect("the repository that cargo runs this from")
+    });
+    &ROOT
 }
 
 /// Cargo, the one that runs us.

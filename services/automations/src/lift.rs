@@ -56,6 +56,7 @@ pub(crate) async fn measure(
         end_time: end,
         outcome_window: spec.outcome_window.map(duration_to_proto),
         covariate_days: 0,
+        ..Default::default()
     };
     let answer = metrics.query_variant_statistics(question).await?.into_inner();
     let arm = |wanted: &str| {

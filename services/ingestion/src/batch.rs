@@ -172,7 +172,12 @@ fn prepare(
         effective_time(event.occurred_at, event.sent_at, origin.received_at);
     let times = Times { received_at: origin.received_at, effective_at, correction };
     let notes = match judge(contracts, event, times) {
-        Judgement::Accept(notes) => notes,
+        Judgement::Accept(mut notes) => {
+            if let Some(notes) = &mut notes {
+                notes.seal(origin.project, contracts.sealing.as_ref());
+            }
+            notes
+        }
         Judgement::Quarantine(fault) => return Ok(Item::Quarantine { key, fault }),
         Judgement::Reject(fault) => return Err(fault),
     };

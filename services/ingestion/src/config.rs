@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use northstar_server::{InvalidConfig, Secret};
 
-use crate::webhooks::SealingKey;
+use crate::sealing::SealingKey;
 
 /// Services that may have to follow an erasure.
 pub(crate) const FOLLOWERS: [&str; 4] = ["metrics", "experiments", "approvals", "automations"];
@@ -25,8 +25,9 @@ pub struct Config {
     #[arg(long, env = "NORTHSTAR_INGESTION_FRESH_KEYS", default_value_t = 700_000,
           value_parser = clap::value_parser!(u32).range(100..=2_000_000))]
     pub ingestion_fresh_keys: u32,
-    /// Key that secrets of webhook sources are sealed with in the database: 32
-    /// bytes in base64. Without it they are stored as they are.
+    /// Key that secrets of webhook sources, and values that contracts keep aside, are
+    /// sealed with in the database: 32 bytes in base64. Without it they are stored as
+    /// they are.
     #[arg(long, env = "NORTHSTAR_WEBHOOK_SEALING_KEY", hide_env_values = true, value_name = "KEY")]
     pub webhook_sealing_key: Option<Secret>,
     /// File that holds the sealing key, instead of
@@ -93,7 +94,7 @@ impl Config {
         Ok(found)
     }
 
-    /// The key that secrets of webhook sources are sealed with.
+    /// The key that secrets and values kept aside are sealed with.
     pub(crate) fn sealing_key(&self) -> Result<Option<SealingKey>, InvalidConfig> {
         let text = match (&self.webhook_sealing_key, &self.webhook_sealing_key_file) {
             (Some(_), Some(_)) => {

@@ -19,6 +19,8 @@ use crate::convert::{
 };
 use crate::error::Error;
 use crate::infer::Inference;
+use crate::notes::unsealed;
+use crate::reads::{Shown, audited};
 use crate::service::{Ingestion, check_name, some_if_set, unknown_page};
 
 const SET_UNPLANNED: &str = "/northstar.ingestion.v1.ContractsService/SetUnplannedEventsRule";
@@ -132,9 +134,9 @@ impl ContractsService for ContractService {
         &self,
         request: Request<pb::ListEventNotesRequest>,
     ) -> Result<Response<pb::ListEventNotesResponse>, Status> {
-        let project = caller(&request)?.project;
+        let caller = caller(&request)?;
         let request = request.into_inner();
-        Ok(Response::new(self.notes(project, &request).await?))
+        Ok(Response::new(self.notes(&caller, &request).await?))
     }
 }
 
@@ -287,7 +289,7 @@ impl ContractService {
 
     async fn notes(
         &self,
-        project: ProjectId,
+        caller: &Caller,
         request: &pb::ListEventNotesRequest,
     ) -> Result<pb::ListEventNotesResponse, Error> {
         let size = page_size(request.page_size)?;
@@ -297,22 +299,41 @@ impl ContractService {
         };
         let mut connection = self.0.pool.acquire().await.map_err(store_error)?;
         let name = some_if_set(&request.name);
-        let found = notes::list(&mut connection, project, name, after, size).await?;
+        let found = notes::list(&mut connection, caller.project, name, after, size).await?;
+        drop(connection);
         let (page, more) = size.cut(found);
         let next_page_token = match page.last() {
             Some(last) if more => last.position.to_string(),
             _ => String::new(),
         };
-        let notes = page
+        let notes: Vec<pb::EventNote> = page
             .into_iter()
-            .map(|note| pb::EventNote {
-                position: note.position,
-                name: note.name,
-                late: note.late,
-                validated_with: note.validated_with.unwrap_or_default(),
-                omitted_json: note.omitted.unwrap_or_default(),
+            .map(|note| {
+                let omitted = unsealed(&note, caller.project, self.0.contracts.sealing());
+                pb::EventNote {
+                    position: note.position,
+                    name: note.name,
+                    late: note.late,
+                    validated_with: note.validated_with.unwrap_or_default(),
+                    omitted_unreadable: omitted.is_none(),
+                    omitted_json: omitted.unwrap_or_default(),
+                }
             })
             .collect();
+        let mut shown = notes.iter().filter(|note| !note.omitted_json.is_empty());
+        if let Some(first) = shown.next() {
+            let (last, others) = (shown.clone().last().unwrap_or(first), shown.count());
+            let shown = Shown {
+                action: "event_notes.read",
+                resource: "event_notes",
+                detail: serde_json::json!({
+                    "first_position": first.position,
+                    "last_position": last.position,
+                    "events": others + 1,
+                }),
+            };
+            audited(&self.0.pool, &*self.0.clock, caller, shown).await?;
+        }
         Ok(pb::ListEventNotesResponse { notes, next_page_token })
     }
 }

@@ -191,6 +191,8 @@ pub(crate) struct ProjectContracts {
     pub(crate) unplanned_events: Option<ContractMode>,
     /// What must be said before anything is kept.
     pub(crate) consent: ConsentPolicy,
+    /// What values kept aside are sealed with.
+    pub(crate) sealing: Option<SealingKey>,
 }
 
 impl ProjectContracts {
@@ -230,11 +232,23 @@ impl ProjectContracts {
 pub(crate) struct Contracts {
     pool: PgPool,
     projects: Arc<RwLock<HashMap<ProjectId, Arc<ProjectContracts>>>>,
+    sealing: Option<SealingKey>,
 }
 
 impl Contracts {
-    pub(crate) fn new(pool: PgPool) -> Self {
-        Self { pool, projects: Arc::default() }
+    pub(crate) fn new(pool: PgPool, sealing: Option<SealingKey>) -> Self {
+        if sealing.is_none() {
+            tracing::info!(
+                "NORTHSTAR_WEBHOOK_SEALING_KEY is not set: values that contracts keep aside are \
+                 stored as they are"
+            );
+        }
+        Self { pool, projects: Arc::default(), sealing }
+    }
+
+    /// The key that values kept aside are sealed with.
+    pub(crate) fn sealing(&self) -> Option<&SealingKey> {
+        self.sealing.as_ref()
     }
 
     /// The contracts of a project.
@@ -257,7 +271,9 @@ impl Contracts {
         // The version first: a change in between is then noticed by its version.
         let version = store::version(&mut connection, project).await?;
         let unplanned_events = store::unplanned_events(&mut connection, project).await?;
-        let mut contracts = ProjectContracts { version, unplanned_events, ..Default::default() };
+        let sealing = self.sealing.clone();
+        let mut contracts =
+            ProjectContracts { version, unplanned_events, sealing, ..Default::default() };
         // What is stored was compiled before, if perhaps by another version.
         let unusable = |name: &str, problem: &str| {
             tracing::error!(

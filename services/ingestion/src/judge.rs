@@ -49,6 +49,8 @@ pub(crate) struct Notes {
     /// The properties kept aside, as JSON text of an object; null for one that was
     /// not kept at all.
     pub(crate) omitted: Option<String>,
+    /// The same sealed, when there is a key: then only this is stored.
+    pub(crate) sealed: Option<Vec<u8>>,
     /// Those that were not kept, for want of consent.
     pub(crate) withheld: Vec<String>,
     /// The properties without them, as JSON text; `None` when none was left out.

@@ -31,7 +31,9 @@ mod page;
 mod plan;
 pub mod presets;
 mod quarantine;
+mod reads;
 mod retention;
+mod sealing;
 mod sender;
 mod service;
 mod source_states;
@@ -82,7 +84,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         config.ingestion_fresh_keys as usize,
         context.shutdown.clone(),
     );
-    let contracts = contracts::Contracts::new(pool.clone());
+    let contracts = contracts::Contracts::new(pool.clone(), sealing_key.clone());
     let following = contracts.clone().follow(context.shutdown.clone());
     let counting = counting::add_up(pool.clone(), context.shutdown.clone());
     let erasures = erasure::Erasures::new(pool.clone(), Arc::clone(&context.clock));

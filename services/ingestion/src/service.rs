@@ -11,8 +11,8 @@ use northstar_domain::expression::Condition;
 use northstar_domain::{ProjectId, QuarantineId};
 use northstar_proto::Encoded;
 use northstar_proto::ingestion::v1 as pb;
-use northstar_server::caller;
 use northstar_server::page::page_size;
+use northstar_server::{Caller, caller};
 use northstar_store::PgPool;
 use northstar_store::ingestion::{contracts, cursors, heads, quarantine, retention, sources};
 use pb::ingestion_service_server::IngestionService;
@@ -29,6 +29,7 @@ use crate::convert::{quarantined_to_proto, source_to_proto};
 use crate::error::Error;
 use crate::ingest::{check_bytes, check_count};
 use crate::page;
+use crate::reads::{Shown, audited};
 use crate::sender::Sender;
 use crate::sources::Sources;
 use crate::subjects::resolve_subject;
@@ -143,9 +144,9 @@ impl IngestionService for Ingestion {
         &self,
         request: Request<pb::ListQuarantinedEventsRequest>,
     ) -> Result<Response<pb::ListQuarantinedEventsResponse>, Status> {
-        let project = caller(&request)?.project;
+        let caller = caller(&request)?;
         let request = request.into_inner();
-        Ok(Response::new(self.quarantined(project, &request).await?))
+        Ok(Response::new(self.quarantined(&caller, &request).await?))
     }
 
     async fn apply_contract(
@@ -263,7 +264,7 @@ impl Ingestion {
 
     async fn quarantined(
         &self,
-        project: ProjectId,
+        caller: &Caller,
         request: &pb::ListQuarantinedEventsRequest,
     ) -> Result<pb::ListQuarantinedEventsResponse, Error> {
         let size = page_size(request.page_size)?;
@@ -275,13 +276,22 @@ impl Ingestion {
             reason: some_if_set(&request.reason),
         };
         let mut connection = self.pool.acquire().await.map_err(northstar_store::Error::from)?;
-        let found = quarantine::list(&mut connection, project, filter, after, size).await?;
-        let counts_by_reason = quarantine::counts(&mut connection, project, filter).await?;
+        let found = quarantine::list(&mut connection, caller.project, filter, after, size).await?;
+        let counts_by_reason = quarantine::counts(&mut connection, caller.project, filter).await?;
+        drop(connection);
         let (page, more) = size.cut(found);
         let next_page_token = match page.last() {
             Some(last) if more => last.id.to_string(),
             _ => String::new(),
         };
+        if !page.is_empty() {
+            let shown = Shown {
+                action: "quarantine.read",
+                resource: "quarantine",
+                detail: serde_json::json!({"events": page.len()}),
+            };
+            audited(&self.pool, &*self.clock, caller, shown).await?;
+        }
         Ok(pb::ListQuarantinedEventsResponse {
             events: page.into_iter().map(quarantined_to_proto).collect(),
             next_page_token,

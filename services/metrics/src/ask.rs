@@ -1,6 +1,11 @@
 //! Asking the engine away from the threads that serve calls, for as long as
 //! somebody waits for the answer.
 
+#[cfg(test)]
+mod abandoned;
+#[cfg(test)]
+mod held;
+
 use northstar_engine::{Cancel, Snapshot};
 use tokio::task::spawn_blocking;
 
@@ -38,7 +43,9 @@ pub(crate) async fn attempt<A: Send + 'static>(
 ) -> Result<A> {
     let cancel = Cancel::default();
     let snapshot = snapshot.cancelled_by(&cancel);
-    let _take_back = TakeBack(cancel);
+    let _take_back = TakeBack(cancel.clone());
+    #[cfg(test)]
+    let question = move |snapshot: &Snapshot| held::ask(&cancel, || question(snapshot));
     Ok(spawn_blocking(move || question(&snapshot)).await?)
 }
 
@@ -90,6 +97,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_question_that_somebody_waits_for_is_answered() {
+        let _turn = held::turn().await;
         let folder = tempfile::tempdir().unwrap();
         let answer = ask(&one_event(folder.path()), |snapshot| snapshot.query(&count())).await;
         assert_eq!(answer.unwrap().rows[0].n, 1);
@@ -97,6 +105,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_is_dropped_stops_the_work() {
+        let _turn = held::turn().await;
         let folder = tempfile::tempdir().unwrap();
         let snapshot = one_event(folder.path());
         let (begun, has_begun) = tokio::sync::oneshot::channel();

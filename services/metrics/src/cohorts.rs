@@ -9,17 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use northstar_domain::ProjectId;
 use northstar_domain::cohort::Cohort;
-use northstar_engine::{Dimension, Snapshot, SubjectSet};
+use northstar_domain::{Problems, ProjectId};
+use northstar_engine::{Dimension, FirstEvent, Side, Snapshot, SubjectSet};
 use northstar_proto::metrics::v1 as pb;
 use northstar_store::metrics::cohort::{self, Member};
 use northstar_store::metrics::definition::{self, Stored};
 use northstar_store::metrics::log::Head;
 use northstar_store::{Error as StoreError, PgConnection};
 use serde::Serialize;
-use tokio::task::spawn_blocking;
 
+use crate::ask::ask;
 use crate::dataset::{Lists, View};
 use crate::plan::{self, Metrics};
 use crate::provenance;
@@ -28,7 +28,7 @@ use crate::{Error, Result};
 pub(crate) use query::{after, subject};
 
 /// Most cohorts of a question.
-pub(crate) const MAX_COHORTS: usize = 10;
+const MAX_COHORTS: usize = 10;
 
 /// Which cohorts a question is about.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +39,8 @@ pub(crate) struct Scope {
     pub(crate) breakdowns: Vec<String>,
     /// Position of the log up to which events are known; `None` for all of it.
     pub(crate) position: Option<i64>,
+    /// Where every subject has an instant of its own at which it is judged: its first such event.
+    pub(crate) first: Option<FirstEvent>,
 }
 
 impl Scope {
@@ -52,6 +54,7 @@ impl Scope {
             filter: filter.to_vec(),
             breakdowns: breakdowns.iter().filter_map(cohort).collect(),
             position: None,
+            first: None,
         }
     }
 
@@ -105,10 +108,58 @@ pub(crate) async fn view(
             Used { name, version: cohort.stored.version, is_filter }
         })
         .collect();
-    let (scope, snapshot) = (scope.clone(), view.snapshot.clone());
-    view.snapshot =
-        spawn_blocking(move || narrow(&snapshot, &loaded, sets, &scope, as_of)).await??;
+    let scope = scope.clone();
+    let narrowed =
+        ask(&view.snapshot, move |snapshot| narrow(snapshot, &loaded, sets, &scope, as_of));
+    view.snapshot = narrowed.await?.limited_as(&view.snapshot);
     Ok((view, used))
+}
+
+/// Notes that a question is narrowed to too many cohorts.
+pub(crate) fn check_number(problems: &mut Problems, cohorts: &[String]) {
+    if cohorts.len() > MAX_COHORTS {
+        let problem = format!("at most {MAX_COHORTS} are allowed, not {}", cohorts.len());
+        problems.fields.push("cohorts", problem);
+    }
+}
+
+/// Reads a breakdown that knows cohorts only: their names, in order.
+pub(crate) fn read_breakdowns(problems: &mut Problems, breakdowns: &[String]) -> Vec<String> {
+    let dimensions = crate::query::read_breakdowns(problems, breakdowns);
+    let mut cohorts = Vec::new();
+    for (index, dimension) in dimensions.into_iter().enumerate() {
+        match dimension {
+            Dimension::Cohort(name) => cohorts.push(name),
+            _ => {
+                let problem = "must be a cohort, as \"cohort.x\": subjects are broken down here, \
+                               and not events";
+                problems.fields.push(format!("breakdowns[{index}]"), problem);
+            }
+        }
+    }
+    cohorts
+}
+
+/// A view on every side of cohorts of its own; of no cohorts, the view itself.
+pub(crate) fn parts(snapshot: &Snapshot, cohorts: &[String]) -> Result<Vec<(Vec<Side>, Snapshot)>> {
+    let mut parts = vec![(Vec::new(), snapshot.clone())];
+    for cohort in cohorts {
+        let mut halves = Vec::with_capacity(2 * parts.len());
+        for (sides, part) in &parts {
+            for side in Side::BOTH {
+                let sides = sides.iter().copied().chain([side]).collect();
+                halves.push((sides, part.part_of(cohort, side)?));
+            }
+        }
+        parts = halves;
+    }
+    Ok(parts)
+}
+
+/// The values of a row by the dimensions of a breakdown.
+pub(crate) fn dimensions(breakdowns: &[String], sides: &[Side]) -> BTreeMap<String, String> {
+    let sides = sides.iter().map(|side| side.value().to_owned());
+    breakdowns.iter().cloned().zip(sides).collect()
 }
 
 /// The digest of an answer in which cohorts had a part; without any, the same as
@@ -160,9 +211,15 @@ fn narrow(
 ) -> Result<Snapshot> {
     for Loaded { stored, .. } in cohorts {
         if let Some(rule) = &stored.document.rule {
-            let instant = [plan::instant(as_of)];
-            let judged = snapshot.cohort_up_to(&rule::rule(rule)?, &instant, scope.position)?;
-            sets.insert(stored.name.to_string(), judged.members);
+            let rule = rule::rule(rule)?;
+            let members = match &scope.first {
+                Some(first) => snapshot.cohort_at_first(&rule, first)?,
+                None => {
+                    let instant = [plan::instant(as_of)];
+                    snapshot.cohort_up_to(&rule, &instant, scope.position)?.members
+                }
+            };
+            sets.insert(stored.name.to_string(), members);
         }
     }
     let mut filters = scope.filter.iter().filter_map(|name| sets.get(name));

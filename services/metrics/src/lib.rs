@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(test)]
+extern crate self as northstar_metrics;
+
 mod apply;
 mod ask;
 mod cohorts;
@@ -19,6 +22,10 @@ mod query_metrics;
 mod reports;
 mod scorecard;
 mod service;
+#[cfg(test)]
+#[path = "../tests/it/suite.rs"]
+#[expect(dead_code, reason = "the tests beside the service need more of it")]
+mod suite;
 mod thresholds;
 mod variants;
 mod worker;

@@ -23,6 +23,38 @@ use crate::{Error, Result};
 
 use graph::{Definitions, Graph, Node};
 
+/// What metrics and activities that need not be stored are computed from: every event, with its properties that are
+/// read, by dotted path.
+pub(crate) fn events_and_properties(
+    metrics: Vec<Stored<Metric>>,
+    activities: Vec<Stored<Activity>>,
+) -> BTreeMap<String, BTreeSet<String>> {
+    let definitions = Definitions {
+        metrics,
+        activities,
+        kpis: Vec::new(),
+        cohorts: Vec::new(),
+        thresholds: Vec::new(),
+    };
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for node in Graph::new(&definitions).sources() {
+        match node {
+            Node::Event(event) => {
+                found.entry(event.clone()).or_default();
+            }
+            Node::Property(event, path) => {
+                found.entry(event.clone()).or_default().insert(path.clone());
+            }
+            Node::Kpi(_)
+            | Node::Metric(_)
+            | Node::Activity(_)
+            | Node::Cohort(_)
+            | Node::Threshold(_) => {}
+        }
+    }
+    found
+}
+
 /// Answers GetKpiTree.
 pub(crate) async fn kpi_tree(
     service: &Service,

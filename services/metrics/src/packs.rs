@@ -4,8 +4,12 @@
 //! A pack is a YAML file: first a document of kind `Pack` with title and settings,
 //! then documents in which `${key}` stands for a setting.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use northstar_domain::ResourceName;
+use northstar_domain::activity::Activity;
+use northstar_domain::metric::Metric;
+use northstar_store::metrics::definition::Stored;
 use serde::{Deserialize, Serialize};
 use serde_norway::Value;
 use thiserror::Error;
@@ -169,6 +173,20 @@ impl Pack {
         }
         Ok(texts.join("---\n"))
     }
+}
+
+/// The events that metrics and activities read, each with the properties of it that they read, by dotted path.
+pub fn needs(
+    metrics: impl IntoIterator<Item = (ResourceName, Metric)>,
+    activities: impl IntoIterator<Item = (ResourceName, Activity)>,
+) -> BTreeMap<String, BTreeSet<String>> {
+    let metrics = metrics.into_iter().map(unstored).collect();
+    let activities = activities.into_iter().map(unstored).collect();
+    crate::lineage::events_and_properties(metrics, activities)
+}
+
+fn unstored<D>((name, document): (ResourceName, D)) -> Stored<D> {
+    Stored { name, version: 0, etag: String::new(), document }
 }
 
 /// A document with the settings in their places: in its texts, and nowhere else.

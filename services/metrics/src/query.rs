@@ -13,7 +13,7 @@ use northstar_store::metrics::definition;
 use northstar_store::{Error as StoreError, PgConnection, PgPool};
 
 use crate::ask::ask;
-use crate::cohorts::{self, MAX_COHORTS, Scope, Used};
+use crate::cohorts::{self, Scope, Used};
 use crate::convert::{from_timestamp, to_timestamp};
 use crate::dataset::View;
 use crate::evidence::keep;
@@ -166,10 +166,7 @@ fn read(request: &pb::QueryMetricRequest) -> Result<Question> {
     let grain = read_grain(&mut problems, request.grain);
     let breakdowns = read_breakdowns(&mut problems, &request.breakdowns);
     let filter = read_filter(&mut problems, "filter", &request.filter);
-    if request.cohorts.len() > MAX_COHORTS {
-        let problem = format!("at most {MAX_COHORTS} are allowed, not {}", request.cohorts.len());
-        problems.fields.push("cohorts", problem);
-    }
+    cohorts::check_number(&mut problems, &request.cohorts);
     match (window, zone, grain) {
         (Some(window), Some(zone), Some(grain)) if problems.is_empty() => {
             let scope = Scope::of(&request.cohorts, &breakdowns);

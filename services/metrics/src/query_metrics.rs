@@ -4,6 +4,7 @@ mod read;
 mod table;
 
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use futures::stream;
 use northstar_domain::ProjectId;
 use northstar_domain::kpi::Window;
@@ -207,12 +208,26 @@ fn row_of(row: &table::TableRow, breakdowns: &[String], asked: &[Asked]) -> Resu
 impl Question {
     /// The other time, when it is compared with one.
     fn previous_window(&self) -> Result<Option<Window>> {
-        let Some(span) = self.compare else { return Ok(None) };
-        let back = |time| -> Result<_> {
-            let micros = span.before(plan::instant(time), self.zone)?;
-            DateTime::from_timestamp_micros(micros)
-                .ok_or_else(|| Error::field("compare", "lies outside the calendar"))
-        };
-        Ok(Some(Window { start: back(self.window.start)?, end: back(self.window.end)? }))
+        self.compare.map(|span| before(span, self.window, self.zone)).transpose()
     }
+}
+
+/// The range that another is compared with, if any.
+pub(crate) fn previous_window(
+    comparison: pb::Comparison,
+    window: Window,
+    zone: Tz,
+) -> Result<Option<Window>> {
+    let span = read::span(comparison, window, zone);
+    span.map(|span| before(span, window, zone)).transpose()
+}
+
+/// A range so much earlier.
+fn before(span: Span, window: Window, zone: Tz) -> Result<Window> {
+    let back = |time| -> Result<_> {
+        let micros = span.before(plan::instant(time), zone)?;
+        DateTime::from_timestamp_micros(micros)
+            .ok_or_else(|| Error::field("compare", "lies outside the calendar"))
+    };
+    Ok(Window { start: back(window.start)?, end: back(window.end)? })
 }

@@ -14,8 +14,8 @@ use northstar_engine::{Answer, Grain, Query};
 use northstar_proto::metrics::v1 as pb;
 use northstar_store::metrics::definition::{self, Stored};
 use northstar_store::{Error as StoreError, PgPool};
-use tokio::task::spawn_blocking;
 
+use crate::ask::ask_view;
 use crate::convert::kpi::{status_to_proto, to_proto};
 use crate::convert::{from_timestamp, to_timestamp};
 use crate::dataset::View;
@@ -61,13 +61,13 @@ pub(crate) async fn get_scorecard(
     let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
     // All questions are asked of the same view, on one thread beside the async
     // ones; the engine spreads each over the cores.
-    let (kpis, told) = spawn_blocking(move || {
+    let (kpis, told) = ask_view(view, move |view| {
         let mut told = Vec::new();
         let values =
-            judged.iter().map(|judged| value(&view, &versions, &sources, judged, &mut told));
+            judged.iter().map(|judged| value(view, &versions, &sources, judged, &mut told));
         values.collect::<Result<Vec<_>>>().map(|values| (values, told))
     })
-    .await??;
+    .await?;
     keep::kpis(service, project, told).await?;
     Ok(pb::GetScorecardResponse { kpis, evaluation_time: Some(to_timestamp(evaluation_time)) })
 }

@@ -1,21 +1,25 @@
 //! QueryVariantStatistics: a metric as a number per subject after its first
 //! exposure, summed up by variant.
 
+use std::collections::BTreeMap;
+
 use chrono::TimeDelta;
 use northstar_domain::metric::{
     Definition, DistinctOf, EventSelector, StickinessMeasure, TimeStatistic, property_path,
 };
 use northstar_domain::{InvalidExpression, Problems, ProjectId};
 use northstar_engine::{
-    FunnelSpec, MetricSpec, Outcome, RetentionSpec, TimeToEventSpec, VariantQuery, VariantStats,
+    FirstEvent, FunnelSpec, MetricSpec, Outcome, RetentionSpec, TimeToEventSpec, VariantQuery,
+    VariantStats,
 };
 use northstar_proto::metrics::v1 as pb;
 
 use crate::ask::ask;
+use crate::cohorts;
 use crate::convert::metric::selector_from_proto;
 use crate::convert::read_duration;
 use crate::plan::{self, Metrics, Scope, compile_filter};
-use crate::provenance::{Answered, Sources, digest, provenance};
+use crate::provenance::{Answered, Sources, provenance};
 use crate::query::{find, read_window};
 use crate::service::Metrics as Service;
 use crate::{Error, Result};
@@ -57,6 +61,8 @@ pub(crate) async fn query_variant_statistics(
         let problem = format!("must lie between 0 and {MAX_COVARIATE_DAYS}");
         problems.fields.push("covariate_days", problem);
     }
+    cohorts::check_number(&mut problems, &request.cohorts);
+    let by_cohorts = cohorts::read_breakdowns(&mut problems, &request.breakdowns);
     let Some(window) = window.filter(|_| problems.is_empty()) else {
         return Err(Error::Refused(problems));
     };
@@ -75,12 +81,36 @@ pub(crate) async fn query_variant_statistics(
         denominator: per_subject.denominator,
         pre_micros: plan::micros(TimeDelta::days(request.covariate_days.into())),
     };
-    let view = service.datasets.view(project).await?;
+    let scope = cohorts::Scope {
+        filter: request.cohorts.clone(),
+        breakdowns: by_cohorts.clone(),
+        position: None,
+        first: Some(FirstEvent {
+            event: query.exposure.clone(),
+            property: Some(query.variant_property.clone()),
+            from_micros: query.from_micros,
+            to_micros: query.to_micros,
+        }),
+    };
+    let (view, used) = cohorts::view(service, project, &scope, window.end).await?;
     let asked = query.clone();
-    let (sources, answer) = tokio::try_join!(
+    let (sources, answers) = tokio::try_join!(
         Sources::read(&service.pool, project, view.head, service.clock.now()),
-        ask(&view.snapshot, move |snapshot| snapshot.variant_stats(&asked)),
+        ask(&view.snapshot, move |snapshot| {
+            let parts = cohorts::parts(snapshot, &by_cohorts)?.into_iter();
+            let answers = parts.map(|(sides, part)| Ok((sides, part.variant_stats(&asked)?)));
+            answers.collect::<Result<Vec<_>>>()
+        }),
     )?;
+    let told: Vec<_> = answers
+        .iter()
+        .map(|(sides, answer)| (cohorts::dimensions(&request.breakdowns, sides), &answer.variants))
+        .collect();
+    let digest = match told.as_slice() {
+        // As without any breakdown.
+        [(_, variants)] => cohorts::digest(&metrics, version, &query, &used, view.head, variants)?,
+        told => cohorts::digest(&metrics, version, &query, &used, view.head, &told)?,
+    };
     let answered = Answered {
         metrics: &metrics,
         metric_version: version,
@@ -89,12 +119,18 @@ pub(crate) async fn query_variant_statistics(
         filter: &exposure.filter,
         head: view.head,
         excluded_events: view.excluded_events,
-        scanned_events: answer.events_scanned,
-        digest: digest(&metrics, version, &query, view.head, &answer.variants)?,
+        scanned_events: view.snapshot.events(),
+        digest,
     };
+    let rows = told.iter().flat_map(|(dimensions, variants)| {
+        variants.iter().map(|variant| statistics(variant, dimensions.clone()))
+    });
+    let mut variants: Vec<pb::VariantStatistics> = rows.collect();
+    variants.sort_by(|left, right| left.variant.cmp(&right.variant));
+    let multiple: u64 = answers.iter().map(|(_, answer)| answer.multiple_exposures).sum();
     Ok(pb::QueryVariantStatisticsResponse {
-        variants: answer.variants.iter().map(statistics).collect(),
-        multiple_exposure_subjects: answer.multiple_exposures.cast_signed(),
+        variants,
+        multiple_exposure_subjects: multiple.cast_signed(),
         proportion: per_subject.proportion,
         provenance: Some(provenance(&sources, answered)),
     })
@@ -262,7 +298,7 @@ fn values(event: &EventSelector, property: &str) -> Result<Outcome> {
     Ok(Outcome::Count { event: plan::selector(&counted)? })
 }
 
-fn statistics(stats: &VariantStats) -> pb::VariantStatistics {
+fn statistics(stats: &VariantStats, dimensions: BTreeMap<String, String>) -> pb::VariantStatistics {
     let moments = &stats.moments;
     pb::VariantStatistics {
         variant: stats.variant.clone(),
@@ -275,5 +311,6 @@ fn statistics(stats: &VariantStats) -> pb::VariantStatistics {
         sum_x: moments.x,
         sum_xx: moments.xx,
         sum_xy: moments.xy,
+        dimensions,
     }
 }

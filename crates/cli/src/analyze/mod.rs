@@ -37,11 +37,14 @@ Estimators:
   ratio       sum over sum, delta method with the row as the unit
 
 Examples:
-  northstar experiment analyze-file cookie_cats.csv --variant version --control gate_30 --metric retention_7
-  northstar experiment analyze-file hillstrom.csv --variant segment --control 'No E-Mail' --metric spend:mean --json
-  northstar experiment analyze-file social.csv.gz --variant messages --control Control --metric primary2006 \\
-      --weights 'Control=5,Civic Duty=1,Hawthorne=1,Neighbors=1'
-  northstar experiment analyze-file days.csv --variant campaign --control a --metric clicks/impressions:ratio")]
+  northstar experiment analyze-file cookie_cats.csv --variant version --control gate_30 \\
+      --metric retention_7
+  northstar experiment analyze-file hillstrom.csv --variant segment --control 'No E-Mail' \\
+      --metric spend:mean --json
+  northstar experiment analyze-file social.csv.gz --variant messages --control Control \\
+      --metric primary2006 --weights 'Control=5,Civic Duty=1,Hawthorne=1,Neighbors=1'
+  northstar experiment analyze-file days.csv --variant campaign --control a \\
+      --metric clicks/impressions:ratio")]
 pub struct AnalyzeFile {
     /// The file.
     pub file: PathBuf,

@@ -15,6 +15,8 @@ Examples:
   northstar automation request-activation onboarding-nudge
   northstar automation activate onboarding-nudge --decision 0199f3b0-7c1e-7aa0-8000-0123456789ab
   northstar automation lift onboarding-nudge --json
+  northstar automation pause onboarding-nudge --reason \"the mail is wrong\"
+  northstar automation retire onboarding-nudge --reason \"the new onboarding replaces it\"
   northstar automation runs onboarding-nudge --state dead-letter
   northstar automation redrive onboarding-nudge")]
 pub enum Automation {

@@ -114,6 +114,9 @@ pub enum Cohort {
     Delete {
         /// The cohort.
         name: String,
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -163,9 +166,12 @@ pub async fn run(command: Cohort, connection: &Connection) -> anyhow::Result<()>
             };
             upload(connection, name, &file, mode, json).await
         }
-        Cohort::Delete { name } => {
+        Cohort::Delete { name, json } => {
             let request = pb::DeleteCohortRequest { name: name.clone(), etag: String::new() };
             connection.clients()?.cohorts().delete_cohort(request).await?;
+            if json {
+                return output::json(&serde_json::json!({ "deleted": name }));
+            }
             Ok(output::line(format!("Cohort {name} deleted"))?)
         }
     }

@@ -17,6 +17,7 @@ Examples:
   northstar decision list --state pending
   northstar decision show 0199f3b0-7c1e-7aa0-8000-0123456789ab
   northstar decision approve 0199f3b0-7c1e-7aa0-8000-0123456789ab --reason \"holdout looks right\"
+  northstar decision reject 0199f3b0-7c1e-7aa0-8000-0123456789ab --reason \"no guardrail on churn\"
   northstar decision list --kind task --owner growth
   northstar decision acknowledge 0199f3b0-7c1e-7aa0-8000-0123456789ab --note \"a release broke it\"
   northstar decision edit 0199f3b0-7c1e-7aa0-8000-0123456789ab --diff smaller.json")]

@@ -15,6 +15,7 @@ use crate::output;
 Examples:
   northstar experiment start guided-onboarding
   northstar experiment analyze guided-onboarding --json
+  northstar experiment stop guided-onboarding
   northstar experiment ship guided-onboarding --variant guided
   northstar experiment conclude guided-onboarding --decision ID --learning \"guiding pays\"
   northstar experiment analyze-file cookie_cats.csv --variant version --control gate_30 \\

@@ -45,7 +45,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   northstar report executive --days 7
-  northstar report executive --unit properties.unit --to 2026-03-31 --format html --output report.html
+  northstar report executive --unit properties.unit --to 2026-03-31 --format html \\
+      --output report.html
   northstar report executive --dimensions properties.plan,properties.platform")]
     Executive {
         /// End of the period: a date (midnight in the zone) or an RFC 3339 time; now

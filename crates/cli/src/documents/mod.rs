@@ -231,14 +231,23 @@ pub async fn apply(clients: &Clients, document: &Document, mode: Mode) -> anyhow
         let texts: Vec<_> = violations.iter().map(|found| format!("\n  {found}")).collect();
         anyhow::bail!("{} cannot be applied:{}", document.title(), texts.concat());
     }
-    let before = fetch(clients, document.kind, &document.name).await?;
-    let outcome = match before {
-        None => Outcome::Created,
-        Some(before) if before.to_yaml()? == document.to_yaml()? => return Ok(Outcome::Unchanged),
-        Some(_) => Outcome::Configured,
-    };
-    document.spec.send(clients, &document.name, &document.etag, mode).await?;
+    let outcome = outcome(clients, document).await?;
+    if outcome != Outcome::Unchanged {
+        document.spec.send(clients, &document.name, &document.etag, mode).await?;
+    }
     Ok(outcome)
+}
+
+/// What applying a document would do, as far as what is defined tells.
+///
+/// # Errors
+/// When the service cannot be asked.
+pub async fn outcome(clients: &Clients, document: &Document) -> anyhow::Result<Outcome> {
+    Ok(match fetch(clients, document.kind, &document.name).await? {
+        None => Outcome::Created,
+        Some(before) if before.to_yaml()? == document.to_yaml()? => Outcome::Unchanged,
+        Some(_) => Outcome::Configured,
+    })
 }
 
 /// The definition of a name, if there is one.

@@ -10,7 +10,7 @@ use northstar_proto::ingestion::v1 as pb;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::manifest::{File, Folder};
+use super::manifest::{File, Place};
 use crate::archived::from_logged;
 
 /// What the files are.
@@ -71,10 +71,10 @@ impl Writing {
     /// Begins the file whose first position is this.
     ///
     /// # Errors
-    /// When the folder cannot be written to.
-    pub fn begin(folder: &Folder, format: Format, first_position: i64) -> anyhow::Result<Self> {
+    /// When it cannot be written.
+    pub fn begin(place: &Place, format: Format, first_position: i64) -> anyhow::Result<Self> {
         let name = format!("events-{first_position:012}{}", format.extension());
-        let (_, draft) = folder.paths(&name);
+        let draft = place.draft(&name);
         let file = fs::File::create(&draft).with_context(|| format!("{}", draft.display()))?;
         let digested = Digested { file: BufWriter::new(file), digest: Sha256::new(), bytes: 0 };
         let sink = match format {
@@ -120,7 +120,7 @@ impl Writing {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn finish(self, folder: &Folder, last_position: i64) -> anyhow::Result<File> {
+    pub async fn finish(self, place: &Place, last_position: i64) -> anyhow::Result<File> {
         let mut digested = match self.sink {
             Sink::Parquet(writer) => writer.finish()?,
             Sink::Lines(file) => *file,
@@ -132,8 +132,7 @@ impl Writing {
             self.first_position,
             self.format.extension()
         );
-        let (path, _) = folder.paths(&name);
-        folder.publish(&self.draft, &path)?;
+        place.publish(&self.draft, &name).await?;
         Ok(File {
             name,
             first_position: self.first_position,

@@ -1,14 +1,13 @@
 //! `northstar events export`: a stretch of the log as files.
 //!
-//! A file is written under a temporary name and renamed when it is complete and
-//! on disk; then the manifest, which lists complete files only, is replaced the
-//! same way. So whenever an export is killed, running it again removes what is
+//! A file is written under a temporary name and renamed, or sent to its bucket, when
+//! it is complete and on disk; then the manifest, which lists complete files only,
+//! is replaced the same way. So whenever an export is killed, running it again removes what is
 //! incomplete and goes on after the last position that the manifest has.
 
 mod file;
 mod manifest;
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
@@ -23,7 +22,7 @@ use crate::output;
 
 pub use file::Format;
 use file::Writing;
-use manifest::{File, Folder, Manifest};
+use manifest::{File, Manifest, Place};
 
 /// Tries to reach the suite again before giving up.
 const ATTEMPTS: u32 = 8;
@@ -35,19 +34,23 @@ Examples:
   northstar events export --to archive/
   northstar events export --to march/ --since 2026-03-01 --until 2026-04-01
   northstar events export --to lines/ --format jsonl --from-position 1 --to-position 100000
+  northstar events export --to s3://northstar-exports/shop
   northstar import archive/events-000000000001-000000031106.parquet
 
-The folder gets files and manifest.json, which lists each with its positions,
-number of events, size and SHA-256. An export that was interrupted goes on when it
+The place gets files and manifest.json, which lists each with its positions,
+number of events, size and SHA-256. Credentials, region and address of a bucket are
+those of the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION,
+AWS_ENDPOINT_URL, and AWS_ALLOW_HTTP for an address without TLS. An export that was interrupted goes on when it
 is run again; one that was complete adds what the log has since then.
 
 The columns are those of a logged event: position, source, message_id, name,
 user_id, anonymous_id, account_id, occurred_time, sent_time, received_time,
 effective_time, correction, sequence, region, consent, properties (JSON).")]
 pub struct Export {
-    /// Folder to write to; made when it is not there.
-    #[arg(long)]
-    to: PathBuf,
+    /// Folder to write to, made when it is not there; or the URL of a bucket of S3
+    /// or of what speaks its protocol, s3://bucket/folder.
+    #[arg(long, value_name = "FOLDER_OR_URL")]
+    to: String,
     /// parquet or jsonl.
     #[arg(long, default_value = "parquet")]
     format: Format,
@@ -81,7 +84,7 @@ pub struct Export {
 /// What an export did.
 #[derive(Serialize)]
 struct Summary {
-    /// First and last position that the folder covers now.
+    /// First and last position that are covered now.
     from_position: i64,
     to_position: i64,
     /// Events and files written by this run.
@@ -97,14 +100,14 @@ struct Summary {
 pub async fn run(command: Export, connection: &Connection) -> anyhow::Result<()> {
     let clients = connection.clients()?;
     let started = Instant::now();
-    let folder = Folder::open(&command.to)?;
+    let place = Place::open(&command.to)?;
     let (from, to) = stretch(&command, &clients).await?;
     let explicit = command.from_position.is_some() || command.since.is_some();
     let wanted = Manifest::new(command.format, from, &command.filter);
-    let mut manifest = folder.resume(wanted, explicit)?;
+    let mut manifest = place.resume(wanted, explicit).await?;
     let (kept_files, kept_events) = (manifest.files.len(), manifest.events());
     let bar = progress(manifest.next_position() - 1, to);
-    let written = export(&command, &clients, &folder, &mut manifest, to, &bar).await;
+    let written = export(&command, &clients, &place, &mut manifest, to, &bar).await;
     bar.finish_and_clear();
     written.with_context(|| {
         format!(
@@ -128,7 +131,7 @@ pub async fn run(command: Export, connection: &Connection) -> anyhow::Result<()>
         "{} events in {} files written to {} in {:.1} s; it holds positions {} to {}",
         output::number(summary.events as f64),
         summary.files,
-        command.to.display(),
+        place,
         summary.seconds,
         summary.from_position,
         summary.to_position,
@@ -177,7 +180,7 @@ fn progress(done: i64, to: i64) -> ProgressBar {
 async fn export(
     command: &Export,
     clients: &Clients,
-    folder: &Folder,
+    place: &Place,
     manifest: &mut Manifest,
     to: i64,
     bar: &ProgressBar,
@@ -202,31 +205,31 @@ async fn export(
                 let first = manifest.next_position();
                 let file = match &mut writing {
                     Some(file) => file,
-                    None => writing.insert(Writing::begin(folder, command.format, first)?),
+                    None => writing.insert(Writing::begin(place, command.format, first)?),
                 };
                 file.write(&response.events)?;
                 after = response.position;
                 bar.set_position(u64::try_from(after).unwrap_or(0));
                 if file.events() >= command.rows || file.bytes() >= most_bytes {
-                    finish(&mut writing, folder, manifest, after)?;
+                    finish(&mut writing, place, manifest, after).await?;
                 }
             },
         }
     }
-    finish(&mut writing, folder, manifest, to)
+    finish(&mut writing, place, manifest, to).await
 }
 
 /// Ends the file that covers the positions up to one, and notes it.
-fn finish(
+async fn finish(
     writing: &mut Option<Writing>,
-    folder: &Folder,
+    place: &Place,
     manifest: &mut Manifest,
     last_position: i64,
 ) -> anyhow::Result<()> {
     let Some(file) = writing.take() else { return Ok(()) };
-    let file: File = file.finish(folder, last_position)?;
+    let file: File = file.finish(place, last_position).await?;
     manifest.files.push(file);
-    folder.save(manifest)
+    place.save(manifest).await
 }
 
 async fn read(

@@ -97,7 +97,10 @@ fn cohorts_and_evidence_are_asked_for_on_the_command_line() {
     suite.run(["cohort", "upload", "friends", text(&list), "--remove"]);
     assert_eq!(members("friends-then").len(), 3);
     assert_eq!(members("friends").len(), 0);
-    suite.run(["cohort", "delete", "friends"]);
+    assert_eq!(
+        suite.json(["cohort", "delete", "friends", "--json"]),
+        json!({"deleted": "friends"})
+    );
 
     let range = ["--from", "2026-03-01", "--to", "2026-04-01"];
     let question = |command: &str, more: &[&str]| {

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
+use northstar_testkit::Bucket;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -153,6 +154,71 @@ fn a_killed_export_run_again_has_every_event_exactly_once() {
     let refused = suite.command(other).output().expect("northstar runs");
     let message = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(message.contains("another export"), "{message}");
+}
+
+/// Fetches an export into a folder, checks it, and returns the paths of its files.
+fn fetched(bucket: &Bucket, prefix: &str, events: usize) -> (tempfile::TempDir, Vec<String>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in bucket.names() {
+        let file = name.strip_prefix(prefix).expect("nothing else is in the bucket");
+        let content = bucket.content(&name).expect("an object");
+        fs::write(folder.path().join(file), content).expect("a file");
+    }
+    let paths = checked(folder.path(), events);
+    (folder, paths)
+}
+
+#[test]
+fn an_export_into_a_bucket_goes_on_where_it_was_killed() {
+    let suite = filled();
+    for format in ["parquet", "jsonl"] {
+        let bucket = Bucket::start();
+        let to = "s3://exports/shop";
+        let arguments =
+            ["events", "export", "--to", to, "--rows", "1000", "--format", format, "--json"];
+        let export = || {
+            let mut command = suite.command(arguments);
+            command.envs(bucket.environment());
+            command
+        };
+        let mut killed = 0;
+        for round in 0..8_u64 {
+            let mut child =
+                export().stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a start");
+            std::thread::sleep(std::time::Duration::from_millis(30 + round * 40));
+            if child.try_wait().expect("the child is known").is_none() {
+                killed += 1;
+            }
+            child.kill().ok();
+            child.wait().expect("the child ends");
+        }
+        assert!(killed > 0, "every export was over before it was killed");
+        // As a kill between a file and the manifest leaves it.
+        let stray = format!("exports/shop/events-000000000777-000000000999.{format}");
+        bucket.put(&stray, b"not listed");
+        success(&export().output().expect("northstar runs"));
+        assert!(!bucket.names().contains(&stray), "{:?}", bucket.names());
+        let (_folder, paths) = fetched(&bucket, "exports/shop/", 2 * ROWS);
+        assert!(paths.len() >= 2, "{paths:?}");
+        for path in &paths {
+            let summary = suite.json(["import", path, "--json"]);
+            assert_eq!(summary["read"], summary["duplicate"], "{summary}");
+        }
+        // Run again, it adds nothing.
+        let again = export().output().expect("northstar runs");
+        let summary: Value = serde_json::from_slice(&again.stdout).expect("one JSON document");
+        assert_eq!((&summary["events"], &summary["kept_events"]), (&json!(0), &json!(2 * ROWS)));
+    }
+    // Without its key a bucket refuses, and the message says whose place it is.
+    let bucket = Bucket::start();
+    let mut command = suite.command(["events", "export", "--to", "s3://exports/shop"]);
+    command.envs(bucket.environment()).env("AWS_ACCESS_KEY_ID", "nobody");
+    let refused = command.output().expect("northstar runs");
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && message.contains("s3://exports/shop"), "{message}");
+    let wrong = suite.command(["events", "export", "--to", "ftp://host/a"]).output();
+    let message = String::from_utf8_lossy(&wrong.expect("northstar runs").stderr).into_owned();
+    assert!(message.contains("no place for an archive"), "{message}");
 }
 
 #[test]

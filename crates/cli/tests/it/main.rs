@@ -4,6 +4,7 @@ mod analyze;
 mod contracts;
 mod datasets;
 mod evidence;
+mod exit_codes;
 mod export;
 mod generated;
 mod import;

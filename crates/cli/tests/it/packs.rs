@@ -95,6 +95,15 @@ fn a_pack_is_applied_asked_and_traced() {
     let names: Vec<_> =
         packs.as_array().expect("a list").iter().map(|pack| &pack["name"]).collect();
     assert_eq!(names, ["clv", "pipeline", "product", "saas-revenue", "service-level", "support"]);
+    let would = |settings: &[&str]| {
+        suite.json([&["pack", "apply", "clv", "--dry-run", "--json"], settings].concat())
+    };
+    let dry = would(&[]);
+    let needs = |in_log: bool| {
+        let properties = json!([{ "property": "amount", "in_log": in_log }]);
+        json!([{ "event": "Order Paid", "in_log": in_log, "properties": properties }])
+    };
+    assert_eq!((&dry["needs"], &dry["would"][0]["outcome"]), (&needs(false), &json!("created")));
     let applied = suite.json(["pack", "apply", "clv", "--json"]);
     let outcomes = |applied: &Value| -> Vec<String> {
         let applied = applied["applied"].as_array().expect("a list");
@@ -116,6 +125,15 @@ fn a_pack_is_applied_asked_and_traced() {
     let events = suite.file("events.csv", EVENTS);
     let mapping = suite.file("mapping.yaml", MAPPING);
     suite.run(["import", text(&events), "--mapping", text(&mapping)]);
+    let dry = would(&["--set", "order=Order Paid"]);
+    assert_eq!((&dry["needs"], &dry["would"][0]["outcome"]), (&needs(true), &json!("unchanged")));
+    let dry = would(&["--set", "amount=price"]);
+    let changed = dry["would"].as_array().expect("a list").iter();
+    assert_eq!(changed.filter(|one| one["outcome"] == "configured").count(), 4, "{dry}");
+    assert_eq!(dry["needs"][0]["properties"], json!([{ "property": "price", "in_log": false }]));
+    let told = suite.command(["pack", "apply", "clv", "--dry-run"]).output();
+    let told = String::from_utf8(told.expect("northstar runs").stdout).expect("text");
+    assert!(told.contains("Metric revenue would be unchanged"), "{told}");
     let range = ["--from", "2026-02-01", "--to", "2026-04-01"];
     let ask = |arguments: &[&str]| {
         suite.json(["query"].iter().chain(arguments).chain(&range).chain(&["--json"]).copied())

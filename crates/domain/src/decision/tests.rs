@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::canonical_json::digest;
+use crate::decision::NotWithdrawn;
 
 fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_790_000_000, 0).unwrap()

@@ -1,6 +1,6 @@
 //! Lengths of time by the calendar.
 
-use chrono::Datelike;
+use chrono::{Datelike, NaiveDate};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 

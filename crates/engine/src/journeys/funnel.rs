@@ -64,6 +64,8 @@ pub struct FunnelQuery {
     pub bins: u32,
     /// Groups to tell apart; the smaller ones become [`OTHER`].
     pub max_groups: usize,
+    /// What is added up at every step.
+    pub value: Option<FunnelValue>,
 }
 
 impl FunnelQuery {
@@ -89,8 +91,19 @@ impl FunnelQuery {
             between: (0, last),
             bins: 0,
             max_groups: 200,
+            value: None,
         }
     }
+}
+
+/// A number that goes through the steps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FunnelValue {
+    /// Dotted path of the property.
+    pub property: String,
+    /// The step, counted from 0, whose event has it, for every step that the same attempt took; `None` takes it from
+    /// the event of each step itself.
+    pub step: Option<usize>,
 }
 
 /// One step.
@@ -139,6 +152,8 @@ pub enum StepOrder {
     /// In any order, the first listed step not needed first: step `k` is reached with the k-th different step. An event
     /// that matches several steps is the first of them that is still open.
     AnyOrder,
+    /// The first listed step first, and the others after it in any order.
+    FirstThenAny,
 }
 
 /// How long an attempt has from its step-1 event on.
@@ -268,6 +283,19 @@ pub struct StepCount {
     pub from_first: Option<f64>,
     /// Time from the last step before that is not optional, over units that took this one.
     pub time: Option<TimeSummary>,
+    /// What [`FunnelQuery::value`] adds up to, when it is asked for.
+    pub value: Option<StepValue>,
+}
+
+/// A number that was added up over the units at a step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct StepValue {
+    /// Units that have it.
+    pub n: u64,
+    /// Its sum.
+    pub sum: f64,
+    /// `sum / n`; absent of none.
+    pub mean: Option<f64>,
 }
 
 /// Times in seconds, exact; percentiles by linear interpolation.

@@ -17,8 +17,8 @@ use crate::{filter::Filter, query::Dimension};
 
 pub use funnel::{
     Attribution, Boundary, CountBy, Exclusion, ExclusionMode, FunnelAnswer, FunnelCell,
-    FunnelQuery, FunnelRow, FunnelStep, HistogramBin, OTHER, Occurrence, StepCount, StepOrder,
-    StepOutcome, TimeSummary, Window,
+    FunnelQuery, FunnelRow, FunnelStep, FunnelValue, HistogramBin, OTHER, Occurrence, StepCount,
+    StepOrder, StepOutcome, StepValue, TimeSummary, Window,
 };
 pub use lifecycle::{LifecycleAnswer, LifecycleCell, LifecycleQuery, LifecycleRow};
 pub use members::{MemberPage, Members};

@@ -153,7 +153,7 @@ impl ActiveDays {
     /// The days of each bucket of the question; `None` when a day lies in a bucket with some of its events only.
     pub(crate) fn by_bucket(&self, context: &Context<'_>, run: &Run) -> Option<Vec<Range<usize>>> {
         let (buckets, from, until) = (&context.buckets, context.query.from_micros, context.until);
-        let mut by_bucket = vec![0..0; buckets.len()];
+        let mut by_bucket = vec![0usize..0; buckets.len()];
         for day in 0..self.days.len() {
             let first = self.days.start(day).max(run.segment.min_effective());
             let last = (self.days.end(day) - 1).min(run.segment.max_effective());
@@ -167,8 +167,8 @@ impl ActiveDays {
             if buckets.locate(last) != bucket {
                 return None;
             }
-            let days: &mut Range<usize> = &mut by_bucket[bucket];
-            *days = if days.is_empty() { day..day + 1 } else { days.start..day + 1 };
+            let days = &mut by_bucket[bucket];
+            *days = if days.end == 0 { day..day + 1 } else { days.start..day + 1 };
         }
         Some(by_bucket)
     }

@@ -12,11 +12,13 @@ use super::{
     variants::Measure,
 };
 use crate::{
-    adoption::{AdoptionAnswer, AdoptionQuery, DayZero, Labels},
+    adoption::{AdoptionAnswer, AdoptionQuery, Below, DayZero, Labels},
     error::{Error, Result},
     limits::{Use, Workers},
     query::{Dimension, EventSelector},
-    snapshot::{Part, Snapshot},
+    snapshot::{Part, Snapshot, unknown_cohort},
+    subjects::SubjectSet,
+    variants::Outcome,
 };
 
 const ADOPTION: u32 = 1;
@@ -30,7 +32,7 @@ pub(crate) fn adoption(
     query: &AdoptionQuery,
     threads: usize,
 ) -> Result<AdoptionAnswer> {
-    let selectors = check(query)?;
+    let selectors = check(snapshot, query)?;
     let mind = Use::of(snapshot.limits());
     let workers = snapshot.workers(threads, &mind);
     let answer = if selectors.len() <= u8::WIDTH {
@@ -42,9 +44,9 @@ pub(crate) fn adoption(
     Ok(answer)
 }
 
-/// Refuses what contradicts itself, and lists the selectors in the order of their bits: the adoption, the outcome, the
-/// counts.
-fn check(query: &AdoptionQuery) -> Result<Vec<&EventSelector>> {
+/// Refuses what contradicts itself, and lists the selectors in the order of their bits: the adoption, the outcome, what
+/// is below it, the counts.
+fn check<'q>(snapshot: &Snapshot, query: &'q AdoptionQuery) -> Result<Vec<&'q EventSelector>> {
     let invalid =
         |field, problem: &str| Err(Error::InvalidQuery { field, problem: problem.to_owned() });
     if query.period_micros <= 0 {
@@ -60,18 +62,24 @@ fn check(query: &AdoptionQuery) -> Result<Vec<&EventSelector>> {
     if query.minimum_history_micros < 0 {
         return invalid("minimum_history_micros", "a length of time is negative");
     }
-    if query.outcome.has_denominator() {
-        return invalid("outcome", "is a share of some of the subjects, not an amount of each");
+    if query.outcome.has_denominator() && query.denominator.is_some() {
+        return invalid("denominator", "the outcome brings its own");
     }
-    if query.properties.iter().any(|of| matches!(of, Dimension::Cohort(_))) {
-        return invalid("properties", "a cohort is of the view and not of a subject's day zero");
-    }
-    let own = query.outcome.selectors();
-    if own.is_empty() {
-        return invalid("steps", "0 steps; a funnel has at least one");
+    for property in &query.properties {
+        if let Dimension::Cohort(name) = property
+            && snapshot.cohort_members(name).is_none()
+        {
+            return Err(unknown_cohort(name));
+        }
     }
     let mut selectors = vec![&query.adoption];
-    selectors.extend(own);
+    for outcome in [Some(&query.outcome), query.denominator.as_ref()].into_iter().flatten() {
+        let own = outcome.selectors();
+        if own.is_empty() {
+            return invalid("steps", "0 steps; a funnel has at least one");
+        }
+        selectors.extend(own);
+    }
     selectors.extend(&query.counts);
     if selectors.len() > u32::WIDTH {
         return invalid("counts", "more than 31 selectors beside the adoption");
@@ -116,6 +124,13 @@ fn answer<B: Bits>(
             .map(|(dimension, values)| ValueColumn::new(dimension, run, values));
         columns.push(of_run.collect());
     }
+    let cohorts = query.properties.iter().zip(&mut labels).map(|(dimension, values)| {
+        let Dimension::Cohort(name) = dimension else { return None };
+        let [within, without] =
+            [Dimension::IN, Dimension::OUT].map(|value| values.number(Some(value.to_owned())));
+        Some(Cohort { members: snapshot.cohort_members(name)?, within, without })
+    });
+    let cohorts = cohorts.collect();
     let latest = snapshot.effective_range().map_or(i64::MIN, |(_, latest)| latest);
     let as_of = query.as_of_micros.unwrap_or_else(|| latest.saturating_add(1));
     let members = members(snapshot, query, &scans, as_of, workers);
@@ -124,8 +139,13 @@ fn answer<B: Bits>(
         snapshot,
         query,
         outcome: Measure::new(snapshot, &query.outcome, 1),
-        first_count: 1 + query.outcome.selectors().len(),
+        denominator: query
+            .denominator
+            .as_ref()
+            .map(|outcome| Measure::new(snapshot, outcome, 1 + query.outcome.selectors().len())),
+        first_count: selectors.len() - query.counts.len(),
         columns,
+        cohorts,
     };
     let size = members.taking_part.len().div_ceil(CHUNKS).max(1);
     let pieces: Vec<&[Member]> = members.taking_part.chunks(size).collect();
@@ -253,16 +273,46 @@ struct Question<'a> {
     snapshot: &'a Snapshot,
     query: &'a AdoptionQuery,
     outcome: Measure<'a>,
+    denominator: Option<Measure<'a>>,
     /// Bit of the first count.
     first_count: usize,
     /// Values of the properties, per run.
     columns: Vec<Vec<ValueColumn<'a>>>,
+    /// Of the properties, those that are cohorts.
+    cohorts: Vec<Option<Cohort<'a>>>,
+}
+
+/// A cohort, and the numbers of the values that say who is in it.
+struct Cohort<'a> {
+    members: &'a SubjectSet,
+    within: u32,
+    without: u32,
 }
 
 impl Question<'_> {
+    fn is_ratio(&self) -> bool {
+        self.denominator.is_some() || self.query.outcome.has_denominator()
+    }
+
+    fn is_ordered(&self) -> bool {
+        let denominator = self.query.denominator.as_ref();
+        self.query.outcome.is_ordered() || denominator.is_some_and(Outcome::is_ordered)
+    }
+
+    /// The outcome over the events in `[start, end)`, and what is below it.
+    fn value(&self, events: &[Event], start: i64, end: i64) -> (f64, f64) {
+        let (above, own) = self.outcome.value(events, start, end);
+        match &self.denominator {
+            Some(measure) => (above, measure.value(events, start, end).0),
+            None => (above, own),
+        }
+    }
+
     fn empty(&self) -> AdoptionAnswer {
         let periods = self.query.periods_before + self.query.periods_after;
+        let below = if self.is_ratio() { periods as usize } else { 0 };
         AdoptionAnswer {
+            below: Below { periods: vec![Vec::new(); below], ..Below::default() },
             periods: vec![Vec::new(); periods as usize],
             counts: vec![Vec::new(); self.query.counts.len()],
             properties: vec![Labels::default(); self.query.properties.len()],
@@ -279,7 +329,7 @@ impl Question<'_> {
         for member in members {
             let parts = index.parts(member.subject);
             found.events.clear();
-            if query.outcome.is_ordered() {
+            if self.is_ordered() {
                 scan::walk(scans, parts, &mut scratch, &mut found);
             } else {
                 scan::walk_unordered(scans, parts, &mut found);
@@ -293,10 +343,20 @@ impl Question<'_> {
             let (start, end) = (border(0), border(query.periods_before + query.periods_after));
             piece.adopted.push(member.adopted);
             piece.day_zero.push(zero);
-            piece.before.push(self.outcome.value(events, start, zero).0);
-            piece.after.push(self.outcome.value(events, zero, end).0);
-            for (period, column) in (0..).zip(&mut piece.periods) {
-                column.push(self.outcome.value(events, border(period), border(period + 1)).0);
+            let (before, after) = (self.value(events, start, zero), self.value(events, zero, end));
+            piece.before.push(before.0);
+            piece.after.push(after.0);
+            if self.is_ratio() {
+                piece.below.before.push(before.1);
+                piece.below.after.push(after.1);
+            }
+            for (number, column) in piece.periods.iter_mut().enumerate() {
+                let period = number as u32;
+                let (above, below) = self.value(events, border(period), border(period + 1));
+                column.push(above);
+                if let Some(column) = piece.below.periods.get_mut(number) {
+                    column.push(below);
+                }
             }
             for (number, column) in piece.counts.iter_mut().enumerate() {
                 let bit = 1 << (self.first_count + number);
@@ -306,7 +366,11 @@ impl Question<'_> {
                 column.push(counted.count() as f64);
             }
             for (property, column) in piece.properties.iter_mut().enumerate() {
-                column.of.push(self.last_value(property, parts, zero));
+                column.of.push(match &self.cohorts[property] {
+                    Some(cohort) if cohort.members.contains(member.subject) => cohort.within,
+                    Some(cohort) => cohort.without,
+                    None => self.last_value(property, parts, zero),
+                });
             }
         }
         piece
@@ -349,6 +413,9 @@ fn append(total: &mut AdoptionAnswer, piece: AdoptionAnswer) {
         mine.iter_mut().zip(theirs).for_each(|(mine, theirs)| mine.extend(theirs));
     };
     all(&mut total.periods, piece.periods);
+    total.below.before.extend(piece.below.before);
+    total.below.after.extend(piece.below.after);
+    all(&mut total.below.periods, piece.below.periods);
     all(&mut total.counts, piece.counts);
     for (mine, theirs) in total.properties.iter_mut().zip(piece.properties) {
         mine.of.extend(theirs.of);

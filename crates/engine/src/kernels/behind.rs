@@ -19,12 +19,13 @@ use crate::{
     error::Result,
     evidence::{Cell, Contribution, Contributions},
     filter::Predicate,
+    limits::Use,
     query::{
         Aggregate, Dimension, DistinctOf, EventSelector, MetricSpec, PerSubjectSpec, Query,
         StickinessSpec,
     },
     runs::Run,
-    snapshot::Snapshot,
+    snapshot::{Snapshot, cores},
     subjects::SubjectSet,
 };
 
@@ -34,11 +35,13 @@ const SUBJECTS_PER_TASK: usize = 256;
 /// The subjects behind a cell.
 pub(crate) fn behind(snapshot: &Snapshot, query: &Query, cell: &Cell) -> Result<SubjectSet> {
     check(&query.metric, 0)?;
+    let mind = Use::of(snapshot.limits());
     let mut all = SubjectSet::default();
     for leaf in leaves(snapshot, "", query, cell)? {
-        let context = context(snapshot, &leaf.query, cores())?;
+        let context = context(snapshot, &leaf.query, snapshot.workers(cores(), &mind))?;
         all.unite(&subjects(&context, &leaf.cell)?);
     }
+    mind.check()?;
     Ok(all)
 }
 
@@ -49,6 +52,7 @@ pub(crate) fn contributions(
     cell: &Cell,
 ) -> Result<Contributions> {
     check(&query.metric, 0)?;
+    let mind = Use::of(snapshot.limits());
     let mut found = Contributions {
         snapshot: snapshot.clone(),
         roles: Vec::new(),
@@ -58,7 +62,7 @@ pub(crate) fn contributions(
         without_value: 0,
     };
     for Leaf { prefix, query, cell } in leaves(snapshot, "", query, cell)? {
-        let context = context(snapshot, &query, cores())?;
+        let context = context(snapshot, &query, snapshot.workers(cores(), &mind))?;
         let first = found.roles.len();
         let kinds = kinds(&context.query.metric);
         found.roles.extend(kinds.roles.iter().map(|role| format!("{prefix}{role}")));
@@ -76,6 +80,7 @@ pub(crate) fn contributions(
             _ => per_event(&context, &place, &kinds, first, &mut found),
         }
     }
+    mind.check()?;
     found.events.sort_unstable_by_key(|event| event.position);
     found.events.dedup_by(|later, kept| {
         let same = later.position == kept.position;
@@ -328,6 +333,9 @@ impl<'a> Place<'a> {
         let of_name = EventSelector { names: entry.names.clone(), filter: None };
         let counted = scan::scan::<u8>(context, &[entry]);
         for (number, run) in snapshot.runs().iter().enumerate() {
+            if !context.threads.begin_piece() {
+                return;
+            }
             let filter = context.query.filter.as_ref();
             let whole = filter.map(|filter| Predicate::new(filter.condition(), &run.segment));
             let passing = scan::matches::<u8>(run, &[entry], whole, context.threads);
@@ -427,6 +435,9 @@ fn per_event(
     let by_subject =
         matches!(&context.query.metric, MetricSpec::Unique { of: DistinctOf::Subject, .. });
     for (run, rows) in scan::row_pieces(&scans) {
+        if !context.threads.begin_piece() {
+            return;
+        }
         let mut collector = Collector { place, context, run, role, by_subject, found };
         scan::walk_rows(&scans[run], rows, &mut collector);
     }
@@ -476,7 +487,10 @@ fn picked(
 ) {
     let scans = scan::scan::<u8>(context, &[&spec.event]);
     let mut scratch = Scratch::default();
-    for subject in subjects.iter() {
+    for (number, subject) in subjects.iter().enumerate() {
+        if number.is_multiple_of(SUBJECTS_PER_TASK) && !context.threads.begin_piece() {
+            return;
+        }
         let mut numbers = Numbers { place, events: Vec::new() };
         let parts = context.snapshot.index().parts_of(subject);
         scan::walk(&scans, parts, &mut scratch, &mut numbers);
@@ -528,7 +542,10 @@ fn journeys(
         MetricSpec::Lifecycle(_) => place.range.end - 1,
         _ => i64::MAX,
     };
-    for subject in subjects.iter() {
+    for (number, subject) in subjects.iter().enumerate() {
+        if number.is_multiple_of(SUBJECTS_PER_TASK) && !context.threads.begin_piece() {
+            return;
+        }
         let mut journey = Journey {
             context,
             place,
@@ -586,8 +603,4 @@ impl Visitor for Journey<'_> {
 /// Roles beyond those that fit are not told apart.
 fn bit(role: usize) -> u64 {
     1 << role.min(63)
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }

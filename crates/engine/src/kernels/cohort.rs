@@ -7,7 +7,7 @@ use super::{
     tasks,
 };
 use crate::{
-    cohort::{Cohort, CohortRule, Take},
+    cohort::{Cohort, CohortRule, FirstEvent, Take},
     error::{Error, Result},
     filter::Filter,
     limits::Use,
@@ -44,15 +44,7 @@ pub(crate) fn cohort(
 ) -> Result<Cohort> {
     let mut selectors = Vec::new();
     let node = compile(rule, &mut selectors, 0)?;
-    if selectors.len() > MAX_SELECTORS {
-        return Err(Error::InvalidQuery {
-            field: "rule",
-            problem: format!(
-                "{} conditions on events; at most {MAX_SELECTORS} are possible",
-                selectors.len()
-            ),
-        });
-    }
+    check(&selectors)?;
     let wanted: Vec<&EventSelector> = selectors.iter().collect();
     let mind = Use::of(snapshot.limits());
     let workers = snapshot.workers(threads, &mind);
@@ -90,6 +82,63 @@ pub(crate) fn cohort(
         members.into_iter().for_each(|subject| cohort.members.insert(subject));
     }
     Ok(cohort)
+}
+
+/// Judges every subject at its first event of a kind.
+pub(crate) fn cohort_at_first(
+    snapshot: &Snapshot,
+    rule: &CohortRule,
+    first: &FirstEvent,
+    threads: usize,
+) -> Result<SubjectSet> {
+    let mut selectors = Vec::new();
+    let node = compile(rule, &mut selectors, 0)?;
+    let own = selectors.len();
+    selectors.push(first.event.clone());
+    if let Some(property) = &first.property {
+        selectors.push(EventSelector::all().filtered(Filter::carries(property)));
+    }
+    check(&selectors)?;
+    let bits = (own..selectors.len()).fold(0, |bits, number| bits | 1 << number);
+    let wanted: Vec<&EventSelector> = selectors.iter().collect();
+    let mind = Use::of(snapshot.limits());
+    let workers = snapshot.workers(threads, &mind);
+    let scans: Vec<RunScan<'_, u32>> = scan::scan_up_to(snapshot, &wanted, None, None, workers);
+    let index = snapshot.index();
+    let range = first.from_micros..first.to_micros;
+    let pieces = tasks::run(workers, index.chunks.clone(), |subjects| {
+        let mut scratch = Scratch::default();
+        let mut history = History { until: first.to_micros, events: Vec::new() };
+        let is_member = |subject: &u32| {
+            let parts = index.parts(*subject);
+            let Some(born) = born(&scans, parts, None) else { return false };
+            history.events.clear();
+            scan::walk(&scans, parts, &mut scratch, &mut history);
+            let events = &history.events;
+            let own = |event: &&Event| event.bits & bits == bits && range.contains(&event.time);
+            let Some(instant) = events.iter().find(own).map(|event| event.time) else {
+                return false;
+            };
+            let known = events.partition_point(|event| event.time < instant);
+            born < instant && node.holds(&events[..known], instant)
+        };
+        subjects.filter(is_member).collect::<Vec<u32>>()
+    });
+    mind.check()?;
+    Ok(pieces.into_iter().flatten().collect())
+}
+
+fn check(selectors: &[EventSelector]) -> Result<()> {
+    if selectors.len() > MAX_SELECTORS {
+        return Err(Error::InvalidQuery {
+            field: "rule",
+            problem: format!(
+                "{} conditions on events; at most {MAX_SELECTORS} are possible",
+                selectors.len()
+            ),
+        });
+    }
+    Ok(())
 }
 
 /// The time of a subject's first event, of those up to a position; `None` when there is none.

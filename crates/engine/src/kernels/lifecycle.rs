@@ -1,4 +1,5 @@
-//! Who is new, returning, resurrecting or dormant in each period, judged by the whole history of a subject.
+//! Who is new, returning, resurrecting or dormant in each period, judged by the whole history of a subject: one
+//! definition for the metric and for the question.
 //!
 //! With breakdowns a subject has one history per combination of values, so a row is what the question would answer
 //! with a filter on these values instead.
@@ -8,74 +9,108 @@ use std::ops::ControlFlow;
 use super::{
     Context,
     partial::{Leaf, LifecycleState, State},
-    scan::{self, Event, Visitor},
+    scan::{self, Bits, Event, RunScan, Visitor},
     selectors,
     space::{BucketCursor, Locator},
-    tasks,
 };
 use crate::{
     calendar::{Buckets, Grain, Span, start_of},
     error::Result,
-    query::{LifecycleSpec, Query},
+    query::{Lifecycle, LifecycleSpec, Query},
+    snapshot::Snapshot,
 };
 
+/// The metric.
 pub(super) fn run(context: &Context<'_>, spec: &LifecycleSpec) -> Result<Leaf> {
     let locator = Locator::new(context);
-    let periods = Periods::new(context)?;
-    let scans = scan::scan::<u8>(context, &selectors([&spec.event]));
-    let index = context.snapshot.index();
+    let before = previous_start(context.query, context.buckets.start(0))?;
+    // Who asks for a range without saying what is known takes all of it as known.
+    let known = context.query.as_of_micros.unwrap_or(i64::MAX);
+    let lives = Lives {
+        snapshot: context.snapshot,
+        scans: scan::scan::<u8>(context, &selectors([&spec.event])),
+        locator: &locator,
+        periods: Periods::new(&context.buckets, before, known),
+    };
     let combinations = locator.space.combinations();
-    let pieces = tasks::run(context.threads, index.chunks.clone(), |subjects| {
+    let chunks = context.snapshot.index().chunks.clone();
+    let cells = Leaf::gather(context.threads, chunks, |subjects| {
         let mut cells = locator.cells::<LifecycleState>();
-        let mut history = History {
-            periods: &periods,
-            locator: &locator,
-            cursor: BucketCursor::new(),
-            active: Vec::new(),
-        };
+        let mut room = Vec::new();
         for subject in subjects {
-            history.active.clear();
-            scan::walk_unordered(&scans, index.parts(subject), &mut history);
-            history.active.sort_unstable();
-            history.active.dedup();
-            for life in history.active.chunk_by(|left, right| left.0 == right.0) {
-                periods.judge(life, |bucket, count| {
-                    count(cells.at(bucket as u64 * combinations + life[0].0));
-                });
-            }
+            lives.of(subject, &mut room, &mut |combination, period, state| {
+                cells.at(period as u64 * combinations + combination).add(state);
+            });
         }
         cells.into_states(|state| {
             (state != LifecycleState::default()).then_some(State::Lifecycle(state))
         })
     });
-    Ok(Leaf::collect(locator.space, pieces))
+    Ok(Leaf { space: locator.space, cells })
+}
+
+/// The lives of subjects, as far as they can be told from what matches.
+pub(super) struct Lives<'l, 'a, B> {
+    pub snapshot: &'a Snapshot,
+    /// Of one selector: what makes a subject active.
+    pub scans: Vec<RunScan<'a, B>>,
+    pub locator: &'l Locator<'a>,
+    pub periods: Periods,
+}
+
+/// Combinations of dimension values and periods in which a subject was active.
+type Activity = Vec<(u64, usize)>;
+
+impl<B: Bits> Lives<'_, '_, B> {
+    /// Shows what a subject is in each period that is judged, by combination of dimension values and number of the
+    /// period.
+    pub(super) fn of(
+        &self,
+        subject: u32,
+        room: &mut Activity,
+        see: &mut impl FnMut(u64, usize, Lifecycle),
+    ) {
+        room.clear();
+        let mut history = History {
+            periods: &self.periods,
+            locator: self.locator,
+            cursor: BucketCursor::new(),
+            active: room,
+        };
+        let parts = self.snapshot.index().parts(subject);
+        scan::walk_unordered(&self.scans, parts, &mut history);
+        room.sort_unstable();
+        room.dedup();
+        for life in room.chunk_by(|left, right| left.0 == right.0) {
+            let active = life.iter().map(|(_, period)| *period);
+            self.periods.judge(active, |period, state| see(life[0].0, period, state));
+        }
+    }
 }
 
 /// The periods that are judged, and the one before the first.
-struct Periods {
+pub(super) struct Periods {
     /// Period number 0 is the one before the first that is judged.
     bounds: Buckets,
-    /// How many of the judged ones have begun at `as_of`.
+    /// How many of the judged ones have begun when everything is known.
     begun: usize,
-    as_of: i64,
+    /// Events before this instant are known.
+    known: i64,
 }
 
 impl Periods {
-    fn new(context: &Context<'_>) -> Result<Self> {
-        let buckets = &context.buckets;
-        let before = previous_start(context.query, buckets.start(0))?;
-        let mut bounds = vec![before];
-        bounds.extend((0..=buckets.len()).map(|bucket| buckets.start(bucket)));
-        // Who asks for a range without saying what is known takes all of it as known.
-        let known = context.query.as_of_micros.unwrap_or(i64::MAX);
-        let begun = (0..buckets.len()).take_while(|bucket| buckets.start(*bucket) < known).count();
-        Ok(Self { bounds: Buckets::between(bounds), begun, as_of: known })
+    /// Judges these periods; the one before the first begins at `before`.
+    pub(super) fn new(judged: &Buckets, before: i64, known: i64) -> Self {
+        let starts = (0..=judged.len()).map(|period| judged.start(period));
+        let bounds = Buckets::between([before].into_iter().chain(starts).collect());
+        let begun = (0..judged.len()).take_while(|period| judged.start(*period) < known).count();
+        Self { bounds, begun, known }
     }
 
     /// Number of the period of an instant: 0 for everything before the period before the first that is judged, 1 for
     /// that one, 2 and up for the judged ones.
     fn locate(&self, cursor: &mut BucketCursor, time: i64) -> Option<usize> {
-        if time >= self.as_of || time >= self.bounds.end(self.bounds.len() - 1) {
+        if time >= self.known || time >= self.bounds.end(self.bounds.len() - 1) {
             None
         } else if time < self.bounds.start(0) {
             Some(0)
@@ -84,35 +119,33 @@ impl Periods {
         }
     }
 
-    /// Says for each bucket what the subject was in it. `life` holds the numbers of the periods in which it was active,
-    /// rising.
-    fn judge(&self, life: &[(u64, usize)], mut say: impl FnMut(usize, fn(&mut LifecycleState))) {
+    /// Says for each period that is judged, counted from 0, what the subject was in it. `active` are the numbers of the
+    /// periods in which it was active, rising.
+    fn judge(&self, active: impl Iterator<Item = usize>, mut say: impl FnMut(usize, Lifecycle)) {
         let mut last: Option<usize> = None;
-        for (_, period) in life {
-            if let Some(bucket) = period.checked_sub(2) {
-                say(
-                    bucket,
-                    match last {
-                        None => |state| state.new += 1,
-                        Some(last) if last + 1 == *period => |state| state.returning += 1,
-                        Some(_) => |state| state.resurrecting += 1,
-                    },
-                );
-            }
-            if last.is_some_and(|last| last + 1 < *period) {
+        for period in active {
+            if last.is_some_and(|last| last + 1 < period) {
                 self.dormant(last, &mut say);
             }
-            last = Some(*period);
+            if let Some(judged) = period.checked_sub(2) {
+                let state = match last {
+                    None => Lifecycle::New,
+                    Some(last) if last + 1 == period => Lifecycle::Returning,
+                    Some(_) => Lifecycle::Resurrecting,
+                };
+                say(judged, state);
+            }
+            last = Some(period);
         }
         self.dormant(last, &mut say);
     }
 
     /// In the period after its last activity a subject is dormant, as far as that period is judged and has begun.
-    fn dormant(&self, last: Option<usize>, say: &mut impl FnMut(usize, fn(&mut LifecycleState))) {
-        if let Some(bucket) = last.and_then(|last| last.checked_sub(1))
-            && bucket < self.begun
+    fn dormant(&self, last: Option<usize>, say: &mut impl FnMut(usize, Lifecycle)) {
+        if let Some(judged) = last.and_then(|last| last.checked_sub(1))
+            && judged < self.begun
         {
-            say(bucket, |state| state.dormant += 1);
+            say(judged, Lifecycle::Dormant);
         }
     }
 }
@@ -128,12 +161,12 @@ pub(super) fn previous_start(query: &Query, first: i64) -> Result<i64> {
     }
 }
 
-/// Collects the combinations of dimension values and the periods in which a subject was active.
+/// Collects the activity of one subject.
 struct History<'a> {
     periods: &'a Periods,
     locator: &'a Locator<'a>,
     cursor: BucketCursor,
-    active: Vec<(u64, usize)>,
+    active: &'a mut Activity,
 }
 
 impl Visitor for History<'_> {

@@ -36,7 +36,7 @@ mod variants;
 
 pub(crate) use adoption::adoption;
 pub(crate) use behind::{behind, contributions};
-pub(crate) use cohort::cohort;
+pub(crate) use cohort::{cohort, cohort_at_first};
 pub use partial::Partial;
 pub(crate) use purchases::purchases;
 pub(crate) use tasks::WORTH_A_THREAD;
@@ -50,7 +50,7 @@ use crate::{
         Aggregate, Anchor, ConversionMeasure, Dimension, EventSelector, FunnelSpec, MetricSpec,
         Period, Query, Statistic, StickinessMeasure, Ties, TimeToEventSpec,
     },
-    snapshot::Snapshot,
+    snapshot::{Snapshot, unknown_cohort},
 };
 
 use partial::Leaf;
@@ -110,10 +110,7 @@ fn context<'a>(
         if let Dimension::Cohort(name) = dimension
             && snapshot.cohort_members(name).is_none()
         {
-            return Err(Error::InvalidQuery {
-                field: "breakdowns",
-                problem: format!("the cohort {name} is not known to the view"),
-            });
+            return Err(unknown_cohort(name));
         }
     }
     let buckets = Buckets::covering(query.from_micros, query.to_micros, query.zone, query.grain)?;

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use tdigests::{Centroid, TDigest};
 
 use super::{space::Space, tasks};
-use crate::{limits::Workers, query::LifecycleDetail};
+use crate::{
+    limits::Workers,
+    query::{Lifecycle, LifecycleDetail},
+};
 
 /// What a cell takes in a partial result and as the row of an answer.
 const CELL_BYTES: u64 = 300;
@@ -309,7 +312,17 @@ impl ScoreState {
 pub(crate) type LifecycleState = LifecycleDetail;
 
 impl LifecycleState {
-    fn merge(&mut self, other: Self) {
+    /// Counts a subject.
+    pub(crate) fn add(&mut self, state: Lifecycle) {
+        match state {
+            Lifecycle::New => self.new += 1,
+            Lifecycle::Returning => self.returning += 1,
+            Lifecycle::Resurrecting => self.resurrecting += 1,
+            Lifecycle::Dormant => self.dormant += 1,
+        }
+    }
+
+    pub(crate) fn merge(&mut self, other: Self) {
         self.new += other.new;
         self.returning += other.returning;
         self.resurrecting += other.resurrecting;

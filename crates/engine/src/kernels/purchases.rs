@@ -14,7 +14,8 @@ use crate::{
     error::{Error, Result},
     limits::Use,
     purchases::{PurchaseAnswer, PurchaseQuery, Purchases},
-    snapshot::Snapshot,
+    snapshot::{Snapshot, unknown_cohort},
+    subjects::SubjectSet,
 };
 
 /// Answers a [`PurchaseQuery`].
@@ -27,6 +28,11 @@ pub(crate) fn purchases(
         let problem = "is not later than from_micros".to_owned();
         return Err(Error::InvalidQuery { field: "to_micros", problem });
     }
+    let cohorts: Vec<&SubjectSet> = query
+        .cohorts
+        .iter()
+        .map(|name| snapshot.cohort_members(name).ok_or_else(|| unknown_cohort(name)))
+        .collect::<Result<_>>()?;
     let mind = Use::of(snapshot.limits());
     let workers = snapshot.workers(threads, &mind);
     let days = Buckets::covering(query.from_micros, query.to_micros, query.zone, Grain::Day)?;
@@ -50,7 +56,8 @@ pub(crate) fn purchases(
                 earlier += 1;
             } else if let Some(history) = found.history {
                 let name = subject_name(snapshot, parts);
-                customers.push(history.purchases(name, &days));
+                let member_of = cohorts.iter().map(|cohort| cohort.contains(subject)).collect();
+                customers.push(history.purchases(name, member_of, &days));
             }
         }
         (customers, earlier)
@@ -124,13 +131,14 @@ impl Visitor for Found<'_> {
 }
 
 impl History {
-    fn purchases(self, name: &str, days: &Buckets) -> Purchases {
+    fn purchases(self, name: &str, member_of: Vec<bool>, days: &Buckets) -> Purchases {
         let between = |from: usize, to: usize| {
             u32::try_from(days.number(to) - days.number(from)).unwrap_or(0)
         };
         let repeat_total = self.afterwards.value();
         Purchases {
             subject: name.to_owned(),
+            member_of,
             first_micros: days.start(self.first),
             repeats: self.with_purchase - 1,
             recency_days: between(self.first, self.last),

@@ -34,7 +34,7 @@ pub(crate) fn run_into<'a, T: Send, R: Send>(
 ) {
     let workers = workers.into();
     if workers.threads <= 1 || pieces.len() <= 1 {
-        pieces.into_iter().take_while(|_| !workers.should_stop()).map(work).for_each(take);
+        pieces.into_iter().take_while(|_| workers.begin_piece()).map(work).for_each(take);
         return;
     }
     let slots: Vec<Mutex<Option<T>>> =
@@ -43,9 +43,9 @@ pub(crate) fn run_into<'a, T: Send, R: Send>(
     // Number of the result whose turn it is, and results whose turn has not come.
     let taking = Mutex::new((0_usize, BTreeMap::new(), &mut take));
     let worker = || {
-        while !workers.should_stop() {
+        loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(slot) = slots.get(number) else { return };
+            let Some(slot) = slots.get(number).filter(|_| workers.begin_piece()) else { return };
             let piece = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(piece) = piece {
                 let result = work(piece);
@@ -70,6 +70,36 @@ pub(crate) fn run_into<'a, T: Send, R: Send>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{Cancel, Limits, Use};
+
+    /// Pieces that were worked on, and counted, by so many threads when the third takes the question back.
+    fn worked_after_the_third(threads: usize) -> [u64; 2] {
+        let cancel = Cancel::default();
+        let limits = Limits { cancel: Some(cancel.clone()), memory: None };
+        let mind = Use::of(&limits);
+        let worked = AtomicUsize::new(0);
+        run(Workers::new(threads, &mind), (0..500).collect(), |number: u32| {
+            worked.fetch_add(1, Ordering::Relaxed);
+            if number == 2 {
+                cancel.cancel();
+            }
+            // Nobody gets past the piece that takes the question back.
+            while number > 2 && !cancel.is_cancelled() {
+                std::hint::spin_loop();
+            }
+        });
+        assert!(mind.check().is_err());
+        [worked.into_inner() as u64, cancel.pieces()]
+    }
+
+    #[test]
+    fn a_question_that_is_taken_back_begins_no_further_piece() {
+        assert_eq!(worked_after_the_third(1), [3, 3]);
+        let [worked, counted] = worked_after_the_third(4);
+        assert_eq!(worked, counted);
+        // Three more threads may have had one in hand.
+        assert!((3..=6).contains(&worked), "{worked} of 500");
+    }
 
     #[test]
     fn results_come_in_the_order_of_the_pieces() {

@@ -151,6 +151,11 @@ impl Index {
         runs.iter().zip(&own).map(complement).collect()
     }
 
+    /// The numbers of all subjects, also of those without parts.
+    pub(super) fn all(&self) -> Range<u32> {
+        0..self.offsets.len().saturating_sub(1) as u32
+    }
+
     /// The actors of these subjects, from the subject of every actor of the view.
     pub(super) fn counted_actors(&self, subjects: &[u32]) -> &CountedActors {
         self.counted_actors.get_or_init(|| CountedActors::new(self, subjects))

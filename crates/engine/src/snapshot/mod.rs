@@ -11,12 +11,42 @@ pub(crate) use questions::cores;
 use index::excluded_rows;
 
 use crate::{
+    error::{Error, Result},
     identity::{Identity, NOBODY},
     limits::{Cancel, Limits, Use, Workers},
+    query::Dimension,
     runs::Run,
     segment::Field,
     subjects::{Names, SubjectName, SubjectSet},
 };
+
+/// Which side of a cohort.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Its members.
+    Within,
+    /// Everybody else.
+    Without,
+}
+
+impl Side {
+    /// Both, members first.
+    pub const BOTH: [Self; 2] = [Self::Within, Self::Without];
+
+    /// The value of the cohort's [dimension](crate::Dimension::Cohort) on this side.
+    pub fn value(self) -> &'static str {
+        match self {
+            Self::Within => Dimension::IN,
+            Self::Without => Dimension::OUT,
+        }
+    }
+}
+
+/// A question names a cohort that the view does not have.
+pub(crate) fn unknown_cohort(name: &str) -> Error {
+    let problem = format!("the cohort {name} is not known to the view");
+    Error::InvalidQuery { field: "breakdowns", problem }
+}
 
 /// A consistent view of a data set; cheap to clone, valid while appends, links and compactions go on.
 #[derive(Debug, Clone)]
@@ -72,6 +102,12 @@ impl Snapshot {
         Self { limits, ..self.clone() }
     }
 
+    /// The same view, whose questions mind what those to another one do.
+    #[must_use]
+    pub fn limited_as(&self, other: &Self) -> Self {
+        Self { limits: other.limits.clone(), ..self.clone() }
+    }
+
     /// The same view, each of whose questions uses so many bytes of memory beside the events themselves. Distinct
     /// values are counted in as many passes as that takes; an answer that is larger itself is refused.
     #[must_use]
@@ -106,6 +142,17 @@ impl Snapshot {
     pub fn with_cohorts(&self, cohorts: BTreeMap<String, SubjectSet>) -> Self {
         let view = View { cohorts, ..View::clone(&self.view) };
         Self { view: Arc::new(view), limits: self.limits.clone() }
+    }
+
+    /// The same view with the members of one of its cohorts only, or with everybody else.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) when the view has no such cohort.
+    pub fn part_of(&self, cohort: &str, side: Side) -> Result<Self> {
+        let members = self.cohort_members(cohort).ok_or_else(|| unknown_cohort(cohort))?;
+        let wanted = |subject: &u32| members.contains(*subject) == (side == Side::Within);
+        let part: SubjectSet = self.index().all().filter(wanted).collect();
+        Ok(self.only(&part))
     }
 
     /// The members of one of the view's cohorts.

@@ -3,7 +3,7 @@
 use super::Snapshot;
 use crate::{
     adoption::{AdoptionAnswer, AdoptionQuery},
-    cohort::{Cohort, CohortRule},
+    cohort::{Cohort, CohortRule, FirstEvent},
     error::{Error, Result},
     journeys::{
         FunnelAnswer, FunnelCell, FunnelQuery, LifecycleAnswer, LifecycleCell, LifecycleQuery,
@@ -16,6 +16,7 @@ use crate::{
     },
     purchases::{PurchaseAnswer, PurchaseQuery},
     query::{Answer, Query},
+    subjects::SubjectSet,
     variants::{VariantAnswer, VariantQuery},
 };
 
@@ -224,6 +225,15 @@ impl Snapshot {
         position: Option<i64>,
     ) -> Result<Cohort> {
         kernels::cohort(self, rule, as_of_micros, position, cores())
+    }
+
+    /// Who is in a cohort at the first event of its kind that is its own: what a subject does from then on has no part
+    /// in it. Whoever has no such event is in none.
+    ///
+    /// # Errors
+    /// As [`Snapshot::cohort`].
+    pub fn cohort_at_first(&self, rule: &CohortRule, first: &FirstEvent) -> Result<SubjectSet> {
+        kernels::cohort_at_first(self, rule, first, cores())
     }
 
     /// What was found, unless the question was taken back: then it may lack parts.

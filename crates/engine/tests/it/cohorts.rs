@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use northstar_engine::{
-    CohortRule, Dimension, EventSelector, Filter, MetricSpec, Query, SubjectName, Take,
+    CohortRule, Dimension, EventSelector, Filter, FirstEvent, MetricSpec, Query, Side, SubjectName,
+    Take,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -186,6 +187,53 @@ proptest! {
             });
             let then = snapshot.cohort_up_to(&rule, &instants, Some(position)).expect("a cohort");
             prop_assert_eq!(then.sizes, sizes.collect::<Vec<_>>(), "{:?}", rule);
+        }
+    }
+
+    #[test]
+    fn a_cohort_at_first_events_knows_nothing_of_what_followed(
+        events in events(100), steps in steps(), rules in proptest::collection::vec(rule(), 4),
+        event in selector(), property in proptest::option::of(Just("x".to_owned())),
+        from in 0i64..6 * 1_440, length in 0i64..9 * 1_440,
+    ) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (dataset, links) = play(&events, &steps, dir.path());
+        let snapshot = dataset.snapshot().expect("a snapshot");
+        let from_micros = EPOCH + from * MINUTE;
+        let to_micros = from_micros + length * MINUTE;
+        let first = FirstEvent { event, property, from_micros, to_micros };
+        let is_first = |found: &&&Event| {
+            selected(found, &first.event)
+                && (from_micros..to_micros).contains(&found.time)
+                && first.property.as_ref().is_none_or(|path| found.properties.get(path).is_some())
+        };
+        let histories = histories(&events, &links);
+        for rule in rules {
+            let is_member = |history: &[&Event]| {
+                let Some(instant) = history.iter().find(is_first).map(|event| event.time) else {
+                    return false;
+                };
+                let known = history.partition_point(|event| event.time < instant);
+                known > 0 && holds(&rule, &history[..known], instant)
+            };
+            let expected: BTreeSet<String> = histories
+                .iter()
+                .filter(|(_, history)| is_member(history))
+                .map(|(subject, _)| subject.clone())
+                .collect();
+            let members = snapshot.cohort_at_first(&rule, &first).expect("a cohort");
+            let named: BTreeSet<String> = snapshot.names(&members).iter().map(text).collect();
+            prop_assert_eq!(named, expected, "{:?}", rule);
+
+            // Its two sides are everybody, and nobody is on both.
+            let cohorts = BTreeMap::from([("c".to_owned(), members.clone())]);
+            let divided = snapshot.with_cohorts(cohorts);
+            let subjects = |side| divided.part_of("c", side).expect("a side").subjects();
+            prop_assert_eq!(subjects(Side::Within), members.len());
+            prop_assert_eq!(
+                subjects(Side::Within) + subjects(Side::Without), snapshot.subjects()
+            );
+            prop_assert!(divided.part_of("d", Side::Within).is_err());
         }
     }
 

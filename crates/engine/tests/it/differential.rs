@@ -99,7 +99,7 @@ pub fn outcome() -> impl Strategy<Value = Outcome> {
 }
 
 /// Outcomes for which the order of events matters.
-fn journey() -> impl Strategy<Value = Outcome> {
+pub fn journey() -> impl Strategy<Value = Outcome> {
     let mode = proptest::sample::select(vec![Return::On, Return::OnOrAfter]);
     prop_oneof![
         2 => funnel().prop_map(|funnel| Outcome::Completed {

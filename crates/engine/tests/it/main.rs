@@ -1,5 +1,6 @@
 //! The engine against an obviously correct one, against damaged files, and against published data sets.
 
+mod cancel;
 mod cohorts;
 mod columns;
 mod differential;

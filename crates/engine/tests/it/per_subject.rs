@@ -12,9 +12,9 @@ use proptest::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    differential::outcome,
+    differential::{journey, outcome},
     naive::{dimension, number, plain_outcome, selected},
-    world::{DAY, EPOCH, Event, MINUTE, events, funnel, play, selector, steps},
+    world::{DAY, EPOCH, Event, MINUTE, events, play, selector, steps},
 };
 
 /// Whether it adopted, its day zero, every number, every label.
@@ -95,13 +95,21 @@ fn member(query: &AdoptionQuery, adopted: bool, zero: i64, events: &[&Event]) ->
     let within = |start: i64, end: i64| -> Vec<&Event> {
         events.iter().copied().filter(|event| event.time >= start && event.time < end).collect()
     };
-    let measure = |start, end| plain_outcome(&query.outcome, &within(start, end), end).0;
+    let measure = |start, end| {
+        let (above, own) = plain_outcome(&query.outcome, &within(start, end), end);
+        let below = query.denominator.as_ref();
+        (above, below.map_or(own, |below| plain_outcome(below, &within(start, end), end).0))
+    };
     let start = zero - query.period_micros * i64::from(query.periods_before);
     let end = zero + query.period_micros * i64::from(query.periods_after);
-    let mut numbers = vec![measure(start, zero), measure(zero, end)];
+    let mut pairs = vec![measure(start, zero), measure(zero, end)];
     for period in 0..i64::from(query.periods_before + query.periods_after) {
         let from = start + period * query.period_micros;
-        numbers.push(measure(from, from + query.period_micros));
+        pairs.push(measure(from, from + query.period_micros));
+    }
+    let mut numbers: Vec<f64> = pairs.iter().map(|(above, _)| *above).collect();
+    if query.denominator.is_some() || query.outcome.has_denominator() {
+        numbers.extend(pairs.iter().map(|(_, below)| below));
     }
     for count in &query.counts {
         let before = within(start, zero);
@@ -118,9 +126,12 @@ fn member(query: &AdoptionQuery, adopted: bool, zero: i64, events: &[&Event]) ->
 fn rows(answer: &AdoptionAnswer) -> Vec<Member> {
     (0..answer.adopted.len())
         .map(|at| {
-            let columns = answer.periods.iter().chain(&answer.counts);
-            let mut numbers = vec![answer.before[at], answer.after[at]];
-            numbers.extend(columns.map(|column| column[at]));
+            let below = &answer.below;
+            let whole = [&answer.before, &answer.after].into_iter().chain(&answer.periods);
+            let of_below = [&below.before, &below.after].into_iter().chain(&below.periods);
+            let of_below = of_below.filter(|column| !column.is_empty());
+            let columns = whole.chain(of_below).chain(&answer.counts);
+            let numbers = columns.map(|column| column[at]).collect();
             let labels = answer.properties.iter().map(|p| p.labels[p.of[at] as usize].clone());
             (answer.adopted[at], answer.day_zero[at], numbers, labels.collect())
         })
@@ -141,15 +152,12 @@ fn sorted(members: Vec<Member>) -> Vec<String> {
     rows
 }
 
-fn measured() -> impl Strategy<Value = Outcome> {
+/// What is measured, and what is below it.
+fn measured() -> impl Strategy<Value = (Outcome, Option<Outcome>)> {
     prop_oneof![
-        4 => outcome(),
-        1 => funnel().prop_map(|funnel| Outcome::Completed {
-            steps: funnel.steps,
-            window_micros: funnel.window_micros,
-            anchor: funnel.anchor,
-            ties: funnel.ties,
-        }),
+        2 => (outcome(), Just(None)),
+        2 => (outcome(), outcome()).prop_map(|(above, below)| (above, Some(below))),
+        2 => (journey(), Just(None)),
     ]
 }
 
@@ -158,7 +166,8 @@ proptest! {
 
     #[test]
     fn adopters_and_others_agree_with_the_plain_computation(
-        events in events(150), steps in steps(), adoption in selector(), outcome in measured(),
+        events in events(150), steps in steps(), adoption in selector(),
+        (outcome, denominator) in measured(),
         counts in proptest::collection::vec(selector(), 0..3), first in any::<bool>(),
         period in 60i64..2 * 1_440, (before, after) in (1u32..4, 1u32..3),
         history in 0i64..1_440, from in 0i64..3 * 1_440,
@@ -173,6 +182,7 @@ proptest! {
             periods_before: before,
             periods_after: after,
             outcome,
+            denominator,
             counts,
             properties: vec![Dimension::Property("plan.name".to_owned()), Dimension::AccountId],
             day_zero: if first { DayZero::First } else { DayZero::Drawn },
@@ -199,6 +209,7 @@ proptest! {
             from_micros: EPOCH + from * MINUTE,
             to_micros: EPOCH + 5 * DAY,
             zone: Tz::Europe__Berlin,
+            cohorts: Vec::new(),
         };
         let answer = dataset.snapshot().expect("a snapshot").purchases(&query).expect("an answer");
         let mut found: Vec<_> = answer
@@ -248,7 +259,7 @@ proptest! {
 }
 
 #[test]
-fn a_share_among_some_subjects_is_no_outcome_of_an_adoption() {
+fn an_outcome_with_a_denominator_takes_no_other() {
     let dir = tempfile::tempdir().expect("a folder");
     let dataset = Dataset::new(dir.path()).expect("a folder");
     let query = AdoptionQuery {
@@ -264,6 +275,7 @@ fn a_share_among_some_subjects_is_no_outcome_of_an_adoption() {
             window_micros: None,
             ties: northstar_engine::Ties::ByOrder,
         },
+        denominator: Some(Outcome::Count { event: EventSelector::named("b") }),
         counts: Vec::new(),
         properties: Vec::new(),
         day_zero: DayZero::Drawn,
@@ -271,9 +283,12 @@ fn a_share_among_some_subjects_is_no_outcome_of_an_adoption() {
         as_of_micros: None,
     };
     let snapshot = dataset.snapshot().expect("a snapshot");
-    let refused = snapshot.adoption(&query).expect_err("it is none").to_string();
-    assert!(refused.contains("outcome"), "{refused}");
-    let outcome = Outcome::Count { event: EventSelector::named("b") };
-    let empty = snapshot.adoption(&AdoptionQuery { outcome, ..query }).expect("an answer");
+    let refused = snapshot.adoption(&query).expect_err("it has two").to_string();
+    assert!(refused.contains("denominator"), "{refused}");
+    let sound = AdoptionQuery { denominator: None, ..query };
+    let empty = snapshot.adoption(&sound).expect("an answer");
     assert!(empty.adopted.is_empty());
+    let properties = vec![Dimension::Cohort("nobody".to_owned())];
+    let unknown = snapshot.adoption(&AdoptionQuery { properties, ..sound });
+    assert!(unknown.expect_err("there is none").to_string().contains("nobody"));
 }

@@ -26,6 +26,7 @@ mod contrast;
 mod evidence;
 mod panel;
 mod propensity;
+mod ratio;
 mod strata;
 
 pub use self::{
@@ -33,5 +34,6 @@ pub use self::{
     evidence::{Evidence, Findings},
     panel::{Covariate, ImpactError, Panel, Values},
     propensity::{Overlap, Propensity},
+    ratio::linearised,
     strata::{Coarsening, Matched, Strata},
 };

@@ -25,11 +25,11 @@ pub(crate) async fn forget(
 
 async fn requests(connection: &mut PgConnection, subject: &ErasedSubject) -> Result<(i64, i64)> {
     let found = sqlx::query!(
-        "SELECT decision_request_id, subject, summary, diff, evidence, state
+        "SELECT decision_request_id, subject, summary, diff, evidence, state, withdraw_reason
          FROM approvals.decision_requests
          WHERE project_id = $1 AND EXISTS (
              SELECT FROM unnest($2::text[]) AS one (value)
-             WHERE position(value IN subject || ' ' || summary || ' ' || diff || ' ' || evidence::text) > 0)
+             WHERE position(value IN concat_ws(' ', subject, summary, diff, evidence::text, withdraw_reason)) > 0)
          FOR UPDATE",
         subject.project.0,
         &subject.values(),
@@ -46,7 +46,10 @@ async fn requests(connection: &mut PgConnection, subject: &ErasedSubject) -> Res
             .ok()
             .and_then(|diff| renamed_json(&diff, &subject.renamings));
         let evidence = renamed_json(&request.evidence, &subject.renamings);
-        if about.is_none() && summary.is_none() && diff.is_none() && evidence.is_none() {
+        let withdrawn = request.withdraw_reason.as_deref();
+        let withdrawn = withdrawn.and_then(|reason| renamed(reason, &subject.renamings));
+        let texts = [&about, &summary, &withdrawn];
+        if texts.iter().all(|text| text.is_none()) && diff.is_none() && evidence.is_none() {
             continue;
         }
         if request.state == "pending" {
@@ -56,7 +59,8 @@ async fn requests(connection: &mut PgConnection, subject: &ErasedSubject) -> Res
         let diff = diff.as_ref().map_or(request.diff, canonical_json::to_string);
         sqlx::query!(
             "UPDATE approvals.decision_requests
-             SET subject = $2, summary = $3, diff = $4, diff_digest = $5, evidence = $6
+             SET subject = $2, summary = $3, diff = $4, diff_digest = $5, evidence = $6,
+                 withdraw_reason = coalesce($7, withdraw_reason)
              WHERE decision_request_id = $1",
             request.decision_request_id,
             about.unwrap_or(request.subject),
@@ -64,6 +68,7 @@ async fn requests(connection: &mut PgConnection, subject: &ErasedSubject) -> Res
             diff,
             canonical_json::digest_of_text(&diff).as_bytes(),
             evidence.unwrap_or(request.evidence),
+            withdrawn,
         )
         .execute(&mut *connection)
         .await?;

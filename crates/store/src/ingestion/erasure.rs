@@ -336,8 +336,8 @@ pub async fn forget_omitted(
     id: ErasureId,
 ) -> Result<()> {
     sqlx::query!(
-        "UPDATE ingestion.event_notes SET omitted = NULL
-         WHERE project_id = $1 AND omitted IS NOT NULL AND position IN (
+        "UPDATE ingestion.event_notes SET omitted = NULL, sealed = NULL
+         WHERE project_id = $1 AND num_nonnulls(omitted, sealed) > 0 AND position IN (
              SELECT position FROM ingestion.erasure_events WHERE erasure_id = $2
          )",
         project.0,

@@ -21,6 +21,8 @@ pub struct Note {
     pub validated_with: Option<String>,
     /// Properties kept aside, as JSON text of an object.
     pub omitted: Option<String>,
+    /// The same, sealed with a key that the store does not know.
+    pub sealed: Option<Vec<u8>>,
 }
 
 /// Adds notes.
@@ -35,18 +37,20 @@ pub async fn insert(
     let versions: Vec<Option<String>> =
         notes.iter().map(|note| note.validated_with.clone()).collect();
     let omitted: Vec<Option<String>> = notes.iter().map(|note| note.omitted.clone()).collect();
+    let sealed: Vec<Option<Vec<u8>>> = notes.iter().map(|note| note.sealed.clone()).collect();
     sqlx::query!(
         "INSERT INTO ingestion.event_notes
-             (project_id, position, name, late, validated_with, omitted)
-         SELECT $1, position, name, late, validated_with, omitted::json
-         FROM unnest($2::bigint[], $3::text[], $4::boolean[], $5::text[], $6::text[])
-             AS new (position, name, late, validated_with, omitted)",
+             (project_id, position, name, late, validated_with, omitted, sealed)
+         SELECT $1, position, name, late, validated_with, omitted::json, sealed
+         FROM unnest($2::bigint[], $3::text[], $4::boolean[], $5::text[], $6::text[], $7::bytea[])
+             AS new (position, name, late, validated_with, omitted, sealed)",
         project.0,
         &positions,
         &names,
         &late,
         &versions as &[Option<String>],
         &omitted as &[Option<String>],
+        &sealed as &[Option<Vec<u8>>],
     )
     .execute(connection)
     .await?;
@@ -63,7 +67,7 @@ pub async fn list(
 ) -> Result<Vec<Note>> {
     let notes = sqlx::query_as!(
         Note,
-        "SELECT position, name, late, validated_with, omitted::text
+        "SELECT position, name, late, validated_with, omitted::text, sealed
          FROM ingestion.event_notes
          WHERE project_id = $1 AND position > $2 AND ($3::text IS NULL OR name = $3)
          ORDER BY position LIMIT $4",

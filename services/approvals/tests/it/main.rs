@@ -9,3 +9,4 @@ mod expiry;
 mod idempotency;
 mod policies;
 mod suite;
+mod withdrawal;

@@ -103,6 +103,7 @@ async fn statistics(
         end_time: Some(time_to_proto(end)),
         outcome_window: experiment.spec.outcome_window.map(duration_to_proto),
         covariate_days: 0,
+        ..QueryVariantStatisticsRequest::default()
     };
     let response = service.clients.metrics().query_variant_statistics(request).await;
     Ok(response.map_err(Error::dependency("metrics"))?.into_inner())

@@ -26,6 +26,7 @@ use self::filter::{Picked, Purpose};
 use self::steps::{Correction, Hand, Outcome};
 use crate::convert::quarantined_to_proto;
 use crate::error::Error;
+use crate::reads::{Shown, audited};
 use crate::service::{Ingestion, unknown_page};
 
 const PATCH: &str = "/northstar.ingestion.v1.QuarantineService/PatchQuarantinedEvents";
@@ -222,6 +223,13 @@ impl QuarantineService {
         let row = found.ok_or_else(none)?;
         let hand = Hand { service: &self.0, caller, dry_run: true };
         let check = hand.check(row.clone()).await?;
+        let resource = format!("quarantine/{}", row.id);
+        let shown = Shown {
+            action: "quarantine.read",
+            resource: &resource,
+            detail: serde_json::json!({"events": 1}),
+        };
+        audited(&self.0.pool, &*self.0.clock, caller, shown).await?;
         Ok(pb::GetQuarantinedEventResponse { event: Some(quarantined_to_proto(row)), check })
     }
 
@@ -261,7 +269,16 @@ impl QuarantineService {
                 break;
             }
         }
+        drop(connection);
         let next_page_token = after.map(|id| id.to_string()).unwrap_or_default();
+        if !events.is_empty() {
+            let shown = Shown {
+                action: "quarantine.read",
+                resource: "quarantine",
+                detail: serde_json::json!({"events": events.len()}),
+            };
+            audited(&self.0.pool, &*self.0.clock, caller, shown).await?;
+        }
         Ok(pb::SearchQuarantinedEventsResponse { events, next_page_token })
     }
 }

@@ -22,9 +22,8 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::Counter;
 
 use crate::error::Error;
+use crate::sealing::SealingKey;
 use crate::service::Ingestion;
-
-pub use secrets::SealingKey;
 
 pub(crate) use door::door;
 pub(crate) use service::server;

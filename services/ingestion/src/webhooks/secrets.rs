@@ -1,46 +1,12 @@
-//! How secrets of webhook sources are kept: sealed with a key of the
-//! configuration, or as they are where there is none.
+//! How secrets of webhook sources are kept.
 //!
 //! A secret that verifies an HMAC must be readable by the server, so it cannot be
 //! a hash as API keys are. Sealed, it takes the key and the database together to
 //! read it.
 
-use std::fmt;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use northstar_domain::ProjectId;
-use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use ring::rand::{SecureRandom as _, SystemRandom};
 
-/// Bytes of a key.
-const KEY_BYTES: usize = 32;
-/// First byte of a secret that is kept as it is.
-const PLAIN: u8 = 0;
-/// First byte of a secret that is sealed: then come the nonce and the sealed text
-/// with its tag.
-const SEALED: u8 = 1;
-
-/// The key that secrets are sealed with: ChaCha20-Poly1305
-/// ([RFC 8439](https://www.rfc-editor.org/rfc/rfc8439)).
-#[derive(Clone)]
-pub struct SealingKey(LessSafeKey);
-
-impl SealingKey {
-    /// Reads a key: 32 bytes in base64, as `openssl rand -base64 32` makes them.
-    /// `None` when the text is something else.
-    pub fn parse(text: &str) -> Option<Self> {
-        let bytes = STANDARD.decode(text.trim()).ok().filter(|key| key.len() == KEY_BYTES)?;
-        let key = UnboundKey::new(&CHACHA20_POLY1305, &bytes).ok()?;
-        Some(Self(LessSafeKey::new(key)))
-    }
-}
-
-impl fmt::Debug for SealingKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SealingKey(..)")
-    }
-}
+use crate::sealing::{self, SealingKey};
 
 /// A secret as it is stored. `None` when the system has no random numbers.
 pub(super) fn seal(
@@ -49,16 +15,7 @@ pub(super) fn seal(
     source: &str,
     secret: &str,
 ) -> Option<Vec<u8>> {
-    let Some(SealingKey(key)) = key else {
-        return Some([&[PLAIN][..], secret.as_bytes()].concat());
-    };
-    // Secrets are set by people, so random nonces of 96 bits do not meet.
-    let mut nonce = [0; NONCE_LEN];
-    SystemRandom::new().fill(&mut nonce).ok()?;
-    let mut text = secret.as_bytes().to_vec();
-    let aad = Aad::from(owner(project, source));
-    key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut text).ok()?;
-    Some([&[SEALED][..], nonce.as_slice(), text.as_slice()].concat())
+    sealing::seal(key, &owner(project, source), secret)
 }
 
 /// A stored secret; `None` when it is sealed with another key, or not what was
@@ -69,29 +26,21 @@ pub(super) fn open(
     source: &str,
     stored: &[u8],
 ) -> Option<String> {
-    match stored.split_first()? {
-        (&PLAIN, text) => String::from_utf8(text.to_vec()).ok(),
-        (&SEALED, rest) => {
-            let (nonce, text) = rest.split_at_checked(NONCE_LEN)?;
-            let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-            let mut text = text.to_vec();
-            let aad = Aad::from(owner(project, source));
-            let opened = key?.0.open_in_place(nonce, aad, &mut text).ok()?;
-            String::from_utf8(opened.to_vec()).ok()
-        }
-        _ => None,
-    }
+    sealing::open(key, &owner(project, source), stored)
 }
 
-/// Whose secret it is: sealed into it, so that the row of one source does not
-/// open as that of another.
+/// Whose secret it is.
 fn owner(project: ProjectId, source: &str) -> String {
     format!("{}/{source}", project.0)
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
+    use crate::sealing::KEY_BYTES;
 
     fn key(byte: u8) -> SealingKey {
         SealingKey::parse(&STANDARD.encode([byte; KEY_BYTES])).unwrap()

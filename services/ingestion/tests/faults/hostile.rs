@@ -297,6 +297,34 @@ async fn clients_that_connect_and_say_nothing_are_dropped_and_hold_up_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_begin_and_never_say_what_they_want_end_and_hold_up_nobody() {
+    // Calls without a deadline of their own get this one.
+    let mut stage = Stage::start_with(&[("NORTHSTAR_DEFAULT_DEADLINE_SECONDS", "5")]).await;
+    let silent = (0..200).map(|number| {
+        let method = ["IngestEvents", "IngestColumns", "QuarantineRecords"][number % 3];
+        let path = format!("/northstar.ingestion.v1.IngestionService/{method}");
+        let stage = &stage;
+        async move { stage.call_silent(&path, Raw).await }
+    });
+    let others = async {
+        for number in 0..10 {
+            let response =
+                ingest(&stage.clients(), "web", vec![event(number.to_string(), number)]).await;
+            let results = response.expect("an answer").results;
+            assert_eq!(results[0].outcome(), EventOutcome::Accepted);
+        }
+    };
+    let all = async { tokio::join!(futures::future::join_all(silent), others).0 };
+    let ended = tokio::time::timeout(PATIENCE, all).await.expect("every call ends");
+    for status in ended {
+        let status = status.expect_err("nothing was asked");
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    }
+    assert!(stage.service_lives(), "{}", stage.told());
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_number_of_names_and_keys_takes_no_more_memory() {
     let names = std::env::var("NORTHSTAR_FAULT_NAMES")
         .ok()

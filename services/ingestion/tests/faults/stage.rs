@@ -12,7 +12,7 @@ use rand::Rng as _;
 use tempfile::TempDir;
 use tonic::client::Grpc;
 use tonic::codec::Codec;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 const SUITE_KEY: &str = "suite-key-of-the-fault-tests";
@@ -135,14 +135,8 @@ impl Stage {
         C::Encode: Send + Sync + 'static,
         C::Decode: Send + Sync + 'static,
     {
-        let channel =
-            Endpoint::from_shared(format!("http://{}", self.address)).expect("an address");
-        let mut client = Grpc::new(channel.connect().await.expect("a connection"));
-        client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-        let mut request = Request::new(tokio_stream::once(body));
-        let metadata = request.metadata_mut();
-        metadata.insert("authorization", format!("Bearer {SUITE_KEY}").parse().expect("ASCII"));
-        metadata.insert("northstar-project", PROJECT.into());
+        let mut client = self.raw_client().await?;
+        let mut request = Self::signed(tokio_stream::once(body));
         request.set_timeout(Duration::from_secs(5));
         let path = path.parse().expect("a path");
         let mut answers = client.streaming(request, path, codec).await?.into_inner();
@@ -151,6 +145,37 @@ impl Stage {
             Ok(answer) => answer.map(|_| ()),
             Err(_) => Ok(()),
         }
+    }
+
+    /// A call that begins, and whose message never comes; how it ends.
+    pub async fn call_silent<C>(&self, path: &str, codec: C) -> Result<(), Status>
+    where
+        C: Codec + Clone,
+        C::Encode: Send + Sync + 'static,
+        C::Decode: Send + Sync + 'static,
+    {
+        let mut client = self.raw_client().await?;
+        let request = Self::signed(tokio_stream::pending::<C::Encode>());
+        let path = path.parse().expect("a path");
+        let mut answers = client.streaming(request, path, codec).await?.into_inner();
+        answers.message().await.map(|_| ())
+    }
+
+    /// A client of any method, over a connection of its own.
+    async fn raw_client(&self) -> Result<Grpc<Channel>, Status> {
+        let endpoint =
+            Endpoint::from_shared(format!("http://{}", self.address)).expect("an address");
+        let mut client = Grpc::new(endpoint.connect().await.expect("a connection"));
+        client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(client)
+    }
+
+    fn signed<T>(body: T) -> Request<T> {
+        let mut request = Request::new(body);
+        let metadata = request.metadata_mut();
+        metadata.insert("authorization", format!("Bearer {SUITE_KEY}").parse().expect("ASCII"));
+        metadata.insert("northstar-project", PROJECT.into());
+        request
     }
 
     /// Kills the server process as the kernel would; its sessions notice and end.

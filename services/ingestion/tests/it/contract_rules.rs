@@ -162,6 +162,14 @@ async fn what_breaks_a_rule_may_be_left_out_and_is_kept_aside() {
     let [note] = notes(&clients).await.try_into().unwrap();
     assert_eq!(note.omitted_json, r#"{"extra":7,"seats":"many"}"#);
     assert_eq!((note.position, note.late), (1, false));
+    // Who saw it is written down, and not what it was.
+    let read: Vec<(String, String)> =
+        sqlx::query_as("SELECT actor, detail FROM audit.entries WHERE action = 'event_notes.read'")
+            .fetch_all(suite.superuser())
+            .await
+            .unwrap();
+    assert_eq!(read.len(), 1);
+    assert!(!read[0].1.contains("many"), "{read:?}");
     assert_eq!(get(&clients).await.omitted_events, 1);
     // The second delivery is known by what was sent, not by what was kept.
     let again = suite.ingest("web", events).await;
@@ -322,4 +330,50 @@ async fn contracts_of_another_project_say_nothing() {
         .unwrap()
         .into_inner();
     assert_eq!(waiting.events, []);
+}
+
+#[tokio::test]
+async fn values_kept_aside_are_sealed_when_there_is_a_key() {
+    let key = |byte: char| {
+        let key: String = std::iter::repeat_n(byte, 43).chain(['=']).collect();
+        northstar_ingestion::Config {
+            webhook_sealing_key: Some(northstar_server::Secret::from(key)),
+            ..northstar_ingestion::Config::default()
+        }
+    };
+    let suite = Suite::start_with(key('A')).await;
+    let contract = pb::Contract {
+        name: "Signed Up".to_owned(),
+        schema_version: "1-0-0".to_owned(),
+        json_schema: r#"{"type":"object","properties":{"plan":{"type":"string"}}}"#.to_owned(),
+        unplanned_properties: pb::ContractMode::Omit.into(),
+        owner: "growth".to_owned(),
+        ..pb::Contract::default()
+    };
+    let request = pb::ApplyContractRequest { contract: Some(contract), ..Default::default() };
+    suite.clients().ingestion().apply_contract(request).await.unwrap();
+    let mut personal = event("a");
+    personal.properties.insert("passport".to_owned(), text("L01X00T47"));
+    let results = suite.ingest("web", vec![personal]).await;
+    assert_eq!(outcomes(&results), [(Accepted, "omitted_properties")]);
+    assert!(results[0].message.contains("passport"), "{}", results[0].message);
+
+    let [note] = notes(&suite.clients()).await.try_into().unwrap();
+    assert_eq!(note.omitted_json, r#"{"passport":"L01X00T47"}"#);
+    assert!(!note.omitted_unreadable);
+    let (omitted, sealed): (Option<String>, Vec<u8>) =
+        sqlx::query_as("SELECT omitted::text, sealed FROM ingestion.event_notes")
+            .fetch_one(suite.superuser())
+            .await
+            .unwrap();
+    assert_eq!(omitted, None);
+    assert!(!sealed.windows(9).any(|part| part == b"L01X00T47"));
+
+    // With another key, or without one, the values are not shown and not lost.
+    let suite = suite.restart_with(key('E')).await;
+    let [note] = notes(&suite.clients()).await.try_into().unwrap();
+    assert_eq!((note.omitted_json.as_str(), note.omitted_unreadable), ("", true));
+    let suite = suite.restart_with(key('A')).await;
+    let [note] = notes(&suite.clients()).await.try_into().unwrap();
+    assert_eq!(note.omitted_json, r#"{"passport":"L01X00T47"}"#);
 }

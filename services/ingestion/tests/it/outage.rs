@@ -1,10 +1,13 @@
-//! The database is away, and comes back.
+//! The database is away, and comes back; or it is slow.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use northstar_proto::ingestion::v1 as pb;
 use pb::EventOutcome::{Accepted, Duplicate, Retry};
 use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio_stream::StreamExt as _;
@@ -12,11 +15,32 @@ use url::Url;
 
 use crate::suite::{Suite, event, ingest, outcomes, reason};
 
+/// Passes bytes on, each time after the delay of the moment.
+async fn pass(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    delayed: &watch::Receiver<Duration>,
+) -> std::io::Result<()> {
+    let mut bytes = vec![0; 64 * 1024];
+    loop {
+        let read = from.read(&mut bytes).await?;
+        if read == 0 {
+            return Ok(());
+        }
+        let delay = *delayed.borrow();
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        to.write_all(&bytes[..read]).await?;
+    }
+}
+
 /// A gate between a service and its database.
 pub struct Gate {
     /// The database's URL, through the gate.
     pub url: String,
     open: watch::Sender<bool>,
+    delay: watch::Sender<Duration>,
     _folder: TempDir,
 }
 
@@ -35,14 +59,19 @@ impl Gate {
 
         let listener = UnixListener::bind(folder.path().join(socket)).unwrap();
         let (open, state) = watch::channel(true);
+        let (delay, delayed) = watch::channel(Duration::ZERO);
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 let (mut state, behind) = (state.clone(), behind.clone());
+                let delayed = delayed.clone();
                 tokio::spawn(async move {
                     if *state.borrow() {
                         let mut server = UnixStream::connect(behind).await?;
+                        let (mut from_client, mut to_client) = client.split();
+                        let (mut from_server, mut to_server) = server.split();
                         tokio::select! {
-                            _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                            _ = pass(&mut from_client, &mut to_server, &delayed) => {}
+                            _ = pass(&mut from_server, &mut to_client, &delayed) => {}
                             _ = state.wait_for(|open| !open) => {}
                         }
                     }
@@ -50,7 +79,12 @@ impl Gate {
                 });
             }
         });
-        Self { url: url.into(), open, _folder: folder }
+        Self { url: url.into(), open, delay, _folder: folder }
+    }
+
+    /// Holds back whatever passes, for so long each time.
+    fn slow_down(&self, delay: Duration) {
+        self.delay.send_replace(delay);
     }
 
     /// Cuts every connection and refuses new ones.
@@ -99,4 +133,53 @@ async fn a_stream_asks_for_a_retry_while_the_database_is_away() {
     requests.send(request(2)).await.unwrap();
     let answer = answers.next().await.unwrap().unwrap();
     assert_eq!(outcomes(&answer.results), [(Accepted, ""), (Accepted, "")]);
+}
+
+/// Sends batches until each is acknowledged, as a patient producer does; what it was told.
+async fn insist(clients: northstar_client::Clients, writer: usize) -> Vec<(String, i64)> {
+    let mut told = Vec::new();
+    for batch in 0..4 {
+        let ids: Vec<String> = (0..50).map(|number| format!("{writer}/{batch}/{number}")).collect();
+        let results = loop {
+            let events = ids.iter().cloned().map(event).collect();
+            match ingest(&clients, "web", events).await {
+                Ok(answer) => break answer.results,
+                Err(status) => {
+                    let reason = reason(&status);
+                    let honest = ["OVERLOADED", "DEPENDENCY_UNAVAILABLE", "DEADLINE_EXCEEDED"];
+                    assert!(honest.contains(&reason.as_str()), "{status:?}");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        };
+        told.extend(ids.into_iter().zip(results.into_iter().map(|result| result.position)));
+    }
+    told
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_slow_database_slows_everybody_down_and_loses_nothing() {
+    let (suite, gate) = Suite::start_behind_a_gate().await;
+    suite.ingest("web", vec![event("first")]).await;
+    gate.slow_down(Duration::from_millis(40));
+    let writers: Vec<_> =
+        (0..8).map(|writer| tokio::spawn(insist(suite.clients(), writer))).collect();
+    let mut told = BTreeMap::new();
+    for writer in writers {
+        told.extend(writer.await.unwrap());
+    }
+    assert_eq!(told.len(), 8 * 4 * 50);
+    // The same process is as fast as before once the database is.
+    gate.slow_down(Duration::ZERO);
+    suite.ingest("web", vec![event("last")]).await;
+    let events = crate::subscribe::read_all(&suite.clients(), "all", told.len() + 2).await;
+    let held: BTreeMap<String, i64> = events
+        .into_iter()
+        .map(|logged| (logged.event.unwrap().message_id, logged.position))
+        .filter(|(id, _)| id != "first" && id != "last")
+        .collect();
+    assert_eq!(held, told);
+    let [received, accepted, duplicate, quarantined, rejected] = suite.counts("web").await;
+    assert_eq!((accepted, quarantined, rejected), (told.len() as i64 + 2, 0, 0));
+    assert_eq!(received, accepted + duplicate);
 }

@@ -96,7 +96,35 @@ async fn actions(suite: &Suite) -> Vec<String> {
     let project = northstar_domain::ProjectId(PROJECT);
     let entries = audit::list(&mut connection, project, 0, size).await.unwrap();
     assert_eq!(audit::verify(&mut connection, project).await.unwrap().first_invalid, None);
-    entries.into_iter().map(|entry| entry.action).collect()
+    // Tests look at the quarantine all the time; what they change is of interest here.
+    let actions = entries.into_iter().map(|entry| entry.action);
+    actions.filter(|action| action != "quarantine.read").collect()
+}
+
+#[tokio::test]
+async fn whoever_looks_at_quarantined_events_is_written_down_but_not_what_was_seen() {
+    let suite = Suite::start().await;
+    let clients = suite.clients();
+    hold(&clients).await;
+    let personal = pb::Event { user_id: "ada-lovelace".to_owned(), ..event("a") };
+    suite.ingest("web", vec![personal, event("b")]).await;
+    let found = search(&clients, Default::default()).await;
+    get(&clients, &found[0].quarantine_id).await;
+    let request = pb::ListQuarantinedEventsRequest::default();
+    clients.ingestion().list_quarantined_events(request).await.unwrap();
+    let none = pb::QuarantineFilter { source: "nobody".to_owned(), ..Default::default() };
+    assert!(search(&clients, none).await.is_empty(), "nothing is seen, nothing is written");
+    let read: Vec<(String, String)> = sqlx::query_as(
+        "SELECT resource, detail FROM audit.entries WHERE action = 'quarantine.read'
+         ORDER BY sequence",
+    )
+    .fetch_all(suite.superuser())
+    .await
+    .unwrap();
+    let one = format!("quarantine/{}", found[0].quarantine_id);
+    let told =
+        |resource: &str, events: i64| (resource.to_owned(), format!("{{\"events\":{events}}}"));
+    assert_eq!(read, [told("quarantine", 2), told(&one, 1), told("quarantine", 2)]);
 }
 
 #[tokio::test]

@@ -10,11 +10,11 @@ use northstar_store::metrics::definition::{self, Document as _, Stored};
 use northstar_store::{Error as StoreError, PgConnection, audit, idempotency};
 use prost::Message as _;
 use serde_json::json;
-use tokio::task::spawn_blocking;
 use tonic::{Status, Streaming};
 
 use super::{load, rule, service};
 use crate::apply::{check_etag, decode, read_request_id};
+use crate::ask::ask;
 use crate::plan;
 use crate::service::Metrics as Service;
 use crate::{Error, Result};
@@ -146,13 +146,13 @@ pub(super) async fn snapshot(
     let view = service.datasets.view(project).await?;
     let members = match (&loaded.stored.document.rule, loaded.list) {
         (Some(rule), _) => {
-            let (rule, snapshot) = (rule::rule(rule)?, view.snapshot.clone());
-            let judged = spawn_blocking(move || -> Result<Vec<Member>> {
+            let rule = rule::rule(rule)?;
+            let judged = ask(&view.snapshot, move |snapshot| -> Result<Vec<Member>> {
                 let judged = snapshot.cohort(&rule, &[plan::instant(now)])?;
                 let names = snapshot.names(&judged.members).into_iter();
                 Ok(names.map(|name| Member { kind: name.kind, value: name.value }).collect())
             });
-            judged.await??
+            judged.await?
         }
         (None, list) => list.unwrap_or_default().to_vec(),
     };

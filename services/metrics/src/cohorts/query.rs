@@ -11,11 +11,11 @@ use northstar_proto::metrics::v1 as pb;
 use northstar_store::Error as StoreError;
 use northstar_store::metrics::cohort::Member;
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::{Loaded, load, rule, service::cohort};
+use crate::ask::ask;
 use crate::convert::{from_timestamp, to_timestamp};
 use crate::plan;
 use crate::query::read_grain;
@@ -52,13 +52,12 @@ pub(super) async fn query_cohort(
     drop(connection);
     let view = service.datasets.view(project).await?;
     let Loaded { stored, list } = loaded;
-    let snapshot = view.snapshot.clone();
     let mut instants: Vec<i64> =
         question.instants.iter().map(|time| plan::instant(*time)).collect();
     instants.push(plan::instant(question.time));
     let document = stored.document.clone();
     let with_members = request.members;
-    let (sizes, members) = spawn_blocking(move || -> Result<_> {
+    let (sizes, members) = ask(&view.snapshot, move |snapshot| -> Result<_> {
         match (&document.rule, list) {
             (Some(rule), _) => {
                 let Judged { sizes, members } = snapshot.cohort(&rule::rule(rule)?, &instants)?;
@@ -72,7 +71,7 @@ pub(super) async fn query_cohort(
             }
         }
     })
-    .await??;
+    .await?;
     let size = sizes.last().copied().unwrap_or(0).cast_signed();
     let header = pb::CohortSize {
         cohort: Some(cohort(&stored)),

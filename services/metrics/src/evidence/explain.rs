@@ -15,10 +15,11 @@ use tonic::Status;
 use super::cell::Found;
 use super::subjects::read_limit;
 use super::words;
-use crate::Result;
+use crate::ask::ask;
 use crate::cohorts::subject;
 use crate::convert::to_timestamp;
 use crate::service::Metrics as Service;
+use crate::{Error, Result};
 
 /// Events of one message.
 const EVENTS_A_MESSAGE: usize = 200;
@@ -40,12 +41,12 @@ pub(super) async fn explain(
     let found = Found::compute(service, project, request.cell).await?;
     let Found { computed, cell, row, provenance, quarantined } = found;
     let definitions = words::definitions(&computed.metrics, &metric);
-    let (contributions, subjects) = spawn_blocking(move || -> Result<_> {
-        let snapshot = &computed.view.snapshot;
-        let contributions = snapshot.contributions(&computed.query, &cell)?;
-        Ok((contributions, snapshot.behind(&computed.query, &cell)?.len()))
+    let query = computed.query;
+    let (contributions, subjects) = ask(&computed.view.snapshot, move |snapshot| {
+        let contributions = snapshot.contributions(&query, &cell)?;
+        Ok::<_, Error>((contributions, snapshot.behind(&query, &cell)?.len()))
     })
-    .await??;
+    .await?;
     let excluded = [
         (pb::ExclusionReason::Quarantined, quarantined),
         (pb::ExclusionReason::NoConsent, contributions.without_consent.cast_signed()),

@@ -4,11 +4,11 @@ use northstar_domain::ProjectId;
 use northstar_engine::SubjectName;
 use northstar_proto::metrics::v1 as pb;
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::cell::Found;
+use crate::ask::ask;
 use crate::cohorts::{after, subject};
 use crate::service::Metrics as Service;
 use crate::{Error, Result};
@@ -28,11 +28,11 @@ pub(super) async fn list_subjects(
     let limit = read_limit(request.limit)?;
     let found = Found::compute(service, project, request.cell).await?;
     let Found { computed, cell, row, provenance, .. } = found;
-    let names = spawn_blocking(move || -> Result<Vec<SubjectName>> {
-        let snapshot = &computed.view.snapshot;
-        Ok(snapshot.names(&snapshot.behind(&computed.query, &cell)?))
+    let query = computed.query;
+    let names: Vec<SubjectName> = ask(&computed.view.snapshot, move |snapshot| {
+        Ok::<_, Error>(snapshot.names(&snapshot.behind(&query, &cell)?))
     })
-    .await??;
+    .await?;
     let summary =
         pb::SubjectsSummary { row, subjects: names.len() as i64, provenance: Some(provenance) };
     let start = after(request.after.as_ref(), &names);

@@ -74,7 +74,7 @@ pub(super) async fn detect_anomalies(
     // A bucket without events is over when the clock says so: an outage is a row of them.
     let now = service.clock.now();
     question.query.as_of_micros = Some(plan::instant(now));
-    let scope = Scope::of(&[], &question.query.breakdowns);
+    let scope = Scope::of(&request.cohorts, &question.query.breakdowns);
     let (view, cohorts) = cohorts::view(service, project, &scope, question.window.end).await?;
     let sources = Sources::read(&service.pool, project, view.head, now).await?;
     // Before the first event of the log there is no past, not one of zeros.
@@ -177,6 +177,7 @@ fn read(
     let breakdowns = read_breakdowns(&mut problems, &request.breakdowns);
     let filter = read_filter(&mut problems, "filter", &request.filter);
     let labels = read_labels(&mut problems, &request.labels);
+    cohorts::check_number(&mut problems, &request.cohorts);
     let (Some(window), Some(zone), true) = (window, zone, problems.is_empty()) else {
         return Err(Error::Refused(problems));
     };

@@ -49,7 +49,7 @@ pub(super) async fn attribute_change(
     };
     let queries = [question.before, question.after]
         .map(|window| [query(window, Vec::new()), query(window, question.dimensions.clone())]);
-    let scope = Scope::of(&[], &question.dimensions);
+    let scope = Scope::of(&request.cohorts, &question.dimensions);
     let (view, cohorts) = cohorts::view(service, project, &scope, question.after.end).await?;
     let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
     let asked = queries.clone();
@@ -149,6 +149,7 @@ fn read(request: &pb::AttributeChangeRequest, is_sum: bool) -> Result<Question> 
         problems.fields.push(field, violation.problem.clone());
     }
     let filter = read_filter(&mut problems, "filter", &request.filter);
+    cohorts::check_number(&mut problems, &request.cohorts);
     let mut share = |field: &str, value: f64, default: f64| {
         let value = if value == 0.0 { default } else { value };
         if !(value > 0.0 && value <= 1.0) {

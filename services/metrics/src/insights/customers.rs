@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 use northstar_domain::kpi::{Window, not_a_zone, read_zone};
 use northstar_domain::metric::property_path;
 use northstar_domain::{Problems, ProjectId};
-use northstar_engine::{PurchaseAnswer, PurchaseQuery, Purchases, Snapshot};
+use northstar_engine::{PurchaseAnswer, PurchaseQuery, Purchases, Side, Snapshot};
 use northstar_proto::metrics::v1 as pb;
 use northstar_stats::clv::{
     BgNbd, Customer, FittedBgNbd, FittedGammaGamma, GammaGamma, Horizon, Unfitted, lifetime_value,
@@ -18,10 +18,11 @@ use northstar_store::page::PageSize;
 use super::impact::{check_selector, read_number, read_period};
 use super::words;
 use crate::ask::ask;
+use crate::cohorts;
 use crate::convert::metric::selector_from_proto;
 use crate::convert::to_timestamp;
 use crate::plan::{self, Metrics};
-use crate::provenance::{Answered, Sources, digest, provenance};
+use crate::provenance::{Answered, Sources, provenance};
 use crate::query::read_window;
 use crate::service::Metrics as Service;
 use crate::{Error, Result};
@@ -45,6 +46,7 @@ struct Question {
     /// Value and subject of the last customer of the page before.
     after: Option<(f64, String)>,
     filter: String,
+    scope: cohorts::Scope,
 }
 
 /// A customer with its future.
@@ -72,8 +74,10 @@ pub(super) async fn query_customer_value(
     project: ProjectId,
     request: pb::QueryCustomerValueRequest,
 ) -> Result<pb::QueryCustomerValueResponse> {
+    let breakdowns = request.breakdowns.clone();
     let question = read(request)?;
-    let view = service.datasets.view(project).await?;
+    let (view, used) =
+        cohorts::view(service, project, &question.scope, question.window.end).await?;
     let now = service.clock.now();
     let sources = Sources::read(&service.pool, project, view.head, now).await?;
     let (asked, horizon, holdout) = (question.query.clone(), question.horizon, question.holdout);
@@ -100,7 +104,7 @@ pub(super) async fn query_customer_value(
         head: view.head,
         excluded_events: view.excluded_events,
         scanned_events: valuation.scanned,
-        digest: digest(&metrics, 0, &of_query, view.head, &parameters)?,
+        digest: cohorts::digest(&metrics, 0, &of_query, &used, view.head, &parameters)?,
     };
     Ok(pb::QueryCustomerValueResponse {
         summary: summary(&total, &valuation, question.horizon, question.query.amount.is_some()),
@@ -118,7 +122,8 @@ pub(super) async fn query_customer_value(
             correlation: fitted.correlation,
         }),
         total: Some(total),
-        cohorts: cohorts(&valuation.customers, question.zone),
+        cohorts: by_month(&valuation.customers, question.zone),
+        segments: segments(&valuation.customers, &breakdowns),
         new_customer_value: new_amount.map(|amount| next_value(&model, amount, question.horizon)),
         backtest: valuation.backtest,
         customers,
@@ -146,6 +151,8 @@ fn read(request: pb::QueryCustomerValueRequest) -> Result<Question> {
         problems.fields.push("discount_rate", "must lie between 0 and 1, for example 0.01");
     }
     let holdout = read_period(&mut problems, "holdout", request.holdout);
+    cohorts::check_number(&mut problems, &request.cohorts);
+    let by_cohorts = cohorts::read_breakdowns(&mut problems, &request.breakdowns);
     let page = PageSize::from_request(request.page_size);
     if let Err(error) = &page {
         problems.fields.push("page_size", error.to_string());
@@ -186,6 +193,12 @@ fn read(request: pb::QueryCustomerValueRequest) -> Result<Question> {
             from_micros,
             to_micros,
             zone,
+            cohorts: by_cohorts.clone(),
+        },
+        scope: cohorts::Scope {
+            filter: request.cohorts,
+            breakdowns: by_cohorts,
+            ..cohorts::Scope::default()
         },
         horizon: Horizon { periods, length: period.num_seconds() as f64 / SECONDS_PER_DAY, rate },
         holdout,
@@ -333,8 +346,30 @@ fn group<'a>(
     group
 }
 
+/// Customers by the sides of cohorts that they are on.
+fn segments(customers: &[Valued], breakdowns: &[String]) -> Vec<pb::CustomerSegment> {
+    if breakdowns.is_empty() {
+        return Vec::new();
+    }
+    let mut segments: BTreeMap<Vec<bool>, Vec<&Valued>> = BTreeMap::new();
+    for customer in customers {
+        let member_of = customer.purchases.member_of.clone();
+        segments.entry(member_of).or_default().push(customer);
+    }
+    // Members first.
+    let segments = segments.into_iter().rev().map(|(member_of, members)| {
+        let side = |is_member: &bool| if *is_member { Side::Within } else { Side::Without };
+        let sides: Vec<Side> = member_of.iter().map(side).collect();
+        pb::CustomerSegment {
+            dimensions: cohorts::dimensions(breakdowns, &sides),
+            group: Some(group(None, members.into_iter())),
+        }
+    });
+    segments.collect()
+}
+
 /// Customers by the month of their first purchase.
-fn cohorts(customers: &[Valued], zone: Tz) -> Vec<pb::CustomerGroup> {
+fn by_month(customers: &[Valued], zone: Tz) -> Vec<pb::CustomerGroup> {
     let mut months: BTreeMap<DateTime<Utc>, Vec<&Valued>> = BTreeMap::new();
     for customer in customers {
         let Some(first) = DateTime::from_timestamp_micros(customer.purchases.first_micros) else {

@@ -13,10 +13,11 @@ use prost_types::Duration;
 
 use super::words;
 use crate::ask::ask;
+use crate::cohorts::{self, Scope};
 use crate::convert::metric::selector_from_proto;
 use crate::convert::read_duration;
 use crate::plan::{self, compile_filter};
-use crate::provenance::{Answered, Sources, digest, provenance};
+use crate::provenance::{Answered, Sources, provenance};
 use crate::query::{find, read_window};
 use crate::service::Metrics as Service;
 use crate::variants::{PerSubject, per_subject};
@@ -62,6 +63,8 @@ struct Options {
     periods_before: usize,
     /// Length of the time after over that of the time before.
     scale: f64,
+    /// Whether the outcome is one amount over another.
+    is_ratio: bool,
 }
 
 /// A question that makes sense.
@@ -70,6 +73,7 @@ struct Question {
     window: northstar_domain::kpi::Window,
     treatment: Treatment,
     options: Options,
+    scope: Scope,
 }
 
 /// Answers a question.
@@ -80,22 +84,17 @@ pub(super) async fn query_impact(
 ) -> Result<pb::QueryImpactResponse> {
     let metric = request.metric.clone();
     let (metrics, version) = find(&service.pool, project, &metric).await?;
-    let PerSubject { outcome, denominator, proportion } = per_subject(&metrics, &metric)?;
-    if denominator.is_some() || outcome.has_denominator() {
-        let problem = format!(
-            "{metric} is a share among some subjects, not an amount of each: use a count, a sum, a \
-             unique of subjects or a funnel"
-        );
-        return Err(Error::field("metric", problem));
-    }
-    let Question { query, window, treatment, options } = read(request, outcome)?;
-    if proportion && query.periods_before != query.periods_after {
-        let problem = "must equal periods_before: whether something happened cannot be scaled to \
-                       another length of time";
+    let outcome = per_subject(&metrics, &metric)?;
+    let proportion = outcome.proportion;
+    let Question { query, window, treatment, options, scope } = read(request, outcome)?;
+    if (proportion || options.is_ratio) && query.periods_before != query.periods_after {
+        let problem = "must equal periods_before: whether something happened, or a ratio, cannot be \
+                       scaled to another length of time";
         return Err(Error::field("periods_after", problem));
     }
 
-    let view = service.datasets.view(project).await?;
+    // Cohorts are judged before anybody adopted who counts.
+    let (view, used) = cohorts::view(service, project, &scope, window.start).await?;
     let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
     let known = view.snapshot.effective_range().map(|(_, latest)| latest.saturating_add(1));
     let query = AdoptionQuery { as_of_micros: known, ..query };
@@ -113,7 +112,7 @@ pub(super) async fn query_impact(
         .randomised
         .as_ref()
         .zip(arms.as_ref())
-        .and_then(|(names, arms)| analysis::randomised(names, arms, options.confidence));
+        .and_then(|(names, arms)| analysis::randomised(names, arms, &options));
     conclude(&mut response, &treatment, &metric, &query, &options);
     let answered = Answered {
         metrics: &metrics,
@@ -124,7 +123,7 @@ pub(super) async fn query_impact(
         head: view.head,
         excluded_events: view.excluded_events,
         scanned_events: answer.events_scanned,
-        digest: digest(&metrics, version, &query, view.head, &sums(&answer))?,
+        digest: cohorts::digest(&metrics, version, &query, &used, view.head, &sums(&answer))?,
     };
     response.provenance = Some(provenance(&sources, answered));
     Ok(response)
@@ -134,13 +133,16 @@ pub(super) async fn query_impact(
 /// of subjects may change.
 fn sums(answer: &AdoptionAnswer) -> (u64, Vec<f64>) {
     let adopters = answer.adopted.iter().filter(|adopted| **adopted).count() as u64;
-    let columns = answer.periods.iter().chain(&answer.counts);
+    let below = &answer.below;
+    let of_below = [&below.before, &below.after].into_iter().chain(&below.periods);
+    let of_below = of_below.filter(|column| !column.is_empty());
+    let columns = answer.periods.iter().chain(&answer.counts).chain(of_below);
     let sums = columns.chain([&answer.before, &answer.after]).map(|column| column.iter().sum());
     (adopters, sums.collect())
 }
 
 /// Reads a request, or says everything that is wrong with it.
-fn read(request: pb::QueryImpactRequest, outcome: northstar_engine::Outcome) -> Result<Question> {
+fn read(request: pb::QueryImpactRequest, measured: PerSubject) -> Result<Question> {
     let mut problems = Problems::default();
     let window = read_window(&mut problems, request.start_time, request.end_time);
     let treatment = read_treatment(&mut problems, request.adoption);
@@ -199,14 +201,20 @@ fn read(request: pb::QueryImpactRequest, outcome: northstar_engine::Outcome) -> 
             problems.fields.push(format!("property_covariates[{index}]"), "names no property");
         }
     }
-    let of_subjects = [("segment_by", &request.segment_by), ("cluster_by", &request.cluster_by)];
-    let covariates = request.property_covariates.iter().map(|name| ("property_covariates", name));
-    for (field, name) in of_subjects.into_iter().chain(covariates) {
-        if name.starts_with(plan::COHORT) {
-            let problem = "a cohort is judged at one instant, which may lie after the day zero of a \
-                           subject: use a property";
-            problems.fields.push(field, problem);
+    cohorts::check_number(&mut problems, &request.cohorts);
+    let segment_by = Some(("segment_by".to_owned(), &request.segment_by));
+    let covariates = request.property_covariates.iter().enumerate();
+    let covariates =
+        covariates.map(|(index, name)| (format!("property_covariates[{index}]"), name));
+    for (field, name) in segment_by.into_iter().chain(covariates) {
+        if name == plan::COHORT {
+            problems.fields.push(field, "names no cohort");
         }
+    }
+    if request.cluster_by.starts_with(plan::COHORT) {
+        let problem =
+            "must not be a cohort, which is two large groups: use an account or a property";
+        problems.fields.push("cluster_by", problem);
     }
     let (Some(window), Some(treatment), Some(confidence), true) =
         (window, treatment, confidence, problems.is_empty())
@@ -223,6 +231,9 @@ fn read(request: pb::QueryImpactRequest, outcome: northstar_engine::Outcome) -> 
         })
     };
     let (segment, cluster) = (further(&request.segment_by), further(&request.cluster_by));
+    let PerSubject { outcome, denominator, .. } = measured;
+    let is_ratio = denominator.is_some() || outcome.has_denominator();
+    let scope = Scope::of(&request.cohorts, &dimensions);
     let query = AdoptionQuery {
         adoption: plan::exact_selector(&treatment.adoption)?,
         from_micros: plan::instant(window.start),
@@ -231,6 +242,7 @@ fn read(request: pb::QueryImpactRequest, outcome: northstar_engine::Outcome) -> 
         periods_before,
         periods_after,
         outcome,
+        denominator,
         counts: counts.iter().map(plan::selector).collect::<Result<_>>()?,
         properties: dimensions,
         day_zero: match day_zero {
@@ -251,8 +263,9 @@ fn read(request: pb::QueryImpactRequest, outcome: northstar_engine::Outcome) -> 
         cluster,
         periods_before: periods_before as usize,
         scale: f64::from(periods_after) / f64::from(periods_before),
+        is_ratio,
     };
-    Ok(Question { query, window, treatment, options })
+    Ok(Question { query, window, treatment, options, scope })
 }
 
 /// How a covariate that counts events is called.
@@ -388,7 +401,7 @@ fn variants(arms: &Arms, query: &AdoptionQuery) -> Result<VariantQuery> {
         as_of_micros: query.as_of_micros,
         require_full_window: query.as_of_micros.is_some(),
         outcome: query.outcome.clone(),
-        denominator: None,
+        denominator: query.denominator.clone(),
         pre_micros: 0,
     })
 }
@@ -404,12 +417,15 @@ fn conclude(
     let days = query.period_micros as f64 * f64::from(query.periods_after) / 86_400e6;
     let over = format!("over {} days", words::number(days));
     let level = options.confidence.level();
+    // A ratio belongs to a group and not to a subject.
+    let per = |whom: &str| if options.is_ratio { String::new() } else { format!(" per {whom}") };
     let of_randomised = response.randomised.as_ref().and_then(|found| {
         let effect = found.effect.as_ref()?;
         Some(format!(
-            "{} changed {metric} by {} per subject {over}, against {} held out by chance.",
+            "{} changed {metric} by {}{} {over}, against {} held out by chance.",
             treatment.name,
             words::with_interval(effect, level),
+            per("subject"),
             words::count(found.held_out_subjects as usize, "subject", "subjects"),
         ))
     });
@@ -417,18 +433,20 @@ fn conclude(
         let effect = found.effect.as_ref()?;
         let matches = found.matches.as_ref()?;
         Some(format!(
-            "{} went with a change of {metric} by {} per adopter {over}, against {} like them.",
+            "{} went with a change of {metric} by {}{} {over}, against {} like them.",
             treatment.name,
             words::with_interval(effect, level),
+            per("adopter"),
             words::count(matches.matched_others as usize, "other subject", "other subjects"),
         ))
     });
     let of_adopters = response.before_after.as_ref().map(|effect| {
         format!(
-            "After {}, {metric} changed by {} per adopter {over}; with nobody to compare with, this \
-             is not an effect.",
+            "After {}, {metric} changed by {}{} {over}; with nobody to compare with, this is not \
+             an effect.",
             treatment.name,
-            words::with_interval(effect, level)
+            words::with_interval(effect, level),
+            per("adopter"),
         )
     });
     let (kind, evidence, summary) = match (of_randomised, of_matched, of_adopters) {

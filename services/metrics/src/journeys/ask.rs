@@ -1,8 +1,6 @@
 //! One way to ask for all questions about journeys: view, position, answer, provenance.
 
-use chrono::{DateTime, Utc};
 use northstar_domain::ProjectId;
-use northstar_domain::kpi::Window;
 use northstar_engine as engine;
 use northstar_engine::Snapshot;
 use northstar_engine::journeys::{
@@ -13,7 +11,7 @@ use northstar_engine::journeys::{
 use northstar_proto::metrics::v1 as pb;
 use serde::Serialize;
 
-use super::read::ReadScope;
+use super::read::{Compare, ReadScope};
 use crate::ask::attempt;
 use crate::cohorts;
 use crate::dataset::View;
@@ -82,8 +80,8 @@ pub(super) struct Asked<Q> {
     pub scope: ReadScope,
     /// The events that it reads.
     pub reads: Metrics,
-    /// Where a range of the same length starts that it is asked of, too.
-    pub compare: Option<DateTime<Utc>>,
+    /// The other time that it is asked of, too.
+    pub compare: Option<Compare>,
 }
 
 /// The answer for one range.
@@ -106,11 +104,9 @@ impl<Q: Question> Asked<Q> {
         let of_log = view.head;
         self.hold(&mut view)?;
         let mut ranges = vec![(pb::JourneyPeriod::Current, window)];
-        if let Some(start) = self.compare {
-            let end = start.checked_add_signed(window.end - window.start).ok_or_else(|| {
-                Error::field("compare_start_time", "the range from there goes beyond all calendars")
-            })?;
-            ranges.push((pb::JourneyPeriod::Compared, Window { start, end }));
+        let compared = self.compare.map(|compare| compare.window(window, self.scope.zone));
+        if let Some(window) = compared.transpose()?.flatten() {
+            ranges.push((pb::JourneyPeriod::Compared, window));
         }
         let (sources, answers) = tokio::try_join!(
             Sources::read(&service.pool, project, of_log, service.clock.now()),

@@ -1,11 +1,12 @@
 //! QueryFunnel and ListFunnelSubjects.
 
 use northstar_domain::ProjectId;
+use northstar_domain::metric::property_path;
 use northstar_engine::Anchor;
 use northstar_engine::journeys::{
     Attribution, Boundary, CountBy, DEFAULT_SESSION_GAP_MICROS, Exclusion, ExclusionMode,
-    FunnelAnswer, FunnelCell, FunnelQuery, FunnelRow, FunnelStep, Occurrence, StepOrder,
-    StepOutcome, Window,
+    FunnelAnswer, FunnelCell, FunnelQuery, FunnelRow, FunnelStep, FunnelValue, Occurrence,
+    StepOrder, StepOutcome, Window,
 };
 use northstar_proto::metrics::v1 as pb;
 
@@ -30,7 +31,7 @@ pub(super) async fn query(
     request: pb::QueryFunnelRequest,
 ) -> Result<Vec<pb::QueryFunnelResponse>> {
     let mut reader = Reader::default();
-    let compare = reader.compare(request.compare_start_time);
+    let compare = reader.compare(request.compare_start_time, request.compare);
     let question = request.question.unwrap_or_default();
     let steps = names(&question);
     let asked = Asked { compare, ..read(reader, question)? };
@@ -73,12 +74,16 @@ pub(super) async fn list(
 
 /// What the steps are called in the answer. In any order the n-th may be any of them.
 fn names(question: &pb::FunnelQuestion) -> Vec<String> {
-    let any_order = question.order() == pb::StepOrder::Any;
-    let name = |step: &pb::JourneyStep| match &step.event {
-        Some(selector) if !any_order => selector.event.clone(),
+    let known = match question.order() {
+        pb::StepOrder::Any => 0,
+        pb::StepOrder::FirstThenAny => 1,
+        _ => question.steps.len(),
+    };
+    let name = |(index, step): (usize, &pb::JourneyStep)| match &step.event {
+        Some(selector) if index < known => selector.event.clone(),
         _ => String::new(),
     };
-    question.steps.iter().map(name).collect()
+    question.steps.iter().enumerate().map(name).collect()
 }
 
 fn read(mut reader: Reader, question: pb::FunnelQuestion) -> Result<Asked<FunnelQuery>> {
@@ -90,6 +95,7 @@ fn read(mut reader: Reader, question: pb::FunnelQuestion) -> Result<Asked<Funnel
         pb::StepOrder::StrictSteps => StepOrder::StrictSteps,
         pb::StepOrder::StrictAnyEvent => StepOrder::StrictAnyEvent,
         pb::StepOrder::Any => StepOrder::AnyOrder,
+        pb::StepOrder::FirstThenAny => StepOrder::FirstThenAny,
     };
     let window = window(&mut reader, &question);
     let boundary = match reader.choice("window_boundary", question.window_boundary) {
@@ -137,6 +143,7 @@ fn read(mut reader: Reader, question: pb::FunnelQuestion) -> Result<Asked<Funnel
     );
     let bins = reader.count("histogram_bins", question.histogram_bins, 0);
     let max_groups = reader.count("max_groups", question.max_groups, GROUPS);
+    let value = value(&mut reader, &question);
     let activity = reader.activity()?;
     let reads = reader.finish()?;
     let mut scope = scope.ok_or_else(|| Error::field("question.scope", "is required"))?;
@@ -160,6 +167,7 @@ fn read(mut reader: Reader, question: pb::FunnelQuestion) -> Result<Asked<Funnel
         between,
         bins,
         max_groups: max_groups as usize,
+        value,
     };
     Ok(Asked { question, scope, reads, compare: None })
 }
@@ -177,6 +185,19 @@ fn steps(reader: &mut Reader, question: &pb::FunnelQuestion) -> Vec<FunnelStep> 
         steps.push(FunnelStep { event, optional: step.optional, occurrence });
     }
     steps
+}
+
+fn value(reader: &mut Reader, question: &pb::FunnelQuestion) -> Option<FunnelValue> {
+    let step = reader.step("value_step", question.value_step, usize::MAX);
+    let property = property_path(&question.value_property);
+    if property.is_empty() {
+        if question.value_step != 0 {
+            reader.wrong("value_step", "is given without value_property");
+        }
+        return None;
+    }
+    let step = Some(step).filter(|step| *step != usize::MAX);
+    Some(FunnelValue { property: property.to_owned(), step })
 }
 
 fn window(reader: &mut Reader, question: &pb::FunnelQuestion) -> Window {
@@ -242,6 +263,9 @@ fn row_to_proto(
                 from_previous: step.from_previous,
                 from_first: step.from_first,
                 times: step.time.as_ref().map(times),
+                value_sum: step.value.map(|value| value.sum),
+                value_count: step.value.map_or(0, |value| value.n.cast_signed()),
+                value_mean: step.value.and_then(|value| value.mean),
             })
             .collect(),
         conversion: row.conversion(),

@@ -20,7 +20,7 @@ pub(super) async fn query(
     request: pb::QueryLifecycleRequest,
 ) -> Result<Vec<pb::QueryLifecycleResponse>> {
     let mut reader = Reader::default();
-    let compare = reader.compare(request.compare_start_time);
+    let compare = reader.compare(request.compare_start_time, request.compare);
     let asked = Asked { compare, ..read(reader, request.question.unwrap_or_default())? };
     let replies = asked.answer(service, project).await?;
     Ok(replies.into_iter().flat_map(tell).collect())

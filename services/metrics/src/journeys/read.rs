@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use northstar_domain::kpi::{Window, not_a_zone, read_zone};
 use northstar_domain::metric::{Definition, EventSelector, FunnelAnchor, Metric, property_path};
@@ -11,11 +11,12 @@ use northstar_engine::journeys::Scope;
 use northstar_engine::{self as engine, Dimension, Grain};
 use northstar_proto::metrics::v1 as pb;
 
-use crate::cohorts::{self, MAX_COHORTS};
+use crate::cohorts;
 use crate::convert::metric::selector_from_proto;
 use crate::convert::{from_timestamp, read_duration};
 use crate::plan::{self, Metrics};
 use crate::query::{MAX_ROWS, read_breakdowns, read_filter, read_window};
+use crate::query_metrics::previous_window;
 use crate::{Error, Result};
 
 /// The name under which a question that is no metric stands in its provenance.
@@ -33,6 +34,31 @@ pub(super) struct ReadScope {
     pub position: i64,
     /// Cohorts that narrow the question, or that it is broken down by.
     pub cohorts: cohorts::Scope,
+}
+
+/// Another time that a question is asked of, too.
+#[derive(Clone, Copy)]
+pub(super) enum Compare {
+    /// A range of the same length from here on.
+    From(DateTime<Utc>),
+    /// By the calendar.
+    With(pb::Comparison),
+}
+
+impl Compare {
+    /// The range that is meant.
+    pub(super) fn window(self, window: Window, zone: Tz) -> Result<Option<Window>> {
+        match self {
+            Self::With(comparison) => previous_window(comparison, window, zone),
+            Self::From(start) => {
+                let end = start.checked_add_signed(window.end - window.start).ok_or_else(|| {
+                    let problem = "the range from there goes beyond all calendars";
+                    Error::field("compare_start_time", problem)
+                })?;
+                Ok(Some(Window { start, end }))
+            }
+        }
+    }
 }
 
 impl ReadScope {
@@ -84,10 +110,7 @@ impl Reader {
         if scope.log_position < 0 {
             problems.fields.push("log_position", "must not be negative; 0 is all of the log");
         }
-        if scope.cohorts.len() > MAX_COHORTS {
-            let problem = format!("at most {MAX_COHORTS} are allowed, not {}", scope.cohorts.len());
-            problems.fields.push("cohorts", problem);
-        }
+        cohorts::check_number(&mut problems, &scope.cohorts);
         let problems = problems.under("question.scope");
         self.problems.fields.extend(problems.fields);
         self.problems.expressions.extend(problems.expressions);
@@ -214,17 +237,30 @@ impl Reader {
         }
     }
 
-    /// The start of the range to compare with.
+    /// The range to compare with.
     pub(super) fn compare(
         &mut self,
         start: Option<prost_types::Timestamp>,
-    ) -> Option<chrono::DateTime<chrono::Utc>> {
-        let read = from_timestamp(&start?);
+        comparison: i32,
+    ) -> Option<Compare> {
+        let comparison = pb::Comparison::try_from(comparison).unwrap_or_else(|_| {
+            self.problems.fields.push("compare", "is not a known comparison");
+            pb::Comparison::Unspecified
+        });
+        let Some(start) = start else {
+            let is_asked = comparison != pb::Comparison::Unspecified;
+            return is_asked.then_some(Compare::With(comparison));
+        };
+        if comparison != pb::Comparison::Unspecified {
+            let problem = "is given together with compare_start_time: name one of them";
+            self.problems.fields.push("compare", problem);
+        }
+        let read = from_timestamp(&start);
         if read.is_none() {
             let problem = "is not a time: seconds or nanos are out of range";
             self.problems.fields.push("compare_start_time", problem);
         }
-        read
+        read.map(Compare::From)
     }
 
     /// The events that the question reads, in the form in which provenance knows them, unless something is wrong.

@@ -27,13 +27,20 @@ pub(super) async fn query(
     request: pb::QueryRetentionRequest,
 ) -> Result<Vec<pb::QueryRetentionResponse>> {
     let mut reader = Reader::default();
-    let compare = reader.compare(request.compare_start_time);
+    let compare = reader.compare(request.compare_start_time, request.compare);
     let asked = Asked { compare, ..read(reader, request.question.unwrap_or_default())? };
     let brackets = asked.question.brackets.clone();
     let breakdowns = asked.scope.breakdowns.clone();
     let replies = asked.answer(service, project).await?;
     check_rows(replies.iter().map(|reply| reply.answer.cohorts.len()).sum())?;
-    Ok(replies.into_iter().flat_map(|reply| tell(reply, &brackets, &breakdowns)).collect())
+    let compared = replies.iter().find(|reply| reply.period == pb::JourneyPeriod::Compared);
+    let previous: Vec<Option<f64>> = compared
+        .map(|reply| reply.answer.mean.iter().map(|mean| mean.rate).collect())
+        .unwrap_or_default();
+    Ok(replies
+        .into_iter()
+        .flat_map(|reply| tell(reply, &brackets, &breakdowns, &previous))
+        .collect())
 }
 
 /// Lists the subjects behind a number.
@@ -121,8 +128,10 @@ fn tell(
     reply: Reply<RetentionAnswer>,
     brackets: &[Bracket],
     breakdowns: &[String],
+    previous: &[Option<f64>],
 ) -> Vec<pb::QueryRetentionResponse> {
     let Reply { period, answer, provenance } = reply;
+    let previous = if period == pb::JourneyPeriod::Current { previous } else { &[] };
     let cohorts: Vec<pb::RetentionCohort> =
         answer.cohorts.iter().map(|row| cohort_to_proto(row, breakdowns)).collect();
     let mut messages: Vec<pb::QueryRetentionResponse> = cohorts
@@ -142,17 +151,26 @@ fn tell(
         last.columns = brackets
             .iter()
             .zip(&answer.mean)
-            .map(|(bracket, mean)| pb::RetentionColumn {
-                bracket: Some(pb::RetentionBracket {
-                    first: bracket.first.cast_signed(),
-                    last: bracket.last.cast_signed(),
-                }),
-                cohorts: mean.cohorts.cast_signed(),
-                eligible: mean.eligible.cast_signed(),
-                retained: mean.retained.cast_signed(),
-                rate: mean.rate,
-                simple_rate: mean.simple_rate,
-                value_per_subject: mean.value_per_subject,
+            .enumerate()
+            .map(|(index, (bracket, mean))| {
+                let previous = previous.get(index).copied().flatten();
+                let change = mean.rate.zip(previous).map(|(rate, previous)| rate - previous);
+                let relative = change.zip(previous.filter(|previous| *previous != 0.0));
+                pb::RetentionColumn {
+                    bracket: Some(pb::RetentionBracket {
+                        first: bracket.first.cast_signed(),
+                        last: bracket.last.cast_signed(),
+                    }),
+                    cohorts: mean.cohorts.cast_signed(),
+                    eligible: mean.eligible.cast_signed(),
+                    retained: mean.retained.cast_signed(),
+                    rate: mean.rate,
+                    simple_rate: mean.simple_rate,
+                    value_per_subject: mean.value_per_subject,
+                    previous_rate: previous,
+                    change,
+                    relative_change: relative.map(|(change, previous)| change / previous),
+                }
             })
             .collect();
     }

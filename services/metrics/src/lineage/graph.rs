@@ -242,6 +242,11 @@ impl Graph {
         self.below(start).into_iter().chain(self.above(start)).collect()
     }
 
+    /// Everything that something is computed from.
+    pub(super) fn sources(&self) -> impl Iterator<Item = &Node> {
+        self.links.iter().map(|link| &link.from)
+    }
+
     /// Properties of this path, of whichever event.
     pub(super) fn properties_named(&self, wanted: &str) -> Vec<Node> {
         let from = self.links.iter().map(|link| &link.from);

@@ -9,7 +9,7 @@ use northstar_domain::{InvalidExpression, Problems};
 use northstar_engine::{Dimension, Filter, Grain, Span, SpanUnit};
 use northstar_proto::metrics::v1 as pb;
 
-use crate::cohorts::{MAX_COHORTS, Scope};
+use crate::cohorts::{Scope, check_number};
 use crate::query::{read_breakdowns, read_filter, read_grain, read_window};
 use crate::{Error, Result, plan};
 
@@ -89,10 +89,7 @@ pub(super) fn read(request: &pb::QueryMetricsRequest) -> Result<Question> {
         })
         .ok();
     let order = read_order(&mut problems, request);
-    if request.cohorts.len() > MAX_COHORTS {
-        let problem = format!("at most {MAX_COHORTS} are allowed, not {}", request.cohorts.len());
-        problems.fields.push("cohorts", problem);
-    }
+    check_number(&mut problems, &request.cohorts);
     if !(0..=MAX_LIMIT).contains(&request.limit) {
         let problem = format!("must lie between 0, for unlimited, and {MAX_LIMIT}");
         problems.fields.push("limit", problem);
@@ -171,7 +168,7 @@ fn read_order(
 }
 
 /// How far back the other time lies.
-fn span(compare: pb::Comparison, window: Window, zone: Tz) -> Option<Span> {
+pub(super) fn span(compare: pb::Comparison, window: Window, zone: Tz) -> Option<Span> {
     let (from, to) = (plan::instant(window.start), plan::instant(window.end));
     let one = |unit| Some(Span { count: 1, unit });
     match compare {

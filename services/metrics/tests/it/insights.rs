@@ -3,12 +3,15 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use northstar_proto::ingestion::v1 as log;
 use northstar_proto::metrics::v1 as pb;
+use northstar_proto::metrics::v1::cohort_rule::Rule;
+use northstar_proto::metrics::v1::metric::Definition;
 use northstar_proto::metrics::v1::query_impact_request::Adoption;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::cohorts::{apply, by_rule};
 use crate::suite::{
     Suite, blamed_fields, count, ingest, ratio, reason, selector, sum, time, timestamp, unique,
     value,
@@ -186,12 +189,153 @@ async fn a_holdout_comes_first() {
     assert!((found.effect.unwrap().estimate - 2.0).abs() < 0.5, "{found:?}");
 }
 
+/// A figure whose error does not follow from sums.
+fn per_subject_median() -> Definition {
+    Definition::PerSubject(pb::PerSubjectMetric {
+        event: Some(selector("Session")),
+        aggregate: pb::SubjectAggregate::Count.into(),
+        statistic: pb::SubjectStatistic::Median.into(),
+        ..Default::default()
+    })
+}
+
+/// Everybody on `pro`.
+async fn groups(suite: &Suite) {
+    let pro = Rule::Property(pb::CohortPropertyRule {
+        name: "plan".to_owned(),
+        condition: "properties.plan == \"pro\"".to_owned(),
+        ..Default::default()
+    });
+    apply(&suite.analyst, by_rule("pro", pro)).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_effect_on_a_ratio_is_that_of_the_sums_with_the_error_of_the_ratio() {
+    let suite = Suite::start().await;
+    suite.metric("sessions", count("Session")).await;
+    suite.metric("starts", count("Session Started")).await;
+    suite.metric("active", unique("Session")).await;
+    // Two for each session: as if sessions were counted in halves.
+    let mut events = adopters();
+    let doubled =
+        events.clone().into_iter().filter(|event| event.name == "Session").flat_map(|event| {
+            [0, 1].map(|_| log::Event {
+                message_id: Uuid::now_v7().to_string(),
+                name: "Session Started".to_owned(),
+                ..event.clone()
+            })
+        });
+    let doubled: Vec<log::Event> = doubled.collect();
+    events.extend(doubled);
+    send(&suite, events).await;
+    suite.metric("per-start", ratio("sessions", "starts")).await;
+    suite.metric("per-head", ratio("sessions", "active")).await;
+
+    // A ratio that is the same for everybody has no effect, and nothing that varies.
+    let constant = pb::QueryImpactRequest { metric: "per-start".to_owned(), ..impact() };
+    let matched = ask(&suite, constant).await.matched.unwrap();
+    for half in [
+        matched.adopters_before,
+        matched.adopters_after,
+        matched.others_before,
+        matched.others_after,
+    ] {
+        assert!((half - 0.5).abs() < 1e-9, "{half}");
+    }
+    assert_eq!(matched.effect, None);
+
+    // Sessions of a head that is active: where nearly everybody is, the effect on sessions.
+    let request = pb::QueryImpactRequest {
+        metric: "per-head".to_owned(),
+        segment_by: "plan".to_owned(),
+        ..impact()
+    };
+    let answer = ask(&suite, request.clone()).await;
+    assert_eq!(answer.evidence(), pb::EvidenceKind::Matched);
+    assert!(!answer.summary.contains("per adopter"), "{}", answer.summary);
+    let matched = answer.matched.unwrap();
+    let effect = matched.effect.unwrap();
+    assert!(effect.ci_low < TRUTH && TRUTH < effect.ci_high, "{effect:?}");
+    let rise = matched.adopters_after - matched.adopters_before;
+    let usual = matched.others_after - matched.others_before;
+    assert!((effect.estimate - (rise - usual)).abs() < 1e-9, "{effect:?} {matched:?}");
+    let names: Vec<&str> = matched.balance.iter().map(|row| row.covariate.as_str()).collect();
+    assert_eq!(names[..2], ["numerator before", "denominator before"]);
+    assert_eq!(matched.segments.len(), 2);
+    assert_eq!(matched.trend.unwrap().periods.len(), 4);
+    assert!(answer.before_after.unwrap().estimate > effect.estimate);
+}
+
+#[tokio::test]
+async fn whether_subjects_converted_is_an_outcome_too() {
+    let suite = Suite::start().await;
+    let conversion = pb::ConversionMetric {
+        base: Some(selector("Session")),
+        conversion: Some(selector("Report Shared")),
+        ..Default::default()
+    };
+    suite.metric("shares", Definition::Conversion(conversion)).await;
+    suite.metric("active", unique("Session")).await;
+    send(&suite, adopters()).await;
+    for metric in ["shares", "active"] {
+        let request = pb::QueryImpactRequest { metric: metric.to_owned(), ..impact() };
+        let matched = ask(&suite, request).await.matched.unwrap();
+        let figures = [
+            matched.adopters_before,
+            matched.adopters_after,
+            matched.others_before,
+            matched.others_after,
+        ];
+        assert!(figures.iter().all(|share| (0.0..=1.0).contains(share)), "{metric}: {figures:?}");
+    }
+}
+
+#[tokio::test]
+async fn cohorts_narrow_match_and_segment_an_impact() {
+    let suite = Suite::start().await;
+    suite.metric("sessions", count("Session")).await;
+    send(&suite, adopters()).await;
+    groups(&suite).await;
+    let by_cohort = pb::QueryImpactRequest {
+        property_covariates: vec!["cohort.pro".to_owned()],
+        segment_by: "cohort.pro".to_owned(),
+        ..impact()
+    };
+    // Plans never change here, so that the cohort says what the property says.
+    let by_property = pb::QueryImpactRequest { segment_by: "plan".to_owned(), ..impact() };
+    let cohort = ask(&suite, by_cohort.clone()).await.matched.unwrap();
+    let property = ask(&suite, by_property).await.matched.unwrap();
+    let same = |one: Option<pb::EffectEstimate>, other: Option<pb::EffectEstimate>| {
+        let (one, other) = (one.unwrap(), other.unwrap());
+        (one.estimate - other.estimate).abs() < 1e-9
+            && (one.standard_error - other.standard_error).abs() < 1e-9
+    };
+    assert!(same(cohort.effect, property.effect), "{cohort:?} {property:?}");
+    let segment = |found: &pb::MatchedImpact, name: &str| {
+        found.segments.iter().find(|segment| segment.segment == name).unwrap().clone()
+    };
+    for (side, plan) in [("in", "pro"), ("out", "free")] {
+        let [one, other] = [segment(&cohort, side), segment(&property, plan)];
+        assert_eq!(one.adopters, other.adopters);
+        assert!(same(one.effect, other.effect), "{one:?} {other:?}");
+    }
+    assert!(cohort.balance.iter().any(|row| row.covariate == "cohort.pro = in"));
+
+    let only = pb::QueryImpactRequest { cohorts: vec!["pro".to_owned()], ..impact() };
+    let matched = ask(&suite, only).await.matched.unwrap();
+    assert_eq!(matched.matches.unwrap().adopters, segment(&cohort, "in").adopters);
+    let unknown = pb::QueryImpactRequest { cohorts: vec!["nobody".to_owned()], ..impact() };
+    let refused = suite.analyst.insights().query_impact(unknown).await.unwrap_err();
+    assert_eq!(reason(&refused), "NOT_FOUND");
+}
+
 #[tokio::test]
 async fn what_makes_no_sense_is_refused_all_at_once() {
     let suite = Suite::start().await;
     suite.metric("sessions", count("Session")).await;
     suite.metric("payments", count("Paid")).await;
     suite.metric("rate", ratio("payments", "sessions")).await;
+    suite.metric("median", per_subject_median()).await;
     let mut insights = suite.analyst.insights();
     let request = pb::QueryImpactRequest {
         adoption: None,
@@ -204,9 +348,21 @@ async fn what_makes_no_sense_is_refused_all_at_once() {
     assert_eq!(reason(&refused), "INVALID_FIELD");
     let blamed = blamed_fields(&refused);
     assert_eq!(blamed, ["end_time", "adoption", "periods_before", "confidence"]);
-    let request = pb::QueryImpactRequest { metric: "rate".to_owned(), ..impact() };
+    let request = pb::QueryImpactRequest { metric: "median".to_owned(), ..impact() };
     let refused = insights.query_impact(request).await.unwrap_err();
     assert_eq!(blamed_fields(&refused), ["metric"]);
+    // A ratio of two weeks is not the ratio of one.
+    let request =
+        pb::QueryImpactRequest { metric: "rate".to_owned(), periods_after: 1, ..impact() };
+    let refused = insights.query_impact(request).await.unwrap_err();
+    assert_eq!(blamed_fields(&refused), ["periods_after"]);
+    let request = pb::QueryImpactRequest {
+        cluster_by: "cohort.large".to_owned(),
+        segment_by: "cohort.".to_owned(),
+        ..impact()
+    };
+    let refused = insights.query_impact(request).await.unwrap_err();
+    assert_eq!(blamed_fields(&refused), ["segment_by", "cluster_by"]);
 
     let request = pb::DetectAnomaliesRequest {
         metric: "sessions".to_owned(),

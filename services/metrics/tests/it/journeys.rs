@@ -57,7 +57,7 @@ async fn ask(
 }
 
 async fn answer(suite: &Suite, question: pb::FunnelQuestion) -> pb::QueryFunnelResponse {
-    let request = pb::QueryFunnelRequest { question: Some(question), compare_start_time: None };
+    let request = pb::QueryFunnelRequest { question: Some(question), ..Default::default() };
     let mut messages = ask(suite, request).await.unwrap();
     assert_eq!(messages.len(), 1);
     messages.remove(0)
@@ -189,6 +189,7 @@ async fn a_period_is_compared_with_another_from_the_same_view() {
     let request = pb::QueryFunnelRequest {
         question: Some(question),
         compare_start_time: Some(timestamp("2026-03-01")),
+        ..Default::default()
     };
     let messages = ask(&suite, request).await.unwrap();
     let found: Vec<_> =
@@ -215,7 +216,7 @@ async fn retention_flags_what_is_not_over_and_lists_who_came_back() {
         ..Default::default()
     };
     let request =
-        pb::QueryRetentionRequest { question: Some(question.clone()), compare_start_time: None };
+        pb::QueryRetentionRequest { question: Some(question.clone()), ..Default::default() };
     let mut messages =
         suite.analyst.journeys().query_retention(request).await.unwrap().into_inner();
     let found = messages.message().await.unwrap().unwrap();
@@ -246,7 +247,7 @@ async fn a_lifecycle_names_the_dormant() {
     let question =
         pb::LifecycleQuestion { scope: Some(scope()), event: None, period: pb::Grain::Day.into() };
     let request =
-        pb::QueryLifecycleRequest { question: Some(question.clone()), compare_start_time: None };
+        pb::QueryLifecycleRequest { question: Some(question.clone()), ..Default::default() };
     let mut messages =
         suite.analyst.journeys().query_lifecycle(request).await.unwrap().into_inner();
     let found = messages.message().await.unwrap().unwrap();
@@ -276,8 +277,7 @@ async fn paths_lead_on_and_back_from_an_event() {
         across_sessions: true,
         ..Default::default()
     };
-    let request =
-        pb::QueryPathsRequest { question: Some(question.clone()), compare_start_time: None };
+    let request = pb::QueryPathsRequest { question: Some(question.clone()), ..Default::default() };
     let mut messages = suite.analyst.journeys().query_paths(request).await.unwrap().into_inner();
     let (mut paths, mut nodes, mut edges) = (0, Vec::new(), Vec::new());
     while let Some(message) = messages.message().await.unwrap() {
@@ -315,7 +315,7 @@ async fn everything_wrong_with_a_question_is_told_at_once() {
     question.order = 99;
     question.window = Some(prost_types::Duration { seconds: -1, nanos: 0 });
     question.scope.as_mut().unwrap().time_zone = "Mars/Olympus".to_owned();
-    let request = pb::QueryFunnelRequest { question: Some(question), compare_start_time: None };
+    let request = pb::QueryFunnelRequest { question: Some(question), ..Default::default() };
     let refused = ask(&suite, request).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused)), (Code::InvalidArgument, "INVALID_FIELD".into()));
     let mut fields = blamed_fields(&refused);
@@ -331,10 +331,10 @@ async fn everything_wrong_with_a_question_is_told_at_once() {
     );
     let mut beyond = funnel(&["A"]);
     beyond.scope.as_mut().unwrap().log_position = 1_000;
-    let request = pb::QueryFunnelRequest { question: Some(beyond), compare_start_time: None };
+    let request = pb::QueryFunnelRequest { question: Some(beyond), ..Default::default() };
     let refused = ask(&suite, request).await.unwrap_err();
     assert_eq!(blamed_fields(&refused), ["question.scope.log_position"]);
-    let request = pb::QueryFunnelRequest { question: Some(funnel(&[])), compare_start_time: None };
+    let request = pb::QueryFunnelRequest { question: Some(funnel(&[])), ..Default::default() };
     assert_eq!(blamed_fields(&ask(&suite, request).await.unwrap_err()), ["question.steps"]);
 }
 
@@ -347,7 +347,7 @@ async fn no_project_sees_the_journeys_of_another() {
     let mut journeys = analyst.journeys();
 
     let question = Some(funnel(&["Signed Up"]));
-    let request = pb::QueryFunnelRequest { question: question.clone(), compare_start_time: None };
+    let request = pb::QueryFunnelRequest { question: question.clone(), ..Default::default() };
     let mut messages = journeys.query_funnel(request).await.unwrap().into_inner();
     let found = messages.message().await.unwrap().unwrap();
     assert_eq!(counts(&found.rows[0]), [1]);
@@ -356,8 +356,7 @@ async fn no_project_sees_the_journeys_of_another() {
     assert_eq!((names(&page.subjects), page.total_size), (vec!["eve"], 1));
 
     let question = Some(pb::RetentionQuestion { scope: Some(scope()), ..Default::default() });
-    let request =
-        pb::QueryRetentionRequest { question: question.clone(), compare_start_time: None };
+    let request = pb::QueryRetentionRequest { question: question.clone(), ..Default::default() };
     let mut messages = journeys.query_retention(request).await.unwrap().into_inner();
     let found = messages.message().await.unwrap().unwrap();
     assert_eq!(found.cohorts[0].entered, 1);
@@ -366,8 +365,7 @@ async fn no_project_sees_the_journeys_of_another() {
     assert_eq!(names(&page.subjects), ["eve"]);
 
     let question = Some(pb::LifecycleQuestion { scope: Some(scope()), ..Default::default() });
-    let request =
-        pb::QueryLifecycleRequest { question: question.clone(), compare_start_time: None };
+    let request = pb::QueryLifecycleRequest { question: question.clone(), ..Default::default() };
     let mut messages = journeys.query_lifecycle(request).await.unwrap().into_inner();
     let found = messages.message().await.unwrap().unwrap();
     assert_eq!(found.periods.iter().map(|row| row.active).sum::<i64>(), 1);
@@ -385,11 +383,140 @@ async fn no_project_sees_the_journeys_of_another() {
         anchor: Some(selector("Signed Up")),
         ..Default::default()
     });
-    let request = pb::QueryPathsRequest { question: question.clone(), compare_start_time: None };
+    let request = pb::QueryPathsRequest { question: question.clone(), ..Default::default() };
     let mut messages = journeys.query_paths(request).await.unwrap().into_inner();
     assert_eq!(messages.message().await.unwrap().unwrap().paths, 1);
     let step = Some(pb::PathStep { event: "Signed Up".to_owned(), value: None });
     let request = pb::ListPathSubjectsRequest { question, step, ..Default::default() };
     let page = journeys.list_path_subjects(request).await.unwrap().into_inner();
     assert_eq!(names(&page.subjects), ["eve"]);
+}
+
+#[tokio::test]
+async fn a_sum_goes_through_steps_that_follow_the_first_in_any_order() {
+    let suite = Suite::start().await;
+    suite
+        .ingest(vec![
+            event("Cart", "ada", "2026-03-01T09:00:00Z").with(json!({"value": 30})),
+            event("Paid", "ada", "2026-03-01T10:00:00Z").with(json!({"value": 25})),
+            event("Address", "ada", "2026-03-01T11:00:00Z"),
+            event("Address", "bob", "2026-03-01T08:00:00Z"),
+            event("Cart", "bob", "2026-03-01T09:00:00Z").with(json!({"value": 50})),
+        ])
+        .await;
+    let question = pb::FunnelQuestion {
+        order: pb::StepOrder::FirstThenAny.into(),
+        value_property: "properties.value".to_owned(),
+        value_step: 1,
+        ..funnel(&["Cart", "Address", "Paid"])
+    };
+    let total = answer(&suite, question.clone()).await.rows.remove(0);
+    assert_eq!(counts(&total), [2, 1, 1]);
+    let steps: Vec<_> = total
+        .steps
+        .iter()
+        .map(|step| (step.event.as_str(), step.value_sum, step.value_count, step.value_mean))
+        .collect();
+    assert_eq!(
+        steps,
+        [
+            ("Cart", Some(80.0), 2, Some(40.0)),
+            ("", Some(30.0), 1, Some(30.0)),
+            ("", Some(30.0), 1, Some(30.0)),
+        ]
+    );
+    let plain = pb::FunnelQuestion { value_property: String::new(), value_step: 0, ..question };
+    assert_eq!(answer(&suite, plain.clone()).await.rows[0].steps[0].value_sum, None);
+    let refused = pb::FunnelQuestion { value_step: 1, ..plain };
+    let request = pb::QueryFunnelRequest { question: Some(refused), ..Default::default() };
+    let refused = ask(&suite, request).await.unwrap_err();
+    assert_eq!(blamed_fields(&refused), ["question.value_step"]);
+}
+
+#[tokio::test]
+async fn retention_is_compared_with_the_previous_period_as_metrics_are() {
+    let suite = Suite::start().await;
+    let visit = |user: &str, at: &'static str| event("Visited", user, at);
+    suite
+        .ingest(vec![
+            // In the first week of February one of two comes back the day after, in the first of March two of two.
+            visit("ada", "2026-02-02T10:00:00Z"),
+            visit("ada", "2026-02-03T10:00:00Z"),
+            visit("bob", "2026-02-02T10:00:00Z"),
+            visit("cleo", "2026-03-02T10:00:00Z"),
+            visit("cleo", "2026-03-03T10:00:00Z"),
+            visit("dan", "2026-03-03T10:00:00Z"),
+            visit("dan", "2026-03-04T10:00:00Z"),
+            // Nobody can have come back yet.
+            visit("eve", "2026-03-05T10:00:00Z"),
+        ])
+        .await;
+    let question = pb::RetentionQuestion {
+        scope: Some(pb::JourneyScope {
+            start_time: Some(timestamp("2026-03-01")),
+            end_time: Some(timestamp("2026-03-08")),
+            ..Default::default()
+        }),
+        start: Some(selector("Visited")),
+        r#return: Some(selector("Visited")),
+        cohorts: pb::Grain::Day.into(),
+        brackets: vec![pb::RetentionBracket { first: 1, last: 1 }],
+        ..Default::default()
+    };
+    let asked = async |request: pb::QueryRetentionRequest| {
+        let mut journeys = suite.analyst.journeys();
+        let mut messages = journeys.query_retention(request).await.unwrap().into_inner();
+        let mut all = Vec::new();
+        while let Some(message) = messages.message().await.unwrap() {
+            all.push(message);
+        }
+        all
+    };
+    let request = pb::QueryRetentionRequest {
+        question: Some(question.clone()),
+        compare: pb::Comparison::PreviousMonth.into(),
+        ..Default::default()
+    };
+    let messages = asked(request.clone()).await;
+    let periods: Vec<_> = messages.iter().map(pb::QueryRetentionResponse::period).collect();
+    assert_eq!(periods, [pb::JourneyPeriod::Current, pb::JourneyPeriod::Compared]);
+    let [current, compared] = [&messages[0].columns[0], &messages[1].columns[0]];
+    assert_eq!((current.rate, current.retained, current.eligible), (Some(1.0), 2, 2));
+    assert_eq!((compared.rate, compared.retained, compared.eligible), (Some(0.5), 1, 2));
+    assert_eq!((current.previous_rate, current.change), (Some(0.5), Some(0.5)));
+    assert_eq!(current.relative_change, Some(1.0));
+    assert_eq!((compared.previous_rate, compared.change), (None, None));
+    // The cell of eve's cohort is flagged, and in no mean.
+    let of_eve = messages[0]
+        .cohorts
+        .iter()
+        .find(|cohort| cohort.bucket_time == Some(timestamp("2026-03-05")));
+    let cell = &of_eve.unwrap().cells[0];
+    assert!(!cell.mature);
+    assert_eq!((cell.eligible, cell.rate), (0, None));
+    let means: i64 = messages[0]
+        .cohorts
+        .iter()
+        .map(|cohort| {
+            let cell = &cohort.cells[0];
+            if cell.mature { cell.eligible } else { 0 }
+        })
+        .sum();
+    assert_eq!(means, current.eligible);
+    let range = |message: &pb::QueryRetentionResponse| {
+        let provenance = message.provenance.as_ref().unwrap();
+        (provenance.start_time, provenance.end_time)
+    };
+    let of = |start, end| (Some(timestamp(start)), Some(timestamp(end)));
+    assert_eq!(range(&messages[1]), of("2026-02-01", "2026-02-08"));
+
+    let previous = pb::QueryRetentionRequest {
+        compare: pb::Comparison::PreviousPeriod.into(),
+        ..request.clone()
+    };
+    assert_eq!(range(&asked(previous).await[1]), of("2026-02-22", "2026-03-01"));
+    let both =
+        pb::QueryRetentionRequest { compare_start_time: Some(timestamp("2026-02-01")), ..request };
+    let refused = suite.analyst.journeys().query_retention(both).await.unwrap_err();
+    assert_eq!(blamed_fields(&refused), ["compare"]);
 }

@@ -242,6 +242,50 @@ async fn a_weekly_scorecard_counts_the_work_of_a_week_by_pillar() {
     assert_eq!(value(&earlier.scorecard.unwrap().pillars[0].throughput), Some(0.0));
 }
 
+/// What the README lets the suite tell of itself: events, how many, and their properties.
+fn of_the_readme(readme: &'static str) -> Vec<log::Event> {
+    let (_, table) = readme.split_once("| event | properties | counts as |\n").unwrap();
+    let mut events = Vec::new();
+    for row in table.lines().skip(1).take_while(|line| line.starts_with('|')) {
+        let cells: Vec<&'static str> = row.split('|').map(str::trim).collect();
+        let (event, properties) = (cells[1], cells[2]);
+        let (name, times) = event.split_once(" x ").unwrap();
+        let pairs = properties.split(", ").map(|pair| pair.split_once(' ').unwrap());
+        let properties: serde_json::Map<_, _> = pairs
+            .map(|(name, value)| {
+                let value = value.trim_matches('`');
+                (
+                    name.to_owned(),
+                    value.parse().map_or_else(|_| json!(value), |number: i64| json!(number)),
+                )
+            })
+            .collect();
+        for _ in 0..times.parse::<usize>().unwrap() {
+            let properties = serde_json::Value::Object(properties.clone());
+            events.push(told(name.trim_matches('`'), "2026-03-02T09:00:00Z", properties));
+        }
+    }
+    events
+}
+
+#[tokio::test]
+async fn the_week_of_the_readme_counts_as_shown() {
+    let suite = Suite::start().await;
+    let readme = include_str!("../../README.md");
+    let events = of_the_readme(readme);
+    assert_eq!(events.len(), 5);
+    ingest_from(&suite.producer, "northstar", events).await;
+    let card = weekly(&suite, "2026-03-02", pb::ReportFormat::Unspecified).await.scorecard.unwrap();
+    let of = &card.pillars[0];
+    let [throughput, hours, automatic] =
+        [&of.throughput, &of.median_handling_time, &of.automatic_share]
+            .map(|figure| value(figure).unwrap());
+    let told = format!(
+        "throughput {throughput}, median handling time {hours} hours, done automatically {automatic}."
+    );
+    assert!(readme.contains(&told), "the README does not say {told:?}");
+}
+
 #[tokio::test]
 async fn an_executive_report_says_what_changed_why_and_what_is_next() {
     let suite = company().await;

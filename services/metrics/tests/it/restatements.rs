@@ -277,3 +277,104 @@ async fn what_a_scorecard_told_is_restated_too() {
     assert_eq!((found[0].old_value, found[0].new_value), (Some(3.0), Some(4.0)));
     assert_eq!(found[0].causes().collect::<Vec<_>>(), [pb::RestatementCause::LateEvent]);
 }
+
+#[tokio::test]
+async fn an_erasure_restates_what_rested_on_personal_words() {
+    let suite = start().await;
+    tell(&suite, "revenue", &["plan"]).await;
+    tell(&suite, "payments", &[]).await;
+    let request = log::EraseSubjectRequest {
+        identifier: Some(log::Identifier { kind: "user_id".to_owned(), value: "ada".to_owned() }),
+        reason: "article 17".to_owned(),
+        proof: "ticket 4714".to_owned(),
+        ..Default::default()
+    };
+    suite.operator().subjects().erase_subject(request).await.unwrap();
+    // Her plan is a text that no contract calls harmless: it is gone, and what she paid is nobody's plan.
+    let found = restated(&suite, "revenue", 2).await;
+    let of = |plan: Option<&str>| {
+        found.iter().find(|one| one.dimensions.get("plan").map(String::as_str) == plan).unwrap()
+    };
+    let cause = || vec![pb::RestatementCause::Erasure];
+    assert_eq!(essence(of(Some("pro"))), (day(1), Some(20.0), Some(10.0), cause()));
+    assert_eq!(of(Some("pro")).difference, Some(-10.0));
+    assert_eq!(essence(of(None)), (day(1), None, Some(10.0), cause()));
+    let positions = |one: &pb::Restatement| (one.old_log_position, one.new_log_position);
+    assert_eq!(positions(of(None)), (4, 4), "the log has not grown");
+    // The number of payments does not depend on who paid, so nothing is restated for it.
+    let late = event("paid", "linus", "2026-03-02T11:00:00Z");
+    suite.ingest(vec![late]).await;
+    let found = restated(&suite, "payments", 1).await;
+    assert_eq!(found[0].causes().collect::<Vec<_>>(), [pb::RestatementCause::LateEvent]);
+}
+
+#[tokio::test]
+async fn a_definition_restates_every_metric_that_is_built_on_it() {
+    let suite = start().await;
+    let ratio = |filter: &str| {
+        Definition::Ratio(pb::RatioMetric {
+            numerator: "revenue".to_owned(),
+            denominator: "payments".to_owned(),
+            denominator_filter: filter.to_owned(),
+            ..Default::default()
+        })
+    };
+    let input = |metric: &str| pb::DerivedInput { metric: metric.to_owned(), ..Default::default() };
+    suite.metric("per-payment", ratio("")).await;
+    let derived = pb::DerivedMetric {
+        expression: "payers * 100".to_owned(),
+        inputs: vec![input("payers")],
+        ..Default::default()
+    };
+    suite.metric("cents", Definition::Derived(derived)).await;
+    let cumulative = pb::CumulativeMetric { metric: "payments".to_owned(), ..Default::default() };
+    suite.metric("so-far", Definition::Cumulative(cumulative)).await;
+    // Two levels up.
+    let above = pb::DerivedMetric {
+        expression: "mean".to_owned(),
+        inputs: vec![pb::DerivedInput { alias: "mean".to_owned(), ..input("per-payment") }],
+        ..Default::default()
+    };
+    suite.metric("mean-payment", Definition::Derived(above)).await;
+    let built = ["per-payment", "cents", "so-far", "mean-payment"];
+    for metric in built {
+        tell(&suite, metric, &[]).await;
+        assert_eq!(list(&suite, metric).await, []);
+    }
+
+    // Neither of these four is applied again; what they are built on is.
+    let grace = || pb::EventSelector {
+        event: "paid".to_owned(),
+        filter: "properties.amount > 100".to_owned(),
+    };
+    let payments = pb::CountMetric { event: Some(grace()) };
+    suite.metric("payments", Definition::Count(payments)).await;
+    let payers = pb::UniqueMetric { event: Some(grace()), ..Default::default() };
+    suite.metric("payers", Definition::Unique(payers)).await;
+
+    let definition = || vec![pb::RestatementCause::Definition];
+    for (metric, expected) in [
+        ("per-payment", vec![(1, Some(10.0), None), (2, Some(10.0), None)]),
+        ("mean-payment", vec![(1, Some(10.0), None), (2, Some(10.0), None)]),
+        ("cents", vec![(1, Some(200.0), Some(0.0)), (2, Some(100.0), Some(0.0))]),
+        (
+            "so-far",
+            vec![
+                (1, Some(2.0), Some(0.0)),
+                (2, Some(3.0), Some(0.0)),
+                (3, Some(3.0), Some(0.0)),
+                (4, Some(3.0), Some(0.0)),
+            ],
+        ),
+    ] {
+        let mut found: Vec<_> =
+            restated(&suite, metric, expected.len()).await.iter().map(essence).collect();
+        found.sort_by(|left, right| left.0.cmp(&right.0));
+        let expected: Vec<_> =
+            expected.into_iter().map(|(of, old, new)| (day(of), old, new, definition())).collect();
+        assert_eq!(found, expected, "{metric}");
+    }
+    // Its own definition is what it was.
+    let found = list(&suite, "mean-payment").await;
+    assert_eq!((found[0].old_metric_version, found[0].new_metric_version), (1, 1));
+}

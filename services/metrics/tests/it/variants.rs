@@ -1,9 +1,11 @@
 //! Sufficient statistics by variant.
 
 use northstar_proto::metrics::v1 as pb;
+use northstar_proto::metrics::v1::cohort_rule::Rule;
 use northstar_proto::metrics::v1::metric::Definition;
 use serde_json::json;
 
+use crate::cohorts::{apply, by_list, by_rule, upload};
 use crate::suite::{
     Event, Suite, blamed_fields, count, event, mean, ratio, reason, selector, sum, timestamp,
     unique,
@@ -52,6 +54,7 @@ fn question(metric: &str) -> pb::QueryVariantStatisticsRequest {
         end_time: Some(timestamp("2026-04-01")),
         outcome_window: Some(prost_types::Duration { seconds: 7 * 86_400, nanos: 0 }),
         covariate_days: 0,
+        ..Default::default()
     }
 }
 
@@ -347,4 +350,76 @@ async fn a_kind_without_a_number_per_subject_is_refused_with_the_reason() {
         assert_eq!(blamed_fields(&refused), ["metric"], "{name}");
         assert!(refused.message().contains(reason), "{name}: {}", refused.message());
     }
+}
+
+/// Whoever paid before exposure, told apart from everybody else.
+#[tokio::test]
+async fn cohorts_narrow_and_divide_arms_by_what_was_known_at_exposure() {
+    let suite = experiment().await;
+    let paid = Rule::Did(pb::CohortDidRule { event: Some(selector("Paid")), ..Default::default() });
+    apply(&suite.analyst, by_rule("payers-then", paid)).await.unwrap();
+    apply(&suite.analyst, by_list("friends")).await.unwrap();
+    upload(&suite.analyst, "friends", pb::UploadMode::Replace, &["bob", "cleo", "dan"]).await;
+
+    // Cleo paid after her exposure, which decides nothing.
+    let only = pb::QueryVariantStatisticsRequest {
+        cohorts: vec!["payers-then".to_owned()],
+        ..question("revenue")
+    };
+    let answer = ask(&suite, only.clone()).await;
+    let [control] = answer.variants.as_slice() else { panic!("one variant: {answer:?}") };
+    assert_eq!((control.variant.as_str(), control.subjects, control.sum_y), ("control", 1, 3.0));
+    assert_eq!(answer.multiple_exposure_subjects, 0);
+
+    let whole = ask(&suite, question("revenue")).await;
+    let divided = pb::QueryVariantStatisticsRequest {
+        breakdowns: vec!["cohort.payers-then".to_owned(), "cohort.friends".to_owned()],
+        ..question("revenue")
+    };
+    let answer = ask(&suite, divided).await;
+    let rows: Vec<_> = answer
+        .variants
+        .iter()
+        .map(|row| {
+            let side = |cohort: &str| row.dimensions[cohort].as_str();
+            (row.variant.as_str(), side("cohort.payers-then"), side("cohort.friends"), row.subjects)
+        })
+        .collect();
+    assert_eq!(
+        rows,
+        [("control", "in", "out", 1), ("control", "out", "in", 1), ("treatment", "out", "in", 1)]
+    );
+    // A partition: the rows of a variant make up the variant, those in two variants included.
+    for variant in &whole.variants {
+        let sum = |of: fn(&pb::VariantStatistics) -> f64| -> f64 {
+            answer.variants.iter().filter(|row| row.variant == variant.variant).map(of).sum()
+        };
+        assert_eq!(sum(|row| row.subjects as f64), variant.subjects as f64);
+        assert_eq!((sum(|row| row.sum_y), sum(|row| row.sum_yy)), (variant.sum_y, variant.sum_yy));
+    }
+    assert_eq!(answer.multiple_exposure_subjects, whole.multiple_exposure_subjects);
+    let digest = |answer: &pb::QueryVariantStatisticsResponse| {
+        answer.provenance.as_ref().unwrap().digest.clone()
+    };
+    assert_ne!(digest(&answer), digest(&whole));
+    assert_eq!(digest(&ask(&suite, only.clone()).await), digest(&ask(&suite, only).await));
+}
+
+#[tokio::test]
+async fn what_is_no_cohort_divides_no_arm() {
+    let suite = experiment().await;
+    let refused = async |request: pb::QueryVariantStatisticsRequest| {
+        suite.analyst.metrics().query_variant_statistics(request).await.unwrap_err()
+    };
+    let request = pb::QueryVariantStatisticsRequest {
+        breakdowns: vec!["plan".to_owned()],
+        cohorts: vec!["c".to_owned(); 11],
+        ..question("revenue")
+    };
+    assert_eq!(blamed_fields(&refused(request).await), ["cohorts", "breakdowns[0]"]);
+    let request = pb::QueryVariantStatisticsRequest {
+        breakdowns: vec!["cohort.nobody".to_owned()],
+        ..question("revenue")
+    };
+    assert_eq!(reason(&refused(request).await), "NOT_FOUND");
 }

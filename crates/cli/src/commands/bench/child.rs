@@ -87,6 +87,12 @@ impl Service {
         Ok(Clients::connect(&self.ready.grpc, &self.ready.api_key)?)
     }
 
+    /// Makes such clients elsewhere, as on a thread of their own.
+    pub(super) fn connector(&self) -> impl Fn() -> anyhow::Result<Clients> + Send + use<> {
+        let (grpc, api_key) = (self.ready.grpc.clone(), self.ready.api_key.clone());
+        move || Ok(Clients::connect(&grpc, &api_key)?)
+    }
+
     /// Where HTTP is answered, and the key.
     pub(super) fn http(&self) -> (&str, &str) {
         (&self.ready.http, &self.ready.api_key)

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
+use super::load::alone;
+
 /// A connection as the owner of the database.
 pub(super) struct Postgres {
     url: String,
@@ -121,21 +123,27 @@ pub(super) async fn row_commits(
     database
         .execute("CREATE SCHEMA floor; CREATE TABLE floor.rows (id bigint PRIMARY KEY, body bytea NOT NULL)".to_owned())
         .await?;
-    let mut found = Vec::with_capacity(times);
-    // The first tenth plans and warms up.
-    for number in 0..times + times / 10 {
-        let start = Instant::now();
-        sqlx::query("INSERT INTO floor.rows (id, body) VALUES ($1, $2)")
-            .bind(number as i64)
-            .bind([0x5a_u8; 200].as_slice())
-            .execute(&mut database.connection)
-            .await?;
-        if number >= times / 10 {
-            found.push(start.elapsed());
+    let url = database.url.clone();
+    let found = alone(async move || {
+        let mut connection = PgConnection::connect(&url).await?;
+        let mut found = Vec::with_capacity(times);
+        // The first tenth plans and warms up.
+        for number in 0..times + times / 10 {
+            let start = Instant::now();
+            sqlx::query("INSERT INTO floor.rows (id, body) VALUES ($1, $2)")
+                .bind(number as i64)
+                .bind([0x5a_u8; 200].as_slice())
+                .execute(&mut connection)
+                .await?;
+            if number >= times / 10 {
+                found.push(start.elapsed());
+            }
         }
-    }
+        Ok(Latencies::new(found))
+    })
+    .await?;
     database.execute("DROP SCHEMA floor CASCADE".to_owned()).await?;
-    Ok(Latencies::new(found))
+    Ok(found)
 }
 
 #[cfg(test)]

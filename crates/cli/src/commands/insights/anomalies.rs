@@ -55,6 +55,9 @@ pub struct Anomalies {
     /// Show every bucket, not only anomalies.
     #[arg(long)]
     all: bool,
+    /// Only subjects in this cohort; give it again for more, all of which must hold.
+    #[arg(long = "cohort", value_name = "COHORT")]
+    cohorts: Vec<String>,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -104,6 +107,7 @@ pub async fn run(anomalies: Anomalies, connection: &Connection) -> anyhow::Resul
         history_buckets: anomalies.history.unwrap_or_default(),
         minimum_history_buckets: 0,
         labels: labels.collect::<anyhow::Result<_>>()?,
+        cohorts: anomalies.cohorts,
     };
     let answer = connection.clients()?.insights().detect_anomalies(request).await?.into_inner();
     if anomalies.json {

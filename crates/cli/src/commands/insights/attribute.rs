@@ -42,6 +42,9 @@ pub struct Attribute {
     /// Segments of a dimension that are shown; JSON has all.
     #[arg(long, default_value_t = 5)]
     top: usize,
+    /// Only subjects in this cohort; give it again for more, all of which must hold.
+    #[arg(long = "cohort", value_name = "COHORT")]
+    cohorts: Vec<String>,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -71,6 +74,7 @@ pub async fn run(attribute: Attribute, connection: &Connection) -> anyhow::Resul
         minimum_share: attribute.minimum_share,
         depth: attribute.depth,
         max_segments: 0,
+        cohorts: attribute.cohorts,
     };
     let answer = connection.clients()?.insights().attribute_change(request).await?.into_inner();
     if attribute.json { output::json(&as_json(answer)?) } else { print(&answer, attribute.top) }

@@ -4,7 +4,7 @@ use chrono_tz::Tz;
 use northstar_proto::metrics::v1 as pb;
 use serde_json::{Value, json};
 
-use super::{Range, duration, footer, percent, provenance, selector};
+use super::{Range, duration, footer, named, percent, provenance, selector};
 use crate::connection::Connection;
 use crate::{output, time};
 
@@ -15,7 +15,10 @@ Examples:
   northstar clv Purchase --amount amount --from 2025-01-01 --to 2026-01-01
   northstar clv Purchase --amount amount --from 2025-01-01 --to 2026-01-01 \\
       --periods 6 --discount 0.02 --holdout 90d --top 20
-  northstar clv 'Purchase where properties.channel == \"web\"' --from 2025-01-01 --to 2026-01-01 --json")]
+  northstar clv Purchase --from 2025-01-01 --to 2026-01-01 --cohort pro-users \\
+      --by cohort.power-users
+  northstar clv 'Purchase where properties.channel == \"web\"' --from 2025-01-01 --to 2026-01-01 \\
+      --json")]
 pub struct Clv {
     /// The purchases; `EVENT where CEL` narrows them.
     purchase: String,
@@ -46,6 +49,12 @@ pub struct Clv {
     /// Go on after an earlier page.
     #[arg(long, default_value = "")]
     page_token: String,
+    /// Only subjects in this cohort; give it again for more, all of which must hold.
+    #[arg(long = "cohort", value_name = "COHORT")]
+    cohorts: Vec<String>,
+    /// Tell customers in a cohort from those out of it, as cohort.x; several after commas.
+    #[arg(long, value_delimiter = ',')]
+    by: Vec<String>,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -65,6 +74,8 @@ pub async fn run(clv: Clv, connection: &Connection) -> anyhow::Result<()> {
         holdout: duration(clv.holdout.as_deref())?,
         page_size: clv.top,
         page_token: clv.page_token,
+        cohorts: clv.cohorts,
+        breakdowns: clv.by,
     };
     let answer = connection.clients()?.insights().query_customer_value(request).await?.into_inner();
     if clv.json { output::json(&as_json(answer)?) } else { print(&answer, clv.zone) }
@@ -100,6 +111,10 @@ fn as_json(answer: pb::QueryCustomerValueResponse) -> anyhow::Result<Value> {
         })),
         "total": answer.total.as_ref().map(group),
         "cohorts": answer.cohorts.iter().map(group).collect::<Vec<_>>(),
+        "segments": answer.segments.iter().map(|segment| json!({
+            "dimensions": segment.dimensions,
+            "group": segment.group.as_ref().map(group),
+        })).collect::<Vec<_>>(),
         "new_customer_value": answer.new_customer_value,
         "backtest": answer.backtest.map(|found| json!({
             "customers": found.customers,
@@ -126,20 +141,30 @@ fn as_json(answer: pb::QueryCustomerValueResponse) -> anyhow::Result<Value> {
 
 fn print(answer: &pb::QueryCustomerValueResponse, zone: Tz) -> anyhow::Result<()> {
     output::line(&answer.summary)?;
-    let cohorts = answer.cohorts.iter().map(|cohort| {
-        let customers = (cohort.customers as f64).max(1.0);
-        let time = cohort.cohort_time.as_ref().map(|time| time::local_text(time, zone));
+    let row = |name: String, group: &pb::CustomerGroup| {
+        let customers = (group.customers as f64).max(1.0);
         [
-            time.unwrap_or_default(),
-            output::number(cohort.customers as f64),
-            percent(Some(cohort.repeat_customers as f64 / customers)),
-            percent(Some(cohort.alive / customers)),
-            output::number(cohort.historic_value / customers),
-            output::number(cohort.predicted_value / customers),
+            name,
+            output::number(group.customers as f64),
+            percent(Some(group.repeat_customers as f64 / customers)),
+            percent(Some(group.alive / customers)),
+            output::number(group.historic_value / customers),
+            output::number(group.predicted_value / customers),
         ]
+    };
+    let cohorts = answer.cohorts.iter().map(|cohort| {
+        let time = cohort.cohort_time.as_ref().map(|time| time::local_text(time, zone));
+        row(time.unwrap_or_default(), cohort)
     });
     let header = ["first purchase", "customers", "bought again", "alive", "spent", "will spend"];
     output::line(output::table(&header, cohorts))?;
+    if !answer.segments.is_empty() {
+        let segments = answer.segments.iter().map(|segment| {
+            row(named(&segment.dimensions), &segment.group.clone().unwrap_or_default())
+        });
+        let header = ["segment", "customers", "bought again", "alive", "spent", "will spend"];
+        output::line(output::table(&header, segments))?;
+    }
     let customers = answer.customers.iter().map(|customer| {
         [
             customer.subject.clone(),

@@ -18,10 +18,12 @@ Examples:
   northstar impact sessions --event 'Report Shared' --from 2026-03-01 --to 2026-04-01 \\
       --property plan --count Login --method propensity --segment country
   northstar impact payments --automation trial-nudge --from 2026-03-01 --to 2026-04-01 --json
+  northstar impact sessions --event 'Report Shared' --from 2026-03-01 --to 2026-04-01 \\
+      --cohort power-users --segment cohort.pro-users
   northstar impact payments --experiment short-checkout --variant short --control control \\
       --from 2026-03-01 --to 2026-04-01")]
 pub struct Impact {
-    /// The outcome: a count, a sum, a unique of subjects or a funnel.
+    /// The outcome: an amount of each subject, whether it did something, or a ratio of those.
     metric: String,
     #[command(flatten)]
     adoption: What,
@@ -65,6 +67,9 @@ pub struct Impact {
     /// Level of the intervals.
     #[arg(long, default_value_t = 0.95)]
     confidence: f64,
+    /// Only subjects in this cohort; give it again for more, all of which must hold.
+    #[arg(long = "cohort", value_name = "COHORT")]
+    cohorts: Vec<String>,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -149,6 +154,7 @@ pub async fn run(impact: Impact, connection: &Connection) -> anyhow::Result<()> 
         cluster_by: impact.cluster.unwrap_or_default(),
         confidence: impact.confidence,
         adoption: impact.adoption.adoption(),
+        cohorts: impact.cohorts,
     };
     let answer = connection.clients()?.insights().query_impact(request).await?.into_inner();
     if json { output::json(&as_json(answer)?) } else { print(&answer) }

@@ -35,8 +35,9 @@ pub struct Range {
     /// Ask the log as it was at this position: the same answer again.
     #[arg(long, value_name = "POSITION", default_value_t = 0)]
     at_position: i64,
-    /// Also over a range of the same length that starts at this date or time; "previous" is the one just before.
-    #[arg(long, value_name = "TIME|previous")]
+    /// Also over another time: the range just before ("previous"), the same dates a "week", "month" or "year" before,
+    /// or a range of the same length that starts at this date or time.
+    #[arg(long, value_name = "previous|week|month|year|TIME")]
     compare: Option<String>,
     /// Print one JSON document.
     #[arg(long)]
@@ -59,14 +60,20 @@ impl Range {
         })
     }
 
-    /// Where the range starts that is compared with.
-    pub fn compare(&self) -> anyhow::Result<Option<prost_types::Timestamp>> {
-        let start = match self.compare.as_deref() {
-            None => return Ok(None),
-            Some("previous") => self.start()? - (self.end()? - self.start()?),
-            Some(text) => time::parse(text, self.zone)?,
+    /// The other time: where it starts, or which it is by the calendar.
+    pub fn compare(&self) -> anyhow::Result<(Option<prost_types::Timestamp>, pb::Comparison)> {
+        let comparison = match self.compare.as_deref() {
+            None => pb::Comparison::Unspecified,
+            Some("previous") => pb::Comparison::PreviousPeriod,
+            Some("week") => pb::Comparison::PreviousWeek,
+            Some("month") => pb::Comparison::PreviousMonth,
+            Some("year") => pb::Comparison::PreviousYear,
+            Some(text) => {
+                let start = time::timestamp(time::parse(text, self.zone)?);
+                return Ok((Some(start), pb::Comparison::Unspecified));
+            }
         };
-        Ok(Some(time::timestamp(start)))
+        Ok((None, comparison))
     }
 
     fn start(&self) -> anyhow::Result<DateTime<Utc>> {

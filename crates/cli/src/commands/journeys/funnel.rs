@@ -21,6 +21,8 @@ Examples:
       --from 2026-01-01 --to 2026-04-01 --window 7d --by plan --trend week --compare previous
   northstar funnel 'Viewed' 'Added' 'Bought' --from 2026-01-01 --to 2026-02-01 \\
       --count totals --hold product_id --without 'Cancelled:1-3' --optional 2
+  northstar funnel 'Added to Cart' 'Shipping Chosen' 'Paid' --from 2026-01-01 --to 2026-02-01 \\
+      --order first-then-any --sum cart_value@1
   northstar funnel 'Signed Up' 'Paid' --from 2026-01-01 --to 2026-04-01 \\
       --by plan --dropped 2 --group plan=free --json")]
 pub struct Funnel {
@@ -86,6 +88,10 @@ pub struct Funnel {
     /// Bars of the histogram; 0 chooses.
     #[arg(long, default_value_t = 0)]
     bins: i32,
+    /// Add a numeric property up at every step: of the step's own event or, after "@", of the step with this number,
+    /// carried to the others.
+    #[arg(long, value_name = "PROPERTY[@STEP]", default_value = "")]
+    sum: String,
     /// List the subjects that took this step, counted from 1.
     #[arg(long, value_name = "STEP", conflicts_with = "dropped")]
     reached: Option<i32>,
@@ -110,6 +116,8 @@ enum Order {
     StrictAny,
     /// Any order.
     Any,
+    /// The first step first, the others in any order.
+    FirstThenAny,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -161,6 +169,16 @@ impl Funnel {
         };
         let (times_from_step, times_to_step) =
             self.times.as_deref().map(pair).transpose()?.unwrap_or_default();
+        let (value_property, value_step) = match self.sum.rsplit_once('@') {
+            Some((property, step)) => {
+                let step = step.parse::<i32>();
+                (
+                    property,
+                    step.with_context(|| format!("--sum {}: PROPERTY or PROPERTY@STEP", self.sum))?,
+                )
+            }
+            None => (self.sum.as_str(), 0),
+        };
         let unlimited = self.window == "none";
         let tolerance = Some(length(&self.tolerance)?).filter(|length| length.seconds > 0);
         Ok(pb::FunnelQuestion {
@@ -171,6 +189,7 @@ impl Funnel {
                 Order::StrictSteps => pb::StepOrder::StrictSteps,
                 Order::StrictAny => pb::StepOrder::StrictAnyEvent,
                 Order::Any => pb::StepOrder::Any,
+                Order::FirstThenAny => pb::StepOrder::FirstThenAny,
             }
             .into(),
             window: (!unlimited).then(|| length(&self.window)).transpose()?,
@@ -219,6 +238,8 @@ impl Funnel {
             times_to_step,
             histogram_bins: self.bins,
             max_groups: 0,
+            value_property: value_property.to_owned(),
+            value_step,
         })
     }
 }
@@ -271,9 +292,11 @@ pub async fn run(command: Funnel, connection: &Connection) -> anyhow::Result<()>
         })
         .await;
     }
+    let (compare_start_time, compare) = command.range.compare()?;
     let request = pb::QueryFunnelRequest {
         question: Some(question),
-        compare_start_time: command.range.compare()?,
+        compare_start_time,
+        compare: compare.into(),
     };
     let mut journeys = journeys;
     let mut messages = journeys.query_funnel(request).await?.into_inner();
@@ -317,6 +340,9 @@ fn row_to_json(row: &pb::FunnelRow) -> Value {
             "from_previous": step.from_previous,
             "from_first": step.from_first,
             "times": show::times(step.times.as_ref()),
+            "value_sum": step.value_sum,
+            "value_count": step.value_count,
+            "value_mean": step.value_mean,
         })
     });
     let bars = row.histogram.iter().map(|bar| {
@@ -342,7 +368,7 @@ fn print(command: &Funnel, rows: &[pb::FunnelRow]) -> anyhow::Result<()> {
         let steps = row.steps.iter().enumerate().map(|(index, step)| {
             let share = step.count as f64 / first.max(1) as f64;
             let name = if step.event.is_empty() { "any".to_owned() } else { step.event.clone() };
-            [
+            let mut cells = vec![
                 (index + 1).to_string(),
                 name,
                 output::number(step.count as f64),
@@ -350,9 +376,17 @@ fn print(command: &Funnel, rows: &[pb::FunnelRow]) -> anyhow::Result<()> {
                 show::percent(step.from_previous),
                 show::percent(step.from_first),
                 show::median(step.times.as_ref()),
-            ]
+            ];
+            if !command.sum.is_empty() {
+                cells.extend([output::optional(step.value_sum), output::optional(step.value_mean)]);
+            }
+            cells
         });
-        let header = ["step", "event", "count", "", "from previous", "from first", "median time"];
+        let mut header =
+            vec!["step", "event", "count", "", "from previous", "from first", "median time"];
+        if !command.sum.is_empty() {
+            header.extend(["sum", "each"]);
+        }
         output::line(output::table(&header, steps))?;
         let unfinished = if row.complete { "" } else { ", not final" };
         output::line(format!("{} may still convert{unfinished}", output::number(row.open as f64)))?;

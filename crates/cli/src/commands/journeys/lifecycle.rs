@@ -13,7 +13,8 @@ use crate::{output, time};
 #[command(after_help = "\
 Examples:
   northstar lifecycle --from 2026-01-05 --to 2026-03-02 --period week
-  northstar lifecycle --event 'Report Viewed' --from 2026-01-01 --to 2026-07-01 --period month --json
+  northstar lifecycle --event 'Report Viewed' --from 2026-01-01 --to 2026-07-01 --period month \\
+      --json
   northstar lifecycle --from 2026-01-05 --to 2026-03-02 --period week --list dormant --at 2026-02-02")]
 pub struct Lifecycle {
     /// Event that makes a subject active; absent is any event.
@@ -90,9 +91,11 @@ pub async fn run(command: Lifecycle, connection: &Connection) -> anyhow::Result<
         })
         .await;
     }
+    let (compare_start_time, compare) = command.range.compare()?;
     let request = pb::QueryLifecycleRequest {
         question: Some(question),
-        compare_start_time: command.range.compare()?,
+        compare_start_time,
+        compare: compare.into(),
     };
     let mut messages = journeys.query_lifecycle(request).await?.into_inner();
     let mut answers: Vec<pb::QueryLifecycleResponse> = Vec::new();

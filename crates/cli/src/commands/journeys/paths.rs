@@ -125,9 +125,11 @@ pub async fn run(command: Paths, connection: &Connection) -> anyhow::Result<()> 
         })
         .await;
     }
+    let (compare_start_time, compare) = command.range.compare()?;
     let request = pb::QueryPathsRequest {
         question: Some(question),
-        compare_start_time: command.range.compare()?,
+        compare_start_time,
+        compare: compare.into(),
     };
     let mut messages = journeys.query_paths(request).await?.into_inner();
     let mut answers: Vec<pb::QueryPathsResponse> = Vec::new();

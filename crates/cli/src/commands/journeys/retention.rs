@@ -192,9 +192,11 @@ pub async fn run(command: Retention, connection: &Connection) -> anyhow::Result<
         })
         .await;
     }
+    let (compare_start_time, compare) = command.range.compare()?;
     let request = pb::QueryRetentionRequest {
         question: Some(question),
-        compare_start_time: command.range.compare()?,
+        compare_start_time,
+        compare: compare.into(),
     };
     let mut messages = journeys.query_retention(request).await?.into_inner();
     let mut periods: Vec<pb::QueryRetentionResponse> = Vec::new();
@@ -261,6 +263,9 @@ fn column_to_json(column: &pb::RetentionColumn) -> Value {
         "rate": column.rate,
         "simple_rate": column.simple_rate,
         "value_per_subject": column.value_per_subject,
+        "previous_rate": column.previous_rate,
+        "change": column.change,
+        "relative_change": column.relative_change,
     })
 }
 
@@ -299,6 +304,16 @@ fn print(command: &Retention, answer: &pb::QueryRetentionResponse) -> anyhow::Re
         }
     }));
     rows.push(mean);
+    if answer.columns.iter().any(|column| column.previous_rate.is_some()) {
+        let points = |change: f64| format!("{:+.1} pp", 100.0 * change);
+        let mut change = vec!["change of the mean".to_owned()];
+        change.extend((!command.by.is_empty()).then(String::new));
+        change.push(String::new());
+        change.extend(
+            answer.columns.iter().map(|column| column.change.map_or_else(String::new, points)),
+        );
+        rows.push(change);
+    }
     output::line(output::table(&header, rows))?;
     output::line("* not over for everybody, and in no mean")?;
     Ok(())

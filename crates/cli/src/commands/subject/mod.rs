@@ -29,10 +29,13 @@ Examples:
   northstar subject preview ada-2 ada
   northstar subject merge ada-2 ada --reason \"ticket 4711: the same person\"
   northstar subject unmerge 17 --reason \"ticket 4712: two people after all\"
+  northstar subject link anonymous_id:phone-1 ada --reason \"signed in on it\"
+  northstar subject history ada
   northstar subject unlink anonymous_id:kiosk ada --reason \"a shared device\"
   northstar subject consent ada --deny analytics --reason \"mail of 3 March\"
   northstar subject export ada --reason \"ticket 4713\" > subject.jsonl
-  northstar subject erase ada --reason \"GDPR article 17\" --proof \"ticket 4714\" --yes")]
+  northstar subject erase ada --reason \"GDPR article 17\" --proof \"ticket 4714\" --yes
+  northstar subject erasures")]
 pub enum Subject {
     /// Show whose an identifier is, now or as it was known before.
     Show {
@@ -314,18 +317,27 @@ pub async fn run(command: Subject, connection: &Connection) -> anyhow::Result<()
             };
             let response = subjects.erase_subject(request).await?.into_inner();
             let mut erasure = response.erasure.context("the server named no erasure")?;
-            while !no_wait && erasure.state() == pb::ErasureState::Running {
+            while !no_wait && erasure.state() != pb::ErasureState::Done {
                 tokio::time::sleep(PAUSE).await;
                 let request = pb::GetErasureRequest { erasure_id: erasure.erasure_id.clone() };
                 let response = subjects.get_erasure(request).await?.into_inner();
                 erasure = response.erasure.context("the server named no erasure")?;
                 let (done, all) = (erasure.position as f64, erasure.last_position as f64);
-                if erasure.state() == pb::ErasureState::Running {
-                    output::note(format!(
-                        "{} of {} events looked at",
+                match erasure.state() {
+                    pb::ErasureState::Running => output::note(format!(
+                        "{} of {} events looked at, {} archived files written anew",
                         output::number(done),
-                        output::number(all)
-                    ));
+                        output::number(all),
+                        erasure.archived_files,
+                    )),
+                    pb::ErasureState::Following => output::note(format!(
+                        "the log is done; {} other services have followed",
+                        ShownErasure::from(erasure.clone()).reach(),
+                    )),
+                    pb::ErasureState::Unspecified | pb::ErasureState::Done => {}
+                }
+                if !erasure.problem.is_empty() {
+                    output::note(format!("it does not get on: {}", erasure.problem));
                 }
             }
             erased(&ShownErasure::from(erasure), json)
@@ -346,16 +358,20 @@ pub async fn run(command: Subject, connection: &Connection) -> anyhow::Result<()
                 return output::json(&erasures);
             }
             let rows = erasures.into_iter().map(|erasure| {
+                let reach = erasure.reach();
                 [
                     erasure.id,
                     erasure.state,
                     erasure.requested.unwrap_or_default(),
                     erasure.actor,
                     erasure.reason,
-                    erasure.events.to_string(),
+                    (erasure.events + erasure.archived_events).to_string(),
+                    reach,
+                    erasure.problem,
                 ]
             });
-            let header = ["id", "state", "requested", "by", "reason", "events"];
+            let header =
+                ["id", "state", "requested", "by", "reason", "events", "followed", "problem"];
             output::line(output::table(&header, rows))?;
             Ok(())
         }

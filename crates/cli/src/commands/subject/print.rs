@@ -11,13 +11,30 @@ pub(super) fn erased(erasure: &ShownErasure, json: bool) -> anyhow::Result<()> {
         return output::json(erasure);
     }
     output::line(format!(
-        "erasure {} is {}: {} identifiers, {} events, {} quarantined",
+        "erasure {} is {}: {} identifiers, {} events, {} archived in {} files, {} quarantined",
         erasure.id,
         erasure.state,
         erasure.identifiers,
         output::number(erasure.events as f64),
+        output::number(erasure.archived_events as f64),
+        erasure.archived_files,
         erasure.quarantined,
     ))?;
+    if !erasure.problem.is_empty() {
+        output::line(format!("it does not get on: {}", erasure.problem))?;
+    }
+    if erasure.followers.is_empty() {
+        return Ok(());
+    }
+    let rows = erasure.followers.iter().map(|follower| {
+        [
+            follower.service.clone(),
+            if follower.done { "done" } else { "not yet" }.to_owned(),
+            follower.records.to_string(),
+            follower.note.clone(),
+        ]
+    });
+    output::line(output::table(&["service", "state", "records", "note"], rows))?;
     Ok(())
 }
 

@@ -23,6 +23,44 @@ pub(super) struct ShownErasure {
     pub(super) identifiers: i64,
     pub(super) events: i64,
     pub(super) quarantined: i64,
+    pub(super) archived_events: i64,
+    pub(super) archived_files: i64,
+    pub(super) rewritten: Option<String>,
+    pub(super) followers: Vec<ShownFollower>,
+    pub(super) problem: String,
+}
+
+/// A service that has to follow an erasure.
+#[derive(Serialize)]
+pub(super) struct ShownFollower {
+    pub(super) service: String,
+    pub(super) done: bool,
+    pub(super) records: i64,
+    pub(super) note: String,
+    pub(super) reported: Option<String>,
+}
+
+impl From<pb::ErasureFollower> for ShownFollower {
+    fn from(follower: pb::ErasureFollower) -> Self {
+        Self {
+            reported: time::text(follower.report_time.as_ref()),
+            service: follower.service,
+            done: follower.done,
+            records: follower.records,
+            note: follower.note,
+        }
+    }
+}
+
+impl ShownErasure {
+    /// How far the other services are, in a few words.
+    pub(super) fn reach(&self) -> String {
+        let done = self.followers.iter().filter(|follower| follower.done).count();
+        match self.followers.len() {
+            0 => "none has to".to_owned(),
+            all => format!("{done} of {all}"),
+        }
+    }
 }
 
 impl From<pb::Erasure> for ShownErasure {
@@ -40,6 +78,11 @@ impl From<pb::Erasure> for ShownErasure {
             identifiers: erasure.identifiers,
             events: erasure.events,
             quarantined: erasure.quarantined,
+            archived_events: erasure.archived_events,
+            archived_files: erasure.archived_files,
+            rewritten: time::text(erasure.rewrite_time.as_ref()),
+            followers: erasure.followers.into_iter().map(ShownFollower::from).collect(),
+            problem: erasure.problem,
         }
     }
 }

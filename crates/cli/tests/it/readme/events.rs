@@ -17,7 +17,7 @@ pub fn is_about_events(table: &Table) -> bool {
     table.header.starts_with(&COLUMNS.map(String::from))
 }
 
-/// Imports the events of a table; every table is a source of its own, but for what the suite says of itself.
+/// Imports the events of a table; every table is a source of its own.
 pub fn send(suite: &Suite, table: &Table, number: usize) {
     let properties = &table.header[COLUMNS.len()..];
     let times = properties.iter().position(|name| name == TIMES);
@@ -56,7 +56,6 @@ pub fn send(suite: &Suite, table: &Table, number: usize) {
 
 /// How the rows become events; JSON is YAML.
 fn mapping(table: &Table, number: usize) -> Value {
-    let of_suite = table.rows.iter().all(|row| row[0].starts_with("northstar."));
     let mut properties = Map::new();
     for (at, name) in table.header.iter().enumerate().skip(COLUMNS.len()) {
         if name != TIMES {
@@ -64,7 +63,7 @@ fn mapping(table: &Table, number: usize) -> Value {
         }
     }
     json!({
-        "source": if of_suite { "northstar".to_owned() } else { format!("table-{number}") },
+        "source": format!("table-{number}"),
         "event": { "column": "event" },
         "user_id": { "column": "user" },
         "anonymous_id": { "column": "device" },

@@ -91,7 +91,16 @@ pub fn blocks_of(readme: &str, language: &str) -> Vec<String> {
 /// The commands of a console block without what they print: a line after `$ ` with those that it goes on in, because a
 /// quote is open or it ends with a backslash, and what a here-document holds.
 pub fn commands(block: &str) -> String {
-    let mut script = String::new();
+    split(block).0
+}
+
+/// What the commands of a console block print.
+pub fn shown(block: &str) -> Vec<&str> {
+    split(block).1
+}
+
+fn split(block: &str) -> (String, Vec<&str>) {
+    let (mut script, mut shown) = (String::new(), Vec::new());
     let (mut in_document, mut goes_on) = (false, false);
     let mut quotes = 0;
     for line in block.lines() {
@@ -99,6 +108,8 @@ pub fn commands(block: &str) -> String {
         if in_document || goes_on || command.is_some() {
             script.push_str(command.unwrap_or(line));
             script.push('\n');
+        } else {
+            shown.push(line);
         }
         if in_document {
             in_document = line != "YAML";
@@ -108,7 +119,7 @@ pub fn commands(block: &str) -> String {
             goes_on = quotes % 2 == 1 || line.ends_with('\\');
         }
     }
-    script
+    (script, shown)
 }
 
 /// What a cell shows as code; `None` where it shows something else.

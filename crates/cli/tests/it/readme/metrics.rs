@@ -198,7 +198,6 @@ fn every_question_has_a_worked_row() {
         "kpi tree",
         "lineage",
         "threshold evaluate",
-        "report weekly",
         "report executive",
     ] {
         let command = format!("northstar {question}");

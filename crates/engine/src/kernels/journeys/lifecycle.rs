@@ -1,16 +1,21 @@
-//! The lifecycle of subjects: their active periods, in order, compared with the period before.
+//! The question who is new, returning, resurrecting or dormant: periods of a range, and the subjects behind them.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ground, collect::Collector, invalid, members::Page};
+use super::{Ground, invalid, members::Page};
 use crate::{
-    calendar::{Buckets, Grain},
+    calendar::{Buckets, Grain, start_of},
     error::Result,
     journeys::{
         Coverage, LifecycleAnswer, LifecycleCell, LifecycleQuery, LifecycleRow, MemberPage, Members,
     },
-    kernels::{scan::RunScan, space::BucketCursor},
-    query::Lifecycle,
+    kernels::{
+        lifecycle::{Lives, Periods},
+        partial::LifecycleState,
+        space::Locator,
+    },
     snapshot::Snapshot,
 };
 
@@ -18,34 +23,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LifecyclePartial {
     /// Per calendar number of a period.
-    periods: std::collections::BTreeMap<i32, Counts>,
+    periods: BTreeMap<i32, LifecycleState>,
     coverage: Coverage,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-struct Counts {
-    new: u64,
-    returning: u64,
-    resurrecting: u64,
-    dormant: u64,
-}
-
-impl Counts {
-    fn add(&mut self, state: Lifecycle) {
-        match state {
-            Lifecycle::New => self.new += 1,
-            Lifecycle::Returning => self.returning += 1,
-            Lifecycle::Resurrecting => self.resurrecting += 1,
-            Lifecycle::Dormant => self.dormant += 1,
-        }
-    }
-
-    fn merge(&mut self, other: Self) {
-        self.new += other.new;
-        self.returning += other.returning;
-        self.resurrecting += other.resurrecting;
-        self.dormant += other.dormant;
-    }
 }
 
 impl LifecyclePartial {
@@ -67,7 +46,8 @@ impl LifecyclePartial {
         let begun = (0..buckets.len()).filter(|bucket| buckets.start(*bucket) < as_of);
         let rows = begun.map(|bucket| {
             let counts = self.periods.get(&number(query, &buckets, bucket)).copied();
-            let Counts { new, returning, resurrecting, dormant } = counts.unwrap_or_default();
+            let LifecycleState { new, returning, resurrecting, dormant } =
+                counts.unwrap_or_default();
             LifecycleRow {
                 bucket_start: buckets.start(bucket),
                 new,
@@ -96,15 +76,10 @@ fn number(query: &LifecycleQuery, buckets: &Buckets, bucket: usize) -> i32 {
 struct Kernel<'a> {
     ground: Ground<'a>,
     query: &'a LifecycleQuery,
-    scans: Vec<RunScan<'a, u32>>,
     /// The periods asked for.
     asked: Buckets,
-    /// Periods from the first event to the end of the range.
-    all: Buckets,
-    /// Number among `all` of the first period asked for.
-    first: usize,
-    /// Number among `all` behind the last period asked for that has begun.
-    end: usize,
+    /// Of one cell: nothing is broken down.
+    locator: Locator<'a>,
 }
 
 impl<'a> Kernel<'a> {
@@ -119,59 +94,19 @@ impl<'a> Kernel<'a> {
             return Err(invalid("breakdowns", "who is dormant has no values to be broken down by"));
         }
         let ground = Ground::new(snapshot, &query.scope, threads)?;
-        let scans = ground.scan(&[&query.event])?;
         let asked = periods(query)?;
-        let earliest = snapshot.effective_range().map_or(i64::MAX, |(earliest, _)| earliest);
-        // One instant before the range, so that the period before it is there.
-        let from = earliest.min(asked.start(0).saturating_sub(1));
-        let to = asked.end(asked.len() - 1);
-        let all = Buckets::covering(from, to, query.scope.zone, query.period)?;
-        let first = all.locate(asked.start(0));
-        let begun = (0..asked.len()).filter(|at| asked.start(*at) < ground.as_of).count();
-        Ok(Self { ground, query, scans, asked, all, first, end: first + begun })
+        let locator = Locator::over(snapshot, &[], asked.clone());
+        Ok(Self { ground, query, asked, locator })
     }
 
-    /// Shows what a subject is in each period asked for.
-    fn subject(
-        &self,
-        subject: u32,
-        collector: &mut Collector,
-        see: &mut impl FnMut(usize, Lifecycle),
-    ) {
-        let parts = self.ground.snapshot.index().parts(subject);
-        if parts.is_empty() {
-            return;
-        }
-        let known = self.ground.as_of.min(self.all.end(self.all.len() - 1));
-        let events = collector.collect(&self.scans, parts, known);
-        let mut cursor = BucketCursor::new();
-        let mut last = None;
-        let asked = self.first..self.end;
-        for event in events {
-            let period = cursor.locate(&self.all, event.time);
-            if last == Some(period) {
-                continue;
-            }
-            let state = match last {
-                None => Lifecycle::New,
-                Some(last) if last + 1 == period => Lifecycle::Returning,
-                Some(last) => {
-                    if asked.contains(&(last + 1)) {
-                        see(last + 1 - self.first, Lifecycle::Dormant);
-                    }
-                    Lifecycle::Resurrecting
-                }
-            };
-            if asked.contains(&period) {
-                see(period - self.first, state);
-            }
-            last = Some(period);
-        }
-        if let Some(last) = last
-            && asked.contains(&(last + 1))
-        {
-            see(last + 1 - self.first, Lifecycle::Dormant);
-        }
+    fn lives(&self) -> Result<Lives<'_, 'a, u32>> {
+        let before = start_of(self.asked.start(0) - 1, self.query.scope.zone, self.query.period)?;
+        Ok(Lives {
+            snapshot: self.ground.snapshot,
+            scans: self.ground.scan(&[&self.query.event])?,
+            locator: &self.locator,
+            periods: Periods::new(&self.asked, before, self.ground.as_of),
+        })
     }
 }
 
@@ -182,15 +117,16 @@ pub(crate) fn lifecycle_partial(
     threads: usize,
 ) -> Result<LifecyclePartial> {
     let kernel = Kernel::new(snapshot, query, threads)?;
+    let lives = kernel.lives()?;
     let pieces = kernel.ground.over_subjects(|subjects| {
-        let mut collector = Collector::default();
-        let mut counts = vec![Counts::default(); kernel.asked.len()];
+        let mut room = Vec::new();
+        let mut counts = vec![LifecycleState::default(); kernel.asked.len()];
         for subject in subjects {
-            kernel.subject(subject, &mut collector, &mut |at, state| counts[at].add(state));
+            lives.of(subject, &mut room, &mut |_, period, state| counts[period].add(state));
         }
         counts
     });
-    let mut periods = std::collections::BTreeMap::<i32, Counts>::new();
+    let mut periods = BTreeMap::<i32, LifecycleState>::new();
     for counts in pieces {
         for (at, counts) in counts.into_iter().enumerate() {
             let number = number(kernel.query, &kernel.asked, at);
@@ -213,13 +149,14 @@ pub(crate) fn lifecycle_members(
     let wanted = (0..asked.len())
         .find(|at| asked.start(*at) == cell.bucket_start)
         .ok_or_else(|| invalid("bucket_time", "is not the start of a period of the range"))?;
+    let lives = kernel.lives()?;
     let pages = kernel.ground.over_subjects(|subjects| {
-        let mut collector = Collector::default();
+        let mut room = Vec::new();
         let mut found = Page::new(snapshot, page);
         for subject in subjects {
             let mut is_member = false;
-            kernel.subject(subject, &mut collector, &mut |at, state| {
-                is_member |= at == wanted && state == cell.state;
+            lives.of(subject, &mut room, &mut |_, period, state| {
+                is_member |= period == wanted && state == cell.state;
             });
             if is_member {
                 found.take(subject);

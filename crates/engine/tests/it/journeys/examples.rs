@@ -4,8 +4,8 @@ use northstar_engine::{
     Anchor, Dimension, Entry, EventSelector, Filter, Grain, Snapshot,
     journeys::{
         Attribution, Boundary, Bracket, Clock, Cohorts, CountBy, Exclusion, ExclusionMode,
-        FunnelAnswer, FunnelQuery, FunnelStep, LifecycleQuery, OTHER, Occurrence, PathsQuery,
-        RetentionMode, RetentionQuery, StepOrder, Unit, Window,
+        FunnelAnswer, FunnelQuery, FunnelStep, FunnelValue, LifecycleQuery, OTHER, Occurrence,
+        PathsQuery, RetentionMode, RetentionQuery, StepOrder, Unit, Window,
     },
 };
 use serde_json::json;
@@ -48,6 +48,58 @@ fn a_window_starts_with_the_attempt_and_later_entries_do_not_extend_it() {
     let answer = ask(&snapshot, &query);
     assert_eq!(counts(&answer), [1, 1, 1]);
     assert_eq!(answer.total.between.expect("times").p50, 45.0 * 60.0);
+}
+
+#[test]
+fn steps_in_any_order_may_have_an_anchor() {
+    // B before A: without the anchor it is a step, with it only what follows A is.
+    let snapshot = history(&[("B", 0), ("A", 60), ("C", 90), ("B", 120)]);
+    let free = FunnelQuery { order: StepOrder::AnyOrder, ..funnel(&["A", "B", "C"]) };
+    let answer = ask(&snapshot, &free);
+    assert_eq!(counts(&answer), [1, 1, 1]);
+    assert_eq!(answer.total.between.expect("times").p50, 90.0 * 60.0);
+    let anchored = FunnelQuery { order: StepOrder::FirstThenAny, ..free.clone() };
+    let answer = ask(&snapshot, &anchored);
+    assert_eq!(counts(&answer), [1, 1, 1]);
+    assert_eq!(answer.total.between.expect("times").p50, 60.0 * 60.0);
+    // In the order of the list, C comes before B.
+    let ordered = FunnelQuery { order: StepOrder::Ordered, ..free };
+    assert_eq!(counts(&ask(&snapshot, &ordered)), [1, 1, 0]);
+    // Nobody begins with another step, and the window begins with the anchor.
+    let without = history(&[("B", 0), ("C", 90)]);
+    assert_eq!(counts(&ask(&without, &anchored)), [0, 0, 0]);
+    let short = FunnelQuery { window: hours(1), ..anchored };
+    assert_eq!(counts(&ask(&snapshot, &short)), [1, 1, 1]);
+    let shorter = FunnelQuery { boundary: Boundary::Exclusive, ..short };
+    assert_eq!(counts(&ask(&snapshot, &shorter)), [1, 1, 0]);
+}
+
+#[test]
+fn a_sum_goes_through_the_steps() {
+    let snapshot = dataset(&[
+        ("cart", "ada", 0, json!({"value": 30})),
+        ("paid", "ada", 60, json!({"value": 20})),
+        ("cart", "grace", 0, json!({"value": 50})),
+        ("cart", "linus", 0, json!({})),
+        ("paid", "linus", 60, json!({"value": 5})),
+    ])
+    .snapshot()
+    .expect("a snapshot");
+    let sums = |step| {
+        let value = Some(FunnelValue { property: "value".to_owned(), step });
+        let answer = ask(&snapshot, &FunnelQuery { value, ..funnel(&["cart", "paid"]) });
+        let of = |step: usize| answer.total.steps[step].value.expect("a value");
+        [(of(0).n, of(0).sum, of(0).mean), (of(1).n, of(1).sum, of(1).mean)]
+    };
+    // What each step's own events have.
+    assert_eq!(sums(None), [(2, 80.0, Some(40.0)), (2, 25.0, Some(12.5))]);
+    // Of what was in the carts, 30 were paid for, whatever was paid.
+    assert_eq!(sums(Some(0)), [(2, 80.0, Some(40.0)), (1, 30.0, Some(30.0))]);
+    // And what was paid came from as many carts.
+    assert_eq!(sums(Some(1)), [(2, 25.0, Some(12.5)), (2, 25.0, Some(12.5))]);
+    let beyond = Some(FunnelValue { property: "value".to_owned(), step: Some(2) });
+    let refused = snapshot.funnel(&FunnelQuery { value: beyond, ..funnel(&["cart", "paid"]) });
+    assert!(refused.expect_err("there is none").to_string().contains("value_step"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use northstar_engine::{
     Anchor, FunnelPartial, Grain,
     journeys::{
         Attribution, Boundary, CountBy, Exclusion, ExclusionMode, FunnelCell, FunnelQuery,
-        FunnelRow, FunnelStep, Occurrence, StepOrder, StepOutcome, Window,
+        FunnelRow, FunnelStep, FunnelValue, Occurrence, StepOrder, StepOutcome, Window,
     },
 };
 use proptest::prelude::*;
@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use super::{Values, all_pages, dimension, histories, name, scope, values};
 use crate::{
     differential::shards,
-    naive::{bucket, median, passes, selected},
+    naive::{bucket, median, number, passes, selected},
     world::{Event, MINUTE, events, play, selector, steps},
 };
 
@@ -169,7 +169,8 @@ impl Reference<'_> {
     ) -> (Attempt, End) {
         let query = self.query;
         let tolerance = query.tie_tolerance_micros;
-        let any_order = query.order == StepOrder::AnyOrder;
+        let any_order = matches!(query.order, StepOrder::AnyOrder | StepOrder::FirstThenAny);
+        let anchored = query.order == StepOrder::FirstThenAny;
         let mut attempt =
             Attempt { start, taken: vec![None; query.steps.len()], excluded: false, going: false };
         let mut open: BTreeSet<usize> = (0..query.steps.len()).collect();
@@ -201,7 +202,9 @@ impl Reference<'_> {
             }
             let same = event.constant == seen[start].constant;
             let step = if any_order {
-                open.iter().copied().find(|step| event.steps[*step])
+                let wanted =
+                    |step: &usize| event.steps[*step] && (!anchored || at > start || *step == 0);
+                open.iter().copied().find(wanted)
             } else {
                 self.next(&attempt.taken, event)
             };
@@ -369,6 +372,7 @@ struct Expected {
     open: u64,
     seconds: Vec<Vec<f64>>,
     members: Vec<BTreeSet<String>>,
+    values: Vec<(u64, f64)>,
 }
 
 type Rows = BTreeMap<(Option<String>, Option<Values>), Expected>;
@@ -450,11 +454,19 @@ fn expected(
                         row.counts.resize(query.steps.len(), 0);
                         row.seconds.resize(query.steps.len(), Vec::new());
                         row.members.resize(query.steps.len(), BTreeSet::new());
+                        row.values.resize(query.steps.len(), (0, 0.0));
                         row.open += u64::from(may);
                         for step in 0..query.steps.len() {
                             let Some(event) = taken(step) else { continue };
                             row.counts[step] += 1;
                             row.members[step].insert(subject.clone());
+                            if let Some(value) = &query.value
+                                && let Some(carrier) = taken(value.step.unwrap_or(step))
+                                && let Some(number) = number(carrier, &value.property)
+                            {
+                                row.values[step].0 += 1;
+                                row.values[step].1 += number;
+                            }
                             let previous =
                                 (0..step).rev().find(|step| !query.steps[*step].optional);
                             if let Some(previous) = previous.and_then(taken) {
@@ -484,6 +496,7 @@ fn funnel_query() -> impl Strategy<Value = FunnelQuery> {
         StepOrder::StrictSteps,
         StepOrder::StrictAnyEvent,
         StepOrder::AnyOrder,
+        StepOrder::FirstThenAny,
     ]);
     let window = (
         proptest::option::of((0i64..4 * 24).prop_map(|hours| hours * 60 * MINUTE)),
@@ -517,18 +530,20 @@ fn funnel_query() -> impl Strategy<Value = FunnelQuery> {
         (scope(2), proptest::collection::vec(step, 1..5), order, window, boundary),
         (exclusions, any::<bool>(), constant, attribution, count_by),
         (1i64..20, selector(), anchor, tolerance, trend),
+        proptest::option::of(proptest::option::of(0usize..4)),
     )
         .prop_map(
             |(
                 (scope, steps, order, window, boundary),
                 (exclusions, subject_mode, constant, attribution, count_by),
                 (gap_hours, activity, anchor, tolerance, trend),
+                value,
             )| {
                 let mut query = FunnelQuery::new(scope, steps);
                 let last = query.steps.len() - 1;
                 query.steps[0].optional = false;
                 query.steps[last].optional = false;
-                if order == StepOrder::AnyOrder {
+                if matches!(order, StepOrder::AnyOrder | StepOrder::FirstThenAny) {
                     query.steps.iter_mut().for_each(|step| step.optional = false);
                 }
                 query.exclusions = exclusions
@@ -559,6 +574,10 @@ fn funnel_query() -> impl Strategy<Value = FunnelQuery> {
                     activity,
                     session_gap_micros: gap_hours * 60 * MINUTE,
                     max_groups: 10_000,
+                    value: value.map(|step| FunnelValue {
+                        property: "x".to_owned(),
+                        step: step.map(|step| step.min(last)),
+                    }),
                     ..query
                 }
             },
@@ -578,6 +597,12 @@ fn check(row: &FunnelRow, expected: Option<&Expected>, what: &str) {
         assert_eq!(found.is_some(), median.is_some(), "{what}");
         assert!(found.zip(median).is_none_or(|(found, median)| (found - median).abs() < 1e-6));
         assert_eq!(step.time.as_ref().map_or(0, |time| time.n), seconds.len() as u64);
+    }
+    for (step, (n, sum)) in row.steps.iter().zip(&expected.values) {
+        let Some(value) = step.value else { continue };
+        assert_eq!(value.n, *n, "{what}");
+        assert!((value.sum - sum).abs() < 1e-9, "{what}: {value:?}, expected {sum}");
+        assert_eq!(value.mean.is_some(), *n > 0, "{what}");
     }
     let bins: u64 = row.histogram.iter().map(|bin| bin.count).sum();
     assert_eq!(bins, row.between.as_ref().map_or(0, |between| between.n), "{what}");
@@ -611,6 +636,7 @@ proptest! {
         for query in queries {
             let expected = expected(&events, &links, &query);
             let answer = snapshot.funnel(&query).expect("an answer");
+            prop_assert!(answer.total.steps.iter().all(|step| step.value.is_some() == query.value.is_some()));
             for row in [&answer.total].into_iter().chain(&answer.groups).chain(&answer.trend) {
                 check_invariants(row, &query);
             }

@@ -1,17 +1,23 @@
 //! From the columns of the engine to the effect, with the checks that go with it.
 
+mod values;
+
 use std::collections::BTreeMap;
 
 use northstar_engine::{AdoptionAnswer, Labels, VariantAnswer, VariantStats};
 use northstar_proto::metrics::v1 as pb;
 use northstar_stats::impact::{
-    Coarsening, Covariate, Findings, ImpactError, Panel, Propensity, Strata, balance, before_after,
-    contrast, trend,
+    Coarsening, Contrast, Covariate, Findings, ImpactError, Panel, Propensity, Strata, balance,
+    before_after, contrast, trend,
 };
-use northstar_stats::{Confidence, ConfidenceSequence, Effect, Moments, SampleStats, mean};
+use northstar_stats::{
+    ConfidenceSequence, Effect, Moments, PairMoments, RatioStats, SampleStats, Undefined, mean,
+    ratio,
+};
 
 use super::super::effect;
 use super::{Arms, Options};
+use values::Values;
 
 const WEEK: i64 = 7 * 86_400_000_000;
 /// Most segments that are told apart.
@@ -30,23 +36,35 @@ pub(super) fn analyse(answer: &AdoptionAnswer, options: &Options) -> pb::QueryIm
         adopted_later_subjects: answer.adopted_later.cast_signed(),
         ..pb::QueryImpactResponse::default()
     };
-    let before: Vec<f64> = answer.before.iter().map(|value| value * options.scale).collect();
-    let changes: Vec<f64> =
-        answer.after.iter().zip(&before).map(|(after, before)| after - before).collect();
-    let adopters: Moments =
-        changes.iter().zip(&answer.adopted).filter(|(_, yes)| **yes).map(|(v, _)| *v).collect();
-    response.before_after =
-        before_after(&adopters, options.confidence).ok().map(|found| effect(&found));
-    let whole = Strata::whole(answer.adopted.len());
-    response.unmatched = contrast(&answer.adopted, &whole, &[&changes], None)
+    let values = Values::of(answer, options);
+    response.before_after = own_change(answer, &values)
+        .and_then(|adopters| before_after(&adopters, options.confidence))
         .ok()
-        .and_then(|found| found.effect(0, options.confidence).ok())
         .map(|found| effect(&found));
-    match matched(answer, options, &before, &changes) {
+    response.unmatched = unmatched(answer, &values)
+        .and_then(|found| Ok(found.effect(0, options.confidence)?))
+        .ok()
+        .map(|found| effect(&found));
+    match matched(answer, options, &values) {
         Ok(found) => response.matched = Some(found),
         Err(error) => response.not_matched = error.to_string(),
     }
     response
+}
+
+/// How the adopters changed.
+fn own_change(answer: &AdoptionAnswer, values: &Values) -> Result<Moments, Undefined> {
+    let adopters: Vec<usize> = (0..answer.adopted.len()).filter(|at| answer.adopted[*at]).collect();
+    let alone = values.pick(&adopters);
+    let (adopted, weights) = (vec![true; adopters.len()], vec![1.0; adopters.len()]);
+    Ok(alone.changes(&adopted, &weights)?.into_iter().collect())
+}
+
+/// Adopters against all others.
+fn unmatched(answer: &AdoptionAnswer, values: &Values) -> Result<Contrast, ImpactError> {
+    let whole = Strata::whole(answer.adopted.len());
+    let changes = values.changes(&answer.adopted, &whole.weights(&answer.adopted))?;
+    contrast(&answer.adopted, &whole, &[&changes], None)
 }
 
 /// The checks of a matched answer in short.
@@ -63,8 +81,7 @@ pub(super) fn findings(matched: &pb::MatchedImpact) -> Findings {
 fn matched(
     answer: &AdoptionAnswer,
     options: &Options,
-    before: &[f64],
-    changes: &[f64],
+    values: &Values,
 ) -> Result<pb::MatchedImpact, ImpactError> {
     let adopted = &answer.adopted;
     let panel = Panel::new(adopted, covariates(answer, options))?;
@@ -87,9 +104,11 @@ fn matched(
     };
     let clusters = options.cluster.map(|number| clusters(&answer.properties[number]));
     let clusters = clusters.as_deref();
-    let compared = contrast(adopted, &strata, &[changes], clusters)?;
-    let found = compared.effect(0, options.confidence).ok();
     let weights = strata.weights(adopted);
+    let (before, after) = values.before_and_after(adopted, &weights)?;
+    let changes = values::changes(&before, &after);
+    let compared = contrast(adopted, &strata, &[&changes], clusters)?;
+    let found = compared.effect(0, options.confidence).ok();
     let mean = |values: &[f64], kind: bool| {
         let group = || {
             let members = values.iter().zip(&weights).zip(adopted);
@@ -98,20 +117,26 @@ fn matched(
         let sum: f64 = group().map(|(value, weight)| value * weight).sum();
         sum / group().map(|(_, weight)| weight).sum::<f64>().max(f64::MIN_POSITIVE)
     };
-    let adopters_after = mean(&answer.after, true);
+    let adopters_after = mean(&after, true);
     let without = found.map(|found| adopters_after - found.estimate);
     let matches = strata.matched(adopted);
-    let (early, late) = answer.periods.split_at(options.periods_before);
-    let study = trend::study(adopted, &strata, early, late, clusters, options.confidence)?;
+    // A ratio may lack a period in which nobody has anything below the line.
+    let study = match values.periods(adopted, &weights) {
+        Ok(periods) => {
+            let (early, late) = periods.split_at(options.periods_before);
+            Some(trend::study(adopted, &strata, early, late, clusters, options.confidence)?)
+        }
+        Err(_) => None,
+    };
     Ok(pb::MatchedImpact {
         effect: found.as_ref().map(effect),
         relative: found
             .zip(without.filter(|without| *without != 0.0))
             .map(|(found, without)| found.estimate / without),
-        adopters_before: mean(before, true),
+        adopters_before: mean(&before, true),
         adopters_after,
-        others_before: mean(before, false),
-        others_after: mean(&answer.after, false),
+        others_before: mean(&before, false),
+        others_after: mean(&after, false),
         matches: Some(pb::MatchSummary {
             adopters: matches.treated.cast_signed(),
             matched_adopters: matches.treated_matched.cast_signed(),
@@ -129,16 +154,24 @@ fn matched(
                 concordance: overlap.concordance,
             }
         }),
-        trend: Some(trend_check(&study)),
+        trend: study.as_ref().map(trend_check),
         segments: options.segment.map_or_else(Vec::new, |number| {
-            segments(&answer.properties[number], answer, &strata, changes, clusters, options)
+            segments(&answer.properties[number], answer, &strata, values, clusters, options)
         }),
     })
 }
 
 /// The outcome before, the counts and the properties that were asked for.
 fn covariates(answer: &AdoptionAnswer, options: &Options) -> Vec<Covariate> {
-    let mut covariates = vec![Covariate::number(OUTCOME_BEFORE, answer.before.clone())];
+    let mut covariates = if options.is_ratio {
+        // There is no ratio of a subject with nothing below the line.
+        vec![
+            Covariate::number("numerator before", answer.before.clone()),
+            Covariate::number("denominator before", answer.below.before.clone()),
+        ]
+    } else {
+        vec![Covariate::number(OUTCOME_BEFORE, answer.before.clone())]
+    };
     for (name, column) in options.counts.iter().zip(&answer.counts) {
         covariates.push(Covariate::number(name.clone(), column.clone()));
     }
@@ -225,7 +258,7 @@ fn segments(
     labels: &Labels,
     answer: &AdoptionAnswer,
     strata: &Strata,
-    changes: &[f64],
+    values: &Values,
     clusters: Option<&[u32]>,
     options: &Options,
 ) -> Vec<pb::SegmentImpact> {
@@ -236,18 +269,21 @@ fn segments(
     let mut found: Vec<pb::SegmentImpact> = members
         .into_iter()
         .map(|(label, members)| {
-            let pick = |values: &[f64]| members.iter().map(|at| values[*at]).collect::<Vec<_>>();
             let adopted: Vec<bool> = members.iter().map(|at| answer.adopted[*at]).collect();
             let strata = strata.subset(&members);
             let clusters =
                 clusters.map(|clusters| members.iter().map(|at| clusters[*at]).collect::<Vec<_>>());
             let matches = strata.matched(&adopted);
+            let changes = values.pick(&members).changes(&adopted, &strata.weights(&adopted));
             pb::SegmentImpact {
                 segment: labels.labels[label as usize].clone().unwrap_or_default(),
                 adopters: matches.treated.cast_signed(),
                 matched_adopters: matches.treated_matched.cast_signed(),
-                effect: contrast(&adopted, &strata, &[&pick(changes)], clusters.as_deref())
+                effect: changes
                     .ok()
+                    .and_then(|changes| {
+                        contrast(&adopted, &strata, &[&changes], clusters.as_deref()).ok()
+                    })
                     .and_then(|found| found.effect(0, options.confidence).ok())
                     .map(|found| effect(&found)),
             }
@@ -265,33 +301,59 @@ fn segments(
 pub(super) fn randomised(
     names: &Arms,
     answer: &VariantAnswer,
-    confidence: Confidence,
+    options: &Options,
 ) -> Option<pb::RandomisedImpact> {
     let arm = |name: &str| answer.variants.iter().find(|arm| arm.variant == name);
-    let moments = |arm: &VariantStats| {
-        let sums = SampleStats { n: arm.moments.n, sum: arm.moments.y, sum_sq: arm.moments.yy };
-        Moments::try_from(sums).ok()
-    };
-    let (treated, held_out) = (moments(arm(&names.treated)?)?, moments(arm(&names.held_out)?)?);
-    let compared = mean::compare(&held_out, &treated, confidence).ok();
+    let (treated, held_out) = (arm(&names.treated)?, arm(&names.held_out)?);
+    let subjects = treated.moments.n + held_out.moments.n;
     // Nobody knows how often this was asked before.
-    let always_valid = |found: &Effect| {
-        let sequence = ConfidenceSequence::new(confidence, TIGHTEST_AT).ok()?;
-        let widened = sequence.widen(found, treated.n() + held_out.n()).ok()?;
+    let always_valid = |found: Result<Effect, Undefined>| {
+        let sequence = ConfidenceSequence::new(options.confidence, TIGHTEST_AT).ok()?;
+        let widened = sequence.widen(&found.ok()?, subjects).ok()?;
         Some(effect(&widened))
     };
+    let found = if options.is_ratio {
+        let found = ratio::compare(&pairs(held_out)?, &pairs(treated)?, options.confidence).ok()?;
+        pb::RandomisedImpact {
+            treated_mean: found.treatment.value,
+            held_out_mean: found.control.value,
+            effect: always_valid(found.absolute),
+            relative: always_valid(found.relative),
+            ..Default::default()
+        }
+    } else {
+        let (treated, held_out) = (moments(treated)?, moments(held_out)?);
+        let found = mean::compare(&held_out, &treated, options.confidence).ok();
+        let (absolute, relative) = found.map(|found| (found.absolute, found.relative)).unzip();
+        pb::RandomisedImpact {
+            treated_mean: treated.mean()?,
+            held_out_mean: held_out.mean()?,
+            effect: absolute.and_then(always_valid),
+            relative: relative.and_then(always_valid),
+            ..Default::default()
+        }
+    };
     Some(pb::RandomisedImpact {
-        treated_subjects: treated.n().cast_signed(),
-        held_out_subjects: held_out.n().cast_signed(),
-        treated_mean: treated.mean()?,
-        held_out_mean: held_out.mean()?,
-        effect: compared
-            .as_ref()
-            .and_then(|both| both.absolute.as_ref().ok())
-            .and_then(always_valid),
-        relative: compared
-            .as_ref()
-            .and_then(|both| both.relative.as_ref().ok())
-            .and_then(always_valid),
+        treated_subjects: treated.moments.n.cast_signed(),
+        held_out_subjects: held_out.moments.n.cast_signed(),
+        ..found
     })
+}
+
+fn moments(arm: &VariantStats) -> Option<Moments> {
+    let sums = SampleStats { n: arm.moments.n, sum: arm.moments.y, sum_sq: arm.moments.yy };
+    Moments::try_from(sums).ok()
+}
+
+fn pairs(arm: &VariantStats) -> Option<PairMoments> {
+    let of = &arm.moments;
+    let sums = RatioStats {
+        n: of.n,
+        sum_y: of.y,
+        sum_yy: of.yy,
+        sum_x: of.d,
+        sum_xx: of.dd,
+        sum_xy: of.yd,
+    };
+    PairMoments::try_from(sums).ok()
 }

@@ -47,7 +47,7 @@ async fn eventful() -> Suite {
     };
     let eventful = pb::Threshold {
         quiet: Some(quiet),
-        cool_down: Some(prost_types::Duration { seconds: 86_400, nanos: 0 }),
+        cool_down: Some(prost_types::Duration { seconds: 25 * 3_600, nanos: 0 }),
         minimum_sample: 1,
         ..threshold("few-visits")
     };
@@ -58,10 +58,12 @@ async fn eventful() -> Suite {
     visits(&suite, "2026-03-31T10:00:00Z", 4).await;
     suite.clock.set(time("2026-04-01T00:30:00Z"));
     evaluated(&suite, "few-visits", 3).await;
-    visits(&suite, "2026-04-01T10:00:00Z", 1).await;
-    // The clock of the test stands before the day is over, where a cool-down holds.
-    suite.clock.set(time("2026-04-02T00:00:00Z"));
+    // A day without events is stale; what comes then breaches while it cools down.
+    suite.clock.set(time("2026-04-01T22:30:00Z"));
     evaluated(&suite, "few-visits", 4).await;
+    visits(&suite, "2026-04-01T10:00:00Z", 1).await;
+    suite.clock.set(time("2026-04-02T00:30:00Z"));
+    evaluated(&suite, "few-visits", 5).await;
     // Other rules begin anew.
     let longer = pb::Threshold {
         cool_down: None,
@@ -69,7 +71,7 @@ async fn eventful() -> Suite {
         ..eventful
     };
     apply(&suite, longer).await.unwrap();
-    evaluated(&suite, "few-visits", 5).await;
+    evaluated(&suite, "few-visits", 6).await;
     suite
 }
 
@@ -85,14 +87,16 @@ async fn the_whole_log_comes_out_the_same() {
             pb::ThresholdEffect::Raise,
             pb::ThresholdEffect::Clear,
             pb::ThresholdEffect::None,
+            pb::ThresholdEffect::None,
             pb::ThresholdEffect::Raise,
         ]
     );
     assert_eq!(log[0].gates().collect::<Vec<_>>(), [pb::ThresholdGate::Quiet]);
-    assert_eq!(log[3].gates().collect::<Vec<_>>(), [pb::ThresholdGate::CoolDown]);
+    assert_eq!(log[3].gates().collect::<Vec<_>>(), [pb::ThresholdGate::Stale]);
+    assert_eq!(log[4].gates().collect::<Vec<_>>(), [pb::ThresholdGate::CoolDown]);
     for input in [pb::ReplayInput::Logged, pb::ReplayInput::Recomputed] {
         let replayed = replay(&suite, "few-visits", input).await;
-        assert_eq!(replayed.len(), 5, "{input:?}");
+        assert_eq!(replayed.len(), 6, "{input:?}");
         for answer in &replayed {
             assert!(answer.same, "{input:?}: {:?}", answer.differences);
             let (was, is) = (answer.logged.as_ref().unwrap(), answer.replayed.as_ref().unwrap());

@@ -330,6 +330,7 @@ async fn variants(clients: &Clients) -> anyhow::Result<pb::QueryVariantStatistic
         end_time: Some(day(DAYS)),
         outcome_window: Some(prost_types::Duration { seconds: 14 * DAY_SECONDS, nanos: 0 }),
         covariate_days: 14,
+        ..Default::default()
     });
     request.set_timeout(PATIENCE);
     Ok(clients.metrics().query_variant_statistics(request).await?.into_inner())

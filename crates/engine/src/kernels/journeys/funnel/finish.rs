@@ -8,8 +8,15 @@ use std::{
 use super::{FunnelPartial, FunnelState};
 use crate::{
     error::Result,
-    journeys::{FunnelAnswer, FunnelQuery, FunnelRow, HistogramBin, OTHER, StepCount, TimeSummary},
-    kernels::{finish::percentile, partial::Merge, space::Space},
+    journeys::{
+        FunnelAnswer, FunnelQuery, FunnelRow, HistogramBin, OTHER, StepCount, StepValue,
+        TimeSummary,
+    },
+    kernels::{
+        finish::percentile,
+        partial::{Merge, Sum},
+        space::Space,
+    },
 };
 
 const MICROS_PER_SECOND: f64 = 1e6;
@@ -127,15 +134,23 @@ fn row(
 ) -> FunnelRow {
     state.counts.resize(query.steps.len(), 0);
     state.micros.resize(query.steps.len(), Vec::new());
+    state.values.resize(query.steps.len(), Default::default());
+    let value = |(n, sum): &(u64, Sum)| {
+        let (n, sum) = (*n, sum.value());
+        StepValue { n, sum, mean: (n > 0).then(|| sum / n as f64) }
+    };
+    let values = state.values.iter().map(|found| query.value.as_ref().map(|_| value(found)));
     let share = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
     let mut previous = None;
     let times = state.micros.into_iter();
-    let steps = state.counts.iter().zip(times).zip(&query.steps).map(|((count, micros), step)| {
+    let steps = state.counts.iter().zip(times).zip(values).zip(&query.steps);
+    let steps = steps.map(|(((count, micros), value), step)| {
         let counted = StepCount {
             count: *count,
             from_previous: previous.and_then(|previous| share(*count, previous)),
             from_first: share(*count, state.counts[0]),
             time: summary(micros).map(|(summary, _)| summary),
+            value,
         };
         if !step.optional {
             previous = Some(*count);

@@ -15,9 +15,9 @@ use crate::{
         Members, StepOutcome,
     },
     kernels::{
-        partial::{Leaf, Merge},
+        partial::{Leaf, Merge, Sum},
         scan::RunScan,
-        space::{Locator, Space},
+        space::{Locator, NumberColumn, Space},
     },
     query::Anchor,
     snapshot::Snapshot,
@@ -55,6 +55,8 @@ struct FunnelState {
     /// Microseconds between the two steps asked for.
     between: Vec<i64>,
     open: u64,
+    /// Per step, how many have the number asked for, and its sum; empty without one.
+    values: Vec<(u64, Sum)>,
 }
 
 impl Merge for FunnelState {
@@ -71,11 +73,15 @@ impl Merge for FunnelState {
         }
         self.between.extend(other.between);
         self.open += other.open;
+        for (mine, theirs) in self.values.iter_mut().zip(other.values) {
+            mine.0 += theirs.0;
+            mine.1.merge(theirs.1);
+        }
     }
 }
 
 impl FunnelState {
-    fn add(&mut self, plan: &Plan<'_>, unit: &Unit<'_>) {
+    fn add(&mut self, plan: &Plan<'_>, numbers: Option<&Numbers<'_>>, unit: &Unit<'_>) {
         self.counts.resize(plan.steps, 0);
         self.micros.resize(plan.steps, Vec::new());
         for (step, taken) in unit.taken.iter().enumerate().filter(|(_, taken)| taken.is()) {
@@ -89,6 +95,35 @@ impl FunnelState {
             self.between.push(apart(&unit.taken[from], &unit.taken[to]));
         }
         self.open += u64::from(unit.open);
+        if let Some(numbers) = numbers {
+            self.values.resize(plan.steps, Default::default());
+            for (step, (n, sum)) in self.values.iter_mut().enumerate() {
+                if let Some(number) = numbers.at(step, unit.taken) {
+                    *n += 1;
+                    sum.add(number);
+                }
+            }
+        }
+    }
+}
+
+/// The numbers that are added up.
+struct Numbers<'a> {
+    /// Per run.
+    columns: Vec<NumberColumn<'a>>,
+    /// The step whose event has them; `None` for every step itself.
+    step: Option<usize>,
+}
+
+impl Numbers<'_> {
+    /// The number that counts for a step of an attempt, if it took the step.
+    fn at(&self, step: usize, taken: &[Taken]) -> Option<f64> {
+        let event = &taken[self.step.unwrap_or(step)];
+        if !taken[step].is() || !event.is() {
+            return None;
+        }
+        let number = self.columns[event.run as usize].get(event.row as usize);
+        (!number.is_nan()).then_some(number)
     }
 }
 
@@ -119,6 +154,7 @@ struct Kernel<'a> {
     scans: Vec<RunScan<'a, u32>>,
     locator: Locator<'a>,
     constant: Option<Locator<'a>>,
+    numbers: Option<Numbers<'a>>,
     /// Buckets of the trend; the range itself without one.
     buckets: Buckets,
 }
@@ -141,7 +177,15 @@ impl<'a> Kernel<'a> {
         let locator = Locator::over(snapshot, &query.scope.breakdowns, buckets.clone());
         let constant = (!query.constant.is_empty())
             .then(|| Locator::over(snapshot, &query.constant, buckets.clone()));
-        Ok(Self { ground, plan, scans, locator, constant, buckets })
+        let numbers = query.value.as_ref().map(|value| Numbers {
+            columns: snapshot
+                .runs()
+                .iter()
+                .map(|run| NumberColumn::new(&value.property, run))
+                .collect(),
+            step: value.step,
+        });
+        Ok(Self { ground, plan, scans, locator, constant, numbers, buckets })
     }
 
     /// Shows every unit of a subject with every row that it counts in.
@@ -357,7 +401,7 @@ pub(crate) fn funnel_partial(
                     Place::Group(group) => groups.entry(group).or_default(),
                     Place::Trend(cell) => trend.entry(cell).or_default(),
                 };
-                state.add(&kernel.plan, unit);
+                state.add(&kernel.plan, kernel.numbers.as_ref(), unit);
             });
         }
         (total, groups, trend)

@@ -139,8 +139,11 @@ impl<'q> Plan<'q> {
     /// is the number of the step it waits for, or, in any order, the set of steps it took.
     #[inline(always)]
     pub(super) fn next(&self, state: u32, bits: u32) -> Option<(usize, u32)> {
-        if self.query.order == StepOrder::AnyOrder {
-            let open = bits & self.step_mask & !state;
+        if self.is_unordered() {
+            // Only the first listed step begins where it is the anchor of the others.
+            let anchored = state == 0 && self.query.order == StepOrder::FirstThenAny;
+            let wanted = if anchored { 1 } else { self.step_mask };
+            let open = bits & wanted & !state;
             let step = 1u32.checked_shl(open.trailing_zeros())?;
             return Some((state.count_ones() as usize, state | step));
         }
@@ -150,7 +153,12 @@ impl<'q> Plan<'q> {
 
     /// How many steps an attempt has behind it.
     pub(super) fn progress(&self, state: u32) -> u32 {
-        if self.query.order == StepOrder::AnyOrder { state.count_ones() } else { state }
+        if self.is_unordered() { state.count_ones() } else { state }
+    }
+
+    /// Whether the state of an attempt is the set of steps it took.
+    fn is_unordered(&self) -> bool {
+        is_unordered(self.query.order)
     }
 
     /// Whether a step may be taken from before the step that it follows.
@@ -184,7 +192,7 @@ impl<'q> Plan<'q> {
             let breaks = match self.query.order {
                 StepOrder::StrictSteps => event.bits & self.step_mask != 0,
                 StepOrder::StrictAnyEvent => is_activity,
-                StepOrder::Ordered | StepOrder::AnyOrder => false,
+                StepOrder::Ordered | StepOrder::AnyOrder | StepOrder::FirstThenAny => false,
             };
             for ((step, decides), number) in self.occurrences.iter().zip(0..) {
                 if event.bits & decides != 0 {
@@ -239,6 +247,10 @@ fn takes(query: &FunnelQuery) -> Vec<u32> {
         .collect()
 }
 
+fn is_unordered(order: StepOrder) -> bool {
+    matches!(order, StepOrder::AnyOrder | StepOrder::FirstThenAny)
+}
+
 fn check(query: &FunnelQuery) -> Result<()> {
     let steps = query.steps.len();
     if !(1..=MAX_STEPS).contains(&steps) {
@@ -248,7 +260,7 @@ fn check(query: &FunnelQuery) -> Result<()> {
     if optional(0) || optional(steps - 1) {
         return Err(invalid("steps", "neither the first nor the last step can be optional"));
     }
-    if query.order == StepOrder::AnyOrder && (0..steps).any(optional) {
+    if is_unordered(query.order) && (0..steps).any(optional) {
         return Err(invalid("steps", "in any order no step can be optional"));
     }
     for exclusion in &query.exclusions {
@@ -278,6 +290,17 @@ fn check(query: &FunnelQuery) -> Result<()> {
         && step >= steps
     {
         return Err(invalid("attribution", format!("step {}; the funnel has {steps}", step + 1)));
+    }
+    if let Some(value) = &query.value {
+        if value.property.is_empty() {
+            return Err(invalid("value_property", "is required with a step"));
+        }
+        if let Some(step) = value.step.filter(|step| *step >= steps) {
+            return Err(invalid(
+                "value_step",
+                format!("step {}; the funnel has {steps}", step + 1),
+            ));
+        }
     }
     if query.bins > MAX_BINS {
         return Err(invalid("bins", format!("{}; at most {MAX_BINS}", query.bins)));

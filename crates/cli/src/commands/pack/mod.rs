@@ -1,8 +1,11 @@
 //! `northstar pack`: metrics that others have thought of already.
 
+mod dry_run;
+
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, anyhow};
+use northstar_client::Clients;
 use northstar_metrics::packs::{self, Pack as Ready};
 use serde::Serialize;
 
@@ -38,6 +41,7 @@ Examples:
     /// Apply a pack. Applied again it changes nothing.
     #[command(after_help = "\
 Examples:
+  northstar pack apply product --dry-run
   northstar pack apply product --set active_event=\"Report Opened\"
   northstar pack apply saas-revenue --set gross_margin=0.75")]
     Apply {
@@ -46,6 +50,9 @@ Examples:
         /// What stands for a setting, for example signed_up=\"Account Created\".
         #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
         settings: Vec<(String, String)>,
+        /// Tell what would be created or changed, and which events and properties the log lacks; write nothing.
+        #[arg(long)]
+        dry_run: bool,
         /// Print one JSON document.
         #[arg(long)]
         json: bool,
@@ -71,7 +78,15 @@ pub async fn run(command: Pack, connection: &Connection) -> anyhow::Result<()> {
     match command {
         Pack::List { json } => list(json),
         Pack::Show { name, settings, json } => show(&name, settings, json),
-        Pack::Apply { name, settings, json } => apply(&name, settings, json, connection).await,
+        Pack::Apply { name, settings, dry_run, json } => {
+            let documents = read(&name, settings)?;
+            let clients = connection.clients()?;
+            if dry_run {
+                dry_run::run(&clients, &name, documents, json).await
+            } else {
+                apply(&clients, &name, documents, json).await
+            }
+        }
     }
 }
 
@@ -119,16 +134,14 @@ fn show(name: &str, settings: Vec<(String, String)>, json: bool) -> anyhow::Resu
 }
 
 async fn apply(
+    clients: &Clients,
     name: &str,
-    settings: Vec<(String, String)>,
+    documents: Vec<Document>,
     json: bool,
-    connection: &Connection,
 ) -> anyhow::Result<()> {
-    let documents = read(name, settings)?;
-    let clients = connection.clients()?;
     let mut applied = Vec::new();
     for document in documents {
-        let outcome = documents::apply(&clients, &document, Mode::Write).await;
+        let outcome = documents::apply(clients, &document, Mode::Write).await;
         let outcome = outcome.with_context(|| document.title())?;
         if !json {
             output::line(format!("{} {}", document.title(), outcome.as_str()))?;
