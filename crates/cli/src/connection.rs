@@ -149,6 +149,22 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// What to do when nobody answers.
+    pub fn advice(&self) -> String {
+        let file = ContextFile::read().ok().flatten().map(|file| file.grpc);
+        let place = match (&self.address, file) {
+            (Some(address), _) => format!("at {address}"),
+            (None, Some(address)) => format!("at {address}, where the context file says it is"),
+            (None, None) => "at the address of the service".to_owned(),
+        };
+        format!(
+            "nobody answers {place}: start the suite with `northstar up`, or say with --address \
+             where it is"
+        )
+    }
+}
+
 fn read_secret(path: &Path) -> anyhow::Result<String> {
     let text = fs::read_to_string(path)
         .map_err(|error| ConfigError::new(format!("{}: {error}", path.display())))?;

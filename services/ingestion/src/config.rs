@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use northstar_archive::Archive;
 use northstar_server::{InvalidConfig, Secret};
 
 use crate::sealing::SealingKey;
@@ -16,7 +17,7 @@ pub struct Config {
     /// Most mebibytes that requests on their way into the log may take, which is
     /// three times what was sent; more are refused with OVERLOADED until some are
     /// written.
-    #[arg(long, env = "NORTHSTAR_INGESTION_QUEUE_MEBIBYTES", default_value_t = 96,
+    #[arg(long, env = "NORTHSTAR_INGESTION_QUEUE_MEBIBYTES", default_value_t = 64,
           value_parser = clap::value_parser!(u32).range(8..=65536))]
     pub ingestion_queue_mebibytes: u32,
     /// Newest message ids of a project that are held in memory, 50 bytes each,
@@ -63,7 +64,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            ingestion_queue_mebibytes: 96,
+            ingestion_queue_mebibytes: 64,
             ingestion_fresh_keys: 700_000,
             webhook_sealing_key: None,
             webhook_sealing_key_file: None,
@@ -76,6 +77,25 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Checks what only the service itself can judge.
+    ///
+    /// # Errors
+    /// What cannot be used.
+    pub fn check(&self) -> Result<(), InvalidConfig> {
+        self.sealing_key()?;
+        self.archive()?;
+        self.erasure_followers()?;
+        Ok(())
+    }
+
+    /// Where old partitions are archived to, when they are.
+    pub(crate) fn archive(&self) -> Result<Option<Archive>, InvalidConfig> {
+        let Some(url) = &self.ingestion_archive_url else { return Ok(None) };
+        Archive::open(url).map(Some).map_err(|error| {
+            InvalidConfig::Unusable(format!("NORTHSTAR_INGESTION_ARCHIVE_URL: {error:#}"))
+        })
+    }
+
     /// The services that have to follow an erasure.
     pub(crate) fn erasure_followers(&self) -> Result<Vec<String>, InvalidConfig> {
         let mut found = Vec::new();
@@ -146,5 +166,14 @@ mod tests {
         let both = Config { webhook_sealing_key_file: Some("key".into()), ..config };
         assert!(both.sealing_key().unwrap_err().to_string().contains("both set"));
         assert!(Config::default().sealing_key().unwrap().is_none());
+    }
+
+    #[test]
+    fn an_archive_that_cannot_be_is_told_before_anything_is_started() {
+        let config =
+            Config { ingestion_archive_url: Some("ftp://host/log".into()), ..Config::default() };
+        let error = config.check().unwrap_err().to_string();
+        assert!(error.contains("NORTHSTAR_INGESTION_ARCHIVE_URL"), "{error}");
+        assert!(Config::default().check().is_ok());
     }
 }

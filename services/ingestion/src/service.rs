@@ -28,6 +28,7 @@ use crate::contracts::Contracts;
 use crate::convert::{quarantined_to_proto, source_to_proto};
 use crate::error::Error;
 use crate::ingest::{check_bytes, check_count};
+use crate::limits::Limits;
 use crate::page;
 use crate::reads::{Shown, audited};
 use crate::sender::Sender;
@@ -48,6 +49,7 @@ pub(crate) struct Ingestion {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) writer: Writer,
     pub(crate) sources: Sources,
+    pub(crate) limits: Limits,
     pub(crate) contracts: Contracts,
     pub(crate) clients: Clients,
     pub(crate) shutdown: CancellationToken,

@@ -29,6 +29,7 @@ use crate::keys::ProjectKeys;
 use crate::links::{KnownLinks, NewLinks};
 use crate::notes::{flagged, note};
 use crate::plan::{Outcome, Plan, Taken, ToQuarantine, decide};
+use crate::retold;
 
 /// Fewer events are encoded at once; it takes less than handing them over.
 const FEW_EVENTS: usize = 256;
@@ -70,7 +71,9 @@ pub(crate) async fn plan(
     keys: &mut ProjectKeys,
 ) -> Result<Plan> {
     let taken = find_taken(connection, batches, keys).await?;
-    Ok(decide(batches, &taken))
+    let mut plan = decide(batches, &taken);
+    retold::recognise(connection, batches, &taken, &mut plan).await?;
+    Ok(plan)
 }
 
 /// Writes the batches of a project as planned, its new events after a position.

@@ -14,6 +14,7 @@ mod cumulative;
 mod few;
 mod finish;
 mod funnel;
+mod gather;
 mod journey;
 pub(crate) mod journeys;
 mod lifecycle;
@@ -28,6 +29,7 @@ mod retention;
 mod scan;
 mod space;
 mod sparse;
+mod spill;
 mod stickiness;
 mod sum;
 mod tasks;
@@ -53,8 +55,10 @@ use crate::{
     snapshot::{Snapshot, unknown_cohort},
 };
 
-use partial::Leaf;
+use gather::Found;
+use partial::{Leaf, State};
 use scan::Bits;
+use space::Space;
 
 /// Most steps of a funnel: one bit each.
 const MAX_STEPS: usize = 31;
@@ -80,6 +84,8 @@ pub(crate) struct Context<'a> {
     pub until: i64,
     /// Events before this instant are known.
     pub as_of: i64,
+    /// Whether cells are merged further, so that distinct values must not be counted yet.
+    pub merged_further: bool,
     pub threads: Workers<'a>,
 }
 
@@ -118,15 +124,15 @@ fn context<'a>(
     let as_of = query.as_of_micros.or(latest).unwrap_or(query.from_micros);
     let until = query.to_micros.min(as_of);
     let threads = threads.into().worth(snapshot.events());
-    Ok(Context { snapshot, query, buckets, until, as_of, threads })
+    Ok(Context { snapshot, query, buckets, until, as_of, merged_further: false, threads })
 }
 
 /// Runs one metric; a ratio is two leaves, a derived metric one for each input.
 fn metric(context: &Context<'_>, metric: &MetricSpec, leaves: &mut Vec<Leaf>) -> Result<()> {
-    let leaf = match metric {
+    match metric {
         MetricSpec::Ratio { numerator, denominator } => {
             self::metric(context, numerator, leaves)?;
-            return self::metric(context, denominator, leaves);
+            self::metric(context, denominator, leaves)
         }
         MetricSpec::Derived { inputs, .. } => {
             for input in inputs {
@@ -141,7 +147,30 @@ fn metric(context: &Context<'_>, metric: &MetricSpec, leaves: &mut Vec<Leaf>) ->
                     }
                 }
             }
-            return Ok(());
+            Ok(())
+        }
+        metric => {
+            let Found { space, cells } = one(context, metric)?;
+            let (query, as_of, workers) = (context.query, context.as_of, context.threads);
+            let settle = |space: &Space, cell, state| {
+                let settled = finish::settled(metric, query, as_of, (space, cell), state);
+                settled.unwrap_or_else(|error| {
+                    workers.fail(error);
+                    State::Count(0)
+                })
+            };
+            leaves.push(cells.into_leaf(workers, space, settle));
+            Ok(())
+        }
+    }
+}
+
+/// Runs one metric that is not made of others.
+fn one(context: &Context<'_>, metric: &MetricSpec) -> Result<Found> {
+    Ok(match metric {
+        MetricSpec::Ratio { .. } | MetricSpec::Derived { .. } => {
+            let problem = "is made of other metrics, which have no cells in common".to_owned();
+            return Err(Error::InvalidQuery { field: "metric", problem });
         }
         MetricSpec::Count { event } => count::run(context, event),
         MetricSpec::Unique { event, of } => unique::run(context, event, of),
@@ -166,13 +195,11 @@ fn metric(context: &Context<'_>, metric: &MetricSpec, leaves: &mut Vec<Leaf>) ->
         MetricSpec::PerSubject(spec) => per_subject::run(context, spec),
         MetricSpec::Conversion(spec) => conversion::run(context, spec),
         MetricSpec::Cumulative(spec) => cumulative::run(context, spec)?,
-    };
-    leaves.push(leaf);
-    Ok(())
+    })
 }
 
 /// The width of the numbers that hold one bit per step.
-fn by_width(context: &Context<'_>, spec: &FunnelSpec) -> Leaf {
+fn by_width(context: &Context<'_>, spec: &FunnelSpec) -> Found {
     if spec.steps.len() <= u8::WIDTH {
         funnel::run::<u8>(context, spec)
     } else {

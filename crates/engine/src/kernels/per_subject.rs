@@ -7,11 +7,11 @@ use std::{
 
 use super::{
     Context,
-    partial::{Leaf, NumberState, State, Sum},
+    gather::{Found, Gathered},
+    partial::{NumberState, State, Sum},
     scan::{self, Event, RunScan, Scratch, Visitor},
     selectors,
     space::{BucketCursor, Locator, NumberColumn},
-    tasks,
 };
 use crate::{
     query::{Aggregate, PerSubjectSpec, Statistic},
@@ -19,12 +19,13 @@ use crate::{
 };
 
 /// The number of each subject in each bucket.
-pub(super) fn run(context: &Context<'_>, spec: &PerSubjectSpec) -> Leaf {
+pub(super) fn run(context: &Context<'_>, spec: &PerSubjectSpec) -> Found {
     let locator = Locator::new(context);
     let combinations = locator.space.combinations();
     let reader = Reader::new(context, spec);
     let index = context.snapshot.index();
-    let pieces = tasks::run(context.threads, index.chunks.clone(), |subjects| {
+    let chunks = index.chunks.clone();
+    let gathered = Gathered::from_pieces(context.threads, combinations, chunks, |subjects| {
         let mut cells = locator.cells::<Vec<f64>>();
         let mut numbers = Numbers::new(context, &locator, &reader.columns);
         for subject in subjects {
@@ -38,7 +39,7 @@ pub(super) fn run(context: &Context<'_>, spec: &PerSubjectSpec) -> Leaf {
         }
         cells.into_states(|values| (!values.is_empty()).then(|| state(spec, values)))
     });
-    Leaf::collect(locator.space, pieces)
+    Found { space: locator.space, cells: gathered }
 }
 
 /// The number of each subject in windows of buckets, which may overlap.
@@ -46,12 +47,13 @@ pub(super) fn over_windows(
     context: &Context<'_>,
     spec: &PerSubjectSpec,
     windows: &[Range<usize>],
-) -> Leaf {
+) -> Found {
     let locator = Locator::new(context);
     let combinations = locator.space.combinations();
     let reader = Reader::new(context, spec);
     let index = context.snapshot.index();
-    let pieces = tasks::run(context.threads, index.chunks.clone(), |subjects| {
+    let chunks = index.chunks.clone();
+    let gathered = Gathered::from_pieces(context.threads, combinations, chunks, |subjects| {
         let mut cells: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
         let mut numbers = Numbers::new(context, &locator, &reader.columns);
         let mut found = Vec::new();
@@ -74,7 +76,7 @@ pub(super) fn over_windows(
         let states = cells.into_iter().map(|(cell, values)| (cell, state(spec, values)));
         states.collect::<Vec<_>>()
     });
-    Leaf::collect(locator.space, pieces)
+    Found { space: locator.space, cells: gathered }
 }
 
 /// What is kept of the numbers of a cell: a sum needs none of them.
@@ -94,7 +96,7 @@ fn state(spec: &PerSubjectSpec, values: Vec<f64>) -> State {
 
 /// The numbers of one subject: one for each combination of dimension values, or that of the one event that is picked
 /// of all.
-fn aggregate(found: &mut [Found], aggregate: &Aggregate, mut take: impl FnMut(u64, f64)) {
+fn aggregate(found: &mut [Numbered], aggregate: &Aggregate, mut take: impl FnMut(u64, f64)) {
     let picked = match aggregate {
         Aggregate::First(_) => found.first(),
         Aggregate::Last(_) => found.last(),
@@ -186,7 +188,7 @@ impl<'a> Reader<'a> {
 
 /// An event of a subject.
 #[derive(Debug, Clone, Copy)]
-struct Found {
+struct Numbered {
     bucket: usize,
     combination: u64,
     value: f64,
@@ -199,7 +201,7 @@ struct Numbers<'a> {
     columns: &'a [NumberColumn<'a>],
     cursor: BucketCursor,
     scratch: Scratch,
-    found: Vec<Found>,
+    found: Vec<Numbered>,
 }
 
 impl<'a> Numbers<'a> {
@@ -224,7 +226,7 @@ impl Visitor for Numbers<'_> {
         {
             let bucket = self.cursor.locate(&self.context.buckets, event.time);
             let combination = self.locator.combination(event.run, row);
-            self.found.push(Found { bucket, combination, value });
+            self.found.push(Numbered { bucket, combination, value });
         }
         ControlFlow::Continue(())
     }

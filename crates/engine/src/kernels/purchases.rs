@@ -78,7 +78,7 @@ pub(crate) fn purchases(
 }
 
 /// The purchases of one subject, in order.
-struct Found<'a> {
+struct Found {
     query: &'a PurchaseQuery,
     days: &'a Buckets,
     amounts: &'a [NumberColumn<'a>],

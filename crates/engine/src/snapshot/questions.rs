@@ -40,8 +40,8 @@ impl Snapshot {
     }
 
     /// The part of an answer that this data set contributes: merge those of several, then
-    /// [finish](Partial::finish). Not of a view [within little memory](Snapshot::within_memory), which counts distinct
-    /// values for good. Set [`Query::as_of_micros`] when several data sets take part, so that all judge
+    /// [finish](Partial::finish). Not of a view [within little memory](Snapshot::within_memory), which settles cells for
+    /// good. Set [`Query::as_of_micros`] when several data sets take part, so that all judge
     /// maturity alike.
     ///
     /// # Errors

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use northstar_archive::{Archive, ArchivedEvent, ParquetEvents, ParquetWriter, to_line};
@@ -35,20 +35,16 @@ const ACTOR: &str = "northstar";
 pub(crate) struct Archiving {
     pub(crate) pool: PgPool,
     pub(crate) clock: Arc<dyn Clock>,
-    /// URL of the folder to archive to; without it nothing is archived.
-    pub(crate) archive_url: Option<String>,
+    /// Where to archive to; without it nothing is archived.
+    pub(crate) archive: Option<Archive>,
     pub(crate) interval: Duration,
     pub(crate) shutdown: CancellationToken,
 }
 
 /// Archives until `shutdown`. What fails is tried again at the next look.
-///
-/// # Errors
-/// When the URL is none.
 pub(crate) async fn archive(archiving: Archiving) -> anyhow::Result<()> {
-    let Archiving { pool, clock, archive_url, interval, shutdown } = archiving;
-    let Some(url) = archive_url else { return Ok(()) };
-    let archive = Archive::open(&url).context("NORTHSTAR_INGESTION_ARCHIVE_URL")?;
+    let Archiving { pool, clock, archive, interval, shutdown } = archiving;
+    let Some(archive) = archive else { return Ok(()) };
     while shutdown.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
         let look = look(&pool, &archive, clock.now());
         let Some(looked) = shutdown.run_until_cancelled(look).await else { break };

@@ -333,6 +333,40 @@ async fn contracts_of_another_project_say_nothing() {
 }
 
 #[tokio::test]
+async fn an_event_as_the_log_holds_it_is_a_duplicate_of_what_was_sent_first() {
+    let suite = Suite::start().await;
+    let clients = suite.clients();
+    let rules = pb::Contract {
+        unplanned_properties: pb::ContractMode::Omit.into(),
+        ..contract("1-0-0", PLAN)
+    };
+    apply(&clients, rules).await.unwrap();
+    let sent = || with("m1", &[("plan", text("pro")), ("card", text("4111"))]);
+    let results = suite.ingest("web", vec![sent()]).await;
+    assert_eq!(results[0].outcome(), Accepted);
+
+    // Sent again it is known by what was sent, read back by what is kept; anything
+    // else under its id is a conflict, at another time too.
+    let kept = with("m1", &[("plan", text("pro"))]);
+    let later = pb::Event { occurred_time: Some(minutes(-3)), ..kept.clone() };
+    let other = with("m1", &[("plan", text("free"))]);
+    let results = suite.ingest("web", vec![sent(), kept.clone(), later, other, kept]).await;
+    let found: Vec<_> = outcomes(&results);
+    assert_eq!(
+        found,
+        [
+            (pb::EventOutcome::Duplicate, ""),
+            (pb::EventOutcome::Duplicate, ""),
+            (Quarantined, "id_conflict"),
+            (Quarantined, "id_conflict"),
+            (pb::EventOutcome::Duplicate, ""),
+        ]
+    );
+    assert!(results.iter().take(2).all(|result| result.position == 1), "{results:?}");
+    assert_eq!(suite.counts("web").await, [6, 1, 3, 2, 0]);
+}
+
+#[tokio::test]
 async fn values_kept_aside_are_sealed_when_there_is_a_key() {
     let key = |byte: char| {
         let key: String = std::iter::repeat_n(byte, 43).chain(['=']).collect();

@@ -15,7 +15,7 @@ use crate::{
         Members, StepOutcome,
     },
     kernels::{
-        partial::{Leaf, Merge, Sum},
+        partial::{Leaf, Merge, Sum, bytes_of},
         scan::RunScan,
         space::{Locator, NumberColumn, Space},
     },
@@ -77,6 +77,12 @@ impl Merge for FunnelState {
             mine.0 += theirs.0;
             mine.1.merge(theirs.1);
         }
+    }
+
+    fn heap_bytes(&self) -> u64 {
+        let micros = self.micros.iter().map(|micros| bytes_of(micros)).sum::<u64>();
+        let lists = bytes_of(&self.counts) + bytes_of(&self.micros) + bytes_of(&self.values);
+        lists + micros + bytes_of(&self.between)
     }
 }
 
