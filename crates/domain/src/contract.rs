@@ -112,6 +112,10 @@ pub struct PropertyRule {
     /// any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub purposes: Vec<String>,
+    /// Only a pseudonym of its value is kept: equal values stay equal, and nothing
+    /// leads back from them without the key of the service.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pseudonym: bool,
 }
 
 /// The body of a `kind: Contract` document; the event's name is its name.
@@ -248,6 +252,11 @@ impl ContractSpec {
                 !rule.purposes.is_empty() && !rule.purposes.iter().any(granted)
             })
             .map(|(name, _)| name.as_str())
+    }
+
+    /// The properties of which only a pseudonym is kept.
+    pub fn concealed_properties(&self) -> impl Iterator<Item = &str> {
+        self.properties.iter().filter(|(_, rule)| rule.pseudonym).map(|(name, _)| name.as_str())
     }
 
     /// Changes with every change of the contract.
