@@ -465,7 +465,7 @@ async fn values_that_may_be_kept_nowhere_are_not_in_quarantine_either() {
     assert_eq!(emails[0], emails[1]);
     assert_ne!(emails[0], emails[2]);
     // Nowhere in the database is the value.
-    let waiting: Vec<Vec<u8>> = sqlx::query_scalar("SELECT body FROM ingestion.quarantine")
+    let waiting: Vec<Vec<u8>> = sqlx::query_scalar("SELECT event FROM ingestion.quarantine")
         .fetch_all(suite.superuser())
         .await
         .unwrap();
