@@ -7,12 +7,11 @@ use northstar_domain::automation::EmitEvent;
 use northstar_domain::run::Outcome;
 use northstar_proto::ingestion::v1::value::Kind;
 use northstar_proto::ingestion::v1::{Event, EventOutcome, IngestEventsRequest, Value};
+use northstar_server::outbox::SOURCE;
 use northstar_store::automations::LeasedRun;
 
 use crate::convert::time_to_proto;
 
-/// Source of every event the suite puts in the log.
-const SOURCE: &str = "northstar";
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Emits the event. Its message id and its time are the run's, so that emitting

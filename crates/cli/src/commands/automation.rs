@@ -1,5 +1,8 @@
 //! `northstar automation`: from draft to retirement, and what it did.
 
+use std::path::PathBuf;
+
+use anyhow::Context as _;
 use northstar_proto::automations::v1 as pb;
 use northstar_proto::automations::v1::automations_service_client::AutomationsServiceClient;
 use northstar_proto::experiments::v1::Estimate as PbEstimate;
@@ -15,6 +18,7 @@ Examples:
   northstar automation request-activation onboarding-nudge
   northstar automation activate onboarding-nudge --decision 0199f3b0-7c1e-7aa0-8000-0123456789ab
   northstar automation lift onboarding-nudge --json
+  northstar automation preview-change onboarding-nudge --holdout-by -0.1
   northstar automation pause onboarding-nudge --reason \"the mail is wrong\"
   northstar automation retire onboarding-nudge --reason \"the new onboarding replaces it\"
   northstar automation runs onboarding-nudge --state dead-letter
@@ -60,6 +64,21 @@ pub enum Automation {
         /// Why.
         #[arg(long)]
         reason: String,
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell what a change would make of it, and what people would approve; writes
+    /// nothing.
+    PreviewChange {
+        /// Its name.
+        name: String,
+        /// Added to the share of its holdout; below 0 more subjects are acted on.
+        #[arg(long, allow_negative_numbers = true, required_unless_present = "patch")]
+        holdout_by: Option<f64>,
+        /// JSON file with a merge patch of its spec, instead.
+        #[arg(long, conflicts_with = "holdout_by")]
+        patch: Option<PathBuf>,
         /// Print one JSON document.
         #[arg(long)]
         json: bool,
@@ -203,6 +222,9 @@ pub async fn run(command: Automation, connection: &Connection) -> anyhow::Result
                 automations.measure_lift(pb::MeasureLiftRequest { name }).await?.into_inner();
             return show_lift(lift, json);
         }
+        Automation::PreviewChange { name, holdout_by, patch, json } => {
+            return preview(&mut automations, name, holdout_by, patch, json).await;
+        }
         Automation::Runs { name, state, limit, json } => {
             return runs(&mut automations, name, state, limit, json).await;
         }
@@ -244,6 +266,39 @@ pub async fn run(command: Automation, connection: &Connection) -> anyhow::Result
         return output::json(&shown);
     }
     output::line(format!("{} is {}", shown.name, shown.state))?;
+    Ok(())
+}
+
+async fn preview(
+    automations: &mut AutomationsServiceClient<northstar_client::Connection>,
+    name: String,
+    holdout_by: Option<f64>,
+    patch: Option<PathBuf>,
+    json: bool,
+) -> anyhow::Result<()> {
+    use pb::preview_change_request::Change;
+    let change = match (holdout_by, patch) {
+        (_, Some(file)) => {
+            let text = std::fs::read_to_string(&file)
+                .with_context(|| format!("the patch {} cannot be read", file.display()))?;
+            Some(Change::PatchJson(text))
+        }
+        (by, None) => by.map(Change::HoldoutBy),
+    };
+    let request = pb::PreviewChangeRequest { name, change };
+    let found = automations.preview_change(request).await?.into_inner();
+    if json {
+        let read = |text: &str| serde_json::from_str::<serde_json::Value>(text);
+        return output::json(&serde_json::json!({
+            "differences": found.differences,
+            "before": read(&found.before_json)?,
+            "after": read(&found.after_json)?,
+            "diff": read(&found.diff_json)?,
+        }));
+    }
+    for difference in &found.differences {
+        output::line(difference)?;
+    }
     Ok(())
 }
 

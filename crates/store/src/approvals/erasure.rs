@@ -57,6 +57,7 @@ async fn requests(connection: &mut PgConnection, subject: &ErasedSubject) -> Res
             continue;
         }
         let diff = diff.as_ref().map_or(request.diff, canonical_json::to_string);
+        let digest = canonical_json::digest_of_text(&diff);
         sqlx::query!(
             "UPDATE approvals.decision_requests
              SET subject = $2, summary = $3, diff = $4, diff_digest = $5, evidence = $6,
@@ -66,7 +67,7 @@ async fn requests(connection: &mut PgConnection, subject: &ErasedSubject) -> Res
             about.unwrap_or(request.subject),
             summary.unwrap_or(request.summary),
             diff,
-            canonical_json::digest_of_text(&diff).as_bytes(),
+            digest.as_bytes(),
             evidence.unwrap_or(request.evidence),
             withdrawn,
         )
@@ -79,8 +80,9 @@ async fn requests(connection: &mut PgConnection, subject: &ErasedSubject) -> Res
 
 async fn verdicts(connection: &mut PgConnection, subject: &ErasedSubject) -> Result<i64> {
     let found = sqlx::query!(
-        "SELECT decision_request_id, review_cycle, approver, reason
-         FROM approvals.verdicts JOIN approvals.decision_requests USING (decision_request_id)
+        "SELECT decision_request_id, verdict.review_cycle, approver, reason
+         FROM approvals.verdicts verdict
+         JOIN approvals.decision_requests USING (decision_request_id)
          WHERE project_id = $1 AND EXISTS (
              SELECT FROM unnest($2::text[]) AS one (value) WHERE position(value IN reason) > 0)",
         subject.project.0,

@@ -274,7 +274,7 @@ async fn the_week_of_the_readme_counts_as_shown() {
     let readme = include_str!("../../README.md");
     let events = of_the_readme(readme);
     assert_eq!(events.len(), 5);
-    ingest_from(&suite.producer, "northstar", events).await;
+    ingest_from(&suite.operator(), "northstar", events).await;
     let card = weekly(&suite, "2026-03-02", pb::ReportFormat::Unspecified).await.scorecard.unwrap();
     let of = &card.pillars[0];
     let [throughput, hours, automatic] =

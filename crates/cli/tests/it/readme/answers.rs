@@ -15,6 +15,7 @@ const WORDS: [&str; 2] = ["because", "rule"];
 /// name of the column with its number less one or else with underscores, and `lines` every document of several.
 const PATHS: &[(&str, &[&str], &str)] = &[
     ("funnel", &["step 1", "step 2", "step 3", "step 4", "step 5"], "0/rows/*/steps/=/count"),
+    ("funnel", &["sum 1", "sum 2"], "0/rows/*/steps/=/value_sum"),
     ("funnel", &["seconds"], "0/rows/*/times/mean_seconds"),
     ("funnel", &["median"], "0/rows/*/times/p50_seconds"),
     ("funnel", &["bars"], "0/rows/*/histogram/*/count"),
@@ -25,6 +26,8 @@ const PATHS: &[(&str, &[&str], &str)] = &[
     ("retention", &["retained", "value", "eligible", "mature"], "0/cohorts/*/cells/*/="),
     ("retention", &["entered"], "0/cohorts/*/="),
     ("retention", &["weighted mean"], "0/columns/*/rate"),
+    ("retention", &["before"], "0/columns/*/previous_rate"),
+    ("retention", &["change"], "0/columns/*/change"),
     ("lifecycle", &["new", "returning", "resurrecting", "dormant", "active"], "0/periods/*/="),
     ("paths", &["step"], "0/nodes/*/step/event"),
     ("paths", &["distance", "dropped"], "0/nodes/*/="),
