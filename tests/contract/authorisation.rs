@@ -205,6 +205,12 @@ fn every_foreign_rpc_has_an_authorisation_case() {
 const DOORS: &[(&str, Role)] = &[
     ("GET /sourceConfig", Role::Ingest),
     ("GET /sourceConfig/", Role::Ingest),
+    ("GET /v1/pixel/alias", Role::Ingest),
+    ("GET /v1/pixel/group", Role::Ingest),
+    ("GET /v1/pixel/identify", Role::Ingest),
+    ("GET /v1/pixel/page", Role::Ingest),
+    ("GET /v1/pixel/screen", Role::Ingest),
+    ("GET /v1/pixel/track", Role::Ingest),
     ("GET /v1/projects/{write_key}/settings", Role::Ingest),
     ("POST /beacon/v1/batch", Role::Ingest),
     ("POST /v1/a", Role::Ingest),

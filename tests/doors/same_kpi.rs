@@ -2,22 +2,29 @@
 //! one that other people's tools computed.
 //!
 //! Another door joins with a line in [`DOORS`] and a function that sends
-//! [`Row`]s.
+//! [`Row`]s. The import of files is a command: `crates/cli/tests/it/datasets.rs`
+//! holds the same logs against the same `expected.json`.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 
 use flate2::read::GzDecoder;
 use http::Method;
 use northstar_client::Clients;
+use northstar_client::columns::{ColumnsBuilder, Property, Row as ColumnsRow};
+use northstar_client::result_runs::expand;
 use northstar_domain::{ApiKeyId, ApiKeySecret, ProjectId, Role};
 use northstar_proto::ingestion::v1 as ingestion;
 use northstar_proto::metrics::v1 as metrics;
 use northstar_store::access;
 use northstar_tests::Suite;
 use northstar_tests::http::Http;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 use prost_types::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -49,6 +56,8 @@ pub struct Way {
     pub clients: Clients,
     /// With an admin's key.
     pub admin: Clients,
+    /// To gRPC doors that are not ours.
+    pub grpc: SocketAddr,
 }
 
 type Sending<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -59,9 +68,13 @@ type Door = (&'static str, for<'a> fn(&'a Way, &'a [Row]) -> Sending<'a>);
 
 const DOORS: &[Door] = &[
     ("gRPC IngestEvents", |way, rows| Box::pin(grpc(way, rows))),
+    ("gRPC IngestColumns", |way, rows| Box::pin(columns(way, rows))),
+    ("gRPC StreamEvents", |way, rows| Box::pin(stream(way, rows, events))),
+    ("gRPC StreamEvents in columns", |way, rows| Box::pin(stream(way, rows, in_columns))),
     ("Segment batch", |way, rows| Box::pin(segment(way, rows))),
     ("CloudEvents batch", |way, rows| Box::pin(cloudevents(way, rows))),
     ("OTLP logs", |way, rows| Box::pin(otlp(way, rows))),
+    ("OTLP logs over gRPC", |way, rows| Box::pin(otlp_grpc(way, rows))),
     (WEBHOOK, |way, rows| Box::pin(webhook(way, rows))),
 ];
 
@@ -70,19 +83,92 @@ const WEBHOOK: &str = "webhook";
 
 async fn grpc(way: &Way, rows: &[Row]) {
     for rows in rows.chunks(BATCH) {
-        let events = rows.iter().map(|row| ingestion::Event {
+        let request =
+            ingestion::IngestEventsRequest { source: "rows".to_owned(), events: to_events(rows) };
+        let answer = way.clients.ingestion().ingest_events(request).await.expect("an answer");
+        assert_eq!(answer.into_inner().results.len(), rows.len());
+    }
+}
+
+fn to_events(rows: &[Row]) -> Vec<ingestion::Event> {
+    rows.iter()
+        .map(|row| ingestion::Event {
             message_id: row.id.clone(),
             name: row.event.clone(),
             user_id: row.user.clone(),
             occurred_time: Some(row.time.parse::<Timestamp>().expect("a time")),
             properties: row.properties.iter().map(|(name, v)| (name.clone(), value(v))).collect(),
             ..ingestion::Event::default()
-        });
-        let request =
-            ingestion::IngestEventsRequest { source: "rows".to_owned(), events: events.collect() };
-        let answer = way.clients.ingestion().ingest_events(request).await.expect("an answer");
-        assert_eq!(answer.into_inner().results.len(), rows.len());
+        })
+        .collect()
+}
+
+async fn columns(way: &Way, rows: &[Row]) {
+    for rows in rows.chunks(BATCH) {
+        let columns = Some(to_columns(rows));
+        let request = ingestion::IngestColumnsRequest { source: "rows".to_owned(), columns };
+        let answer = way.clients.ingestion().ingest_columns(request).await.expect("an answer");
+        assert_eq!(expand(answer.into_inner().result_runs).count(), rows.len());
     }
+}
+
+fn to_columns(rows: &[Row]) -> ingestion::EventColumns {
+    let mut columns = ColumnsBuilder::default();
+    for row in rows {
+        let time: Timestamp = row.time.parse().expect("a time");
+        let properties = row.properties.iter().map(|(name, value)| {
+            let property = match value {
+                Value::String(text) => Property::Text(text),
+                Value::Number(number) => match number.as_i64() {
+                    Some(integer) => Property::Int(integer),
+                    None => Property::Double(number.as_f64().expect("a double")),
+                },
+                other => panic!("rows hold texts and numbers, not {other}"),
+            };
+            (name.as_str(), property)
+        });
+        columns.push(
+            ColumnsRow {
+                message_id: &row.id,
+                name: &row.event,
+                user_id: &row.user,
+                occurred_micros: Some(time.seconds * 1_000_000 + i64::from(time.nanos) / 1_000),
+                ..ColumnsRow::default()
+            },
+            properties,
+        );
+    }
+    columns.finish()
+}
+
+/// A request of a stream with rows as events.
+fn events(rows: &[Row]) -> ingestion::StreamEventsRequest {
+    ingestion::StreamEventsRequest { events: to_events(rows), ..Default::default() }
+}
+
+/// A request of a stream with rows as columns.
+fn in_columns(rows: &[Row]) -> ingestion::StreamEventsRequest {
+    ingestion::StreamEventsRequest { columns: Some(to_columns(rows)), ..Default::default() }
+}
+
+async fn stream(way: &Way, rows: &[Row], form: fn(&[Row]) -> ingestion::StreamEventsRequest) {
+    let requests: Vec<_> = (1_i64..)
+        .zip(rows.chunks(BATCH))
+        .map(|(sequence, rows)| ingestion::StreamEventsRequest {
+            sequence,
+            source: "rows".to_owned(),
+            ..form(rows)
+        })
+        .collect();
+    let mut unanswered: BTreeMap<i64, usize> =
+        (1_i64..).zip(rows.chunks(BATCH).map(<[Row]>::len)).collect();
+    let answers = way.clients.ingestion().stream_events(tokio_stream::iter(requests)).await;
+    let mut answers = answers.expect("a stream").into_inner();
+    while let Some(answer) = answers.message().await.expect("an answer") {
+        let results = answer.results.len() + expand(answer.result_runs).count();
+        assert_eq!(unanswered.remove(&answer.sequence), Some(results));
+    }
+    assert!(unanswered.is_empty(), "{unanswered:?}");
 }
 
 fn value(json: &Value) -> ingestion::Value {
@@ -139,7 +225,29 @@ async fn cloudevents(way: &Way, rows: &[Row]) {
 }
 
 async fn otlp(way: &Way, rows: &[Row]) {
-    for rows in rows.chunks(BATCH) {
+    for request in logs(rows) {
+        let answer = way.http.post("/v1/logs", &way.key, &request).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+}
+
+async fn otlp_grpc(way: &Way, rows: &[Row]) {
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", way.grpc));
+    let channel = endpoint.expect("an address").connect().await.expect("a connection");
+    let mut client = LogsServiceClient::new(channel);
+    for request in logs(rows) {
+        let request: ExportLogsServiceRequest =
+            serde_json::from_value(request).expect("OTLP as JSON");
+        let mut request = tonic::Request::new(request);
+        let bearer = format!("Bearer {}", way.key).parse().expect("a key is ASCII");
+        request.metadata_mut().insert("authorization", bearer);
+        client.export(request).await.expect("an answer");
+    }
+}
+
+/// Requests of OTLP with rows as log records.
+fn logs(rows: &[Row]) -> impl Iterator<Item = Value> {
+    rows.chunks(BATCH).map(|rows| {
         let records: Vec<Value> = rows
             .iter()
             .map(|row| {
@@ -164,10 +272,8 @@ async fn otlp(way: &Way, rows: &[Row]) {
                 })
             })
             .collect();
-        let request = json!({"resourceLogs": [{"scopeLogs": [{"logRecords": records}]}]});
-        let answer = way.http.post("/v1/logs", &way.key, &request).await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-    }
+        json!({"resourceLogs": [{"scopeLogs": [{"logRecords": records}]}]})
+    })
 }
 
 async fn webhook(way: &Way, rows: &[Row]) {
@@ -215,7 +321,13 @@ async fn through_every_door(suite: &Suite, rows: &[Row]) -> Vec<(&'static str, C
         let clients = suite.host.clients(&key).expect("clients");
         let admin = self::key(suite, project, Role::Admin).await;
         let admin = suite.host.clients(&admin).expect("clients");
-        let way = Way { http: Http::of(suite), key, clients, admin: admin.clone() };
+        let way = Way {
+            http: Http::of(suite),
+            key,
+            clients,
+            admin: admin.clone(),
+            grpc: suite.host.grpc,
+        };
         send(&way, rows).await;
         ways.push((*name, admin));
     }

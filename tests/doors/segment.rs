@@ -1,6 +1,8 @@
 //! The tracking API beyond what the SDKs send: every route, every way to give a
 //! key, bad input.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::{Method, StatusCode};
 use northstar_domain::Role;
 use northstar_proto::ingestion::v1 as pb;
@@ -255,5 +257,56 @@ async fn messages_without_an_id_or_a_time_are_told_apart() {
             None => assert_eq!(again, json!({"success": true}), "{message}"),
         }
     }
+    suite.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_tells_of_what_happened_where_no_script_runs() {
+    let suite = Suite::start().await;
+    let key = suite.key("mail", Role::Ingest).await;
+    let http = Http::of(&suite);
+    let message = |id: &str| json!({"writeKey": key, "event": "Mail Opened", "userId": "u1", "messageId": id});
+    let image = async |kind: &str, message: &Value| {
+        let data = BASE64_URL_SAFE_NO_PAD.encode(message.to_string());
+        http.send(Method::GET, &format!("/v1/pixel/{kind}?data={data}"), &[], "").await
+    };
+    for (message, outcome) in [
+        (message("m1"), "accepted"),
+        (message("m1"), "duplicate"),
+        (json!({"writeKey": key, "userId": "u1"}), "quarantined"),
+    ] {
+        let answer = image("track", &message).await;
+        assert_eq!(
+            (answer.status, &answer.headers["northstar-outcome"]),
+            (StatusCode::OK, outcome)
+        );
+        assert_eq!(answer.headers["content-type"], "image/gif");
+        assert_eq!(answer.headers["cache-control"], "no-store");
+        assert!(answer.body.starts_with(b"GIF89a"), "{answer:?}");
+    }
+    let answer = image("page", &json!({"writeKey": key, "userId": "u1", "name": "Mail"})).await;
+    assert_eq!(answer.headers["northstar-outcome"], "accepted");
+
+    // Who may not is told so, in a status that a developer sees.
+    let answer = image("track", &json!({"userId": "u1", "event": "Mail Opened"})).await;
+    assert_eq!(answer.status, 401, "{answer:?}");
+    let authorization = format!("Bearer {key}");
+    let headers = [("authorization", authorization.as_str())];
+    let answer = http.send(Method::GET, "/v1/pixel/track?data=%25%25", &headers, "").await;
+    assert_eq!(
+        (answer.status, &answer.json()["error"]["field"]),
+        (StatusCode::BAD_REQUEST, &json!("data"))
+    );
+    let large = json!({"writeKey": key, "userId": "u1", "event": "x".repeat(33_000)});
+    let answer = image("track", &large).await;
+    assert_eq!(
+        (answer.status, &answer.json()["error"]["code"]),
+        (StatusCode::BAD_REQUEST, &json!(400))
+    );
+
+    let events = log::events(&suite.clients("reader", Role::Admin).await).await;
+    let names: Vec<_> =
+        events.iter().filter_map(|logged| logged.event.as_ref()).map(|event| &event.name).collect();
+    assert_eq!(names, ["Mail Opened", "page"]);
     suite.stop().await;
 }

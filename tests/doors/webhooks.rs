@@ -130,7 +130,13 @@ async fn what_the_presets_are_for_comes_in_once_and_only_signed() {
         let first = post(&http, &path, &signed(preset.name, SECRET, body, now), body).await;
         assert_eq!(first.status, 200, "{}: {first:?}", preset.name);
         assert!(outcomes(&first).iter().all(|o| o == "accepted"), "{}: {first:?}", preset.name);
-        let again = post(&http, &path, &signed(preset.name, SECRET, body, Utc::now()), body).await;
+        // The path that the source names has the project's number.
+        let request = pb::GetWebhookSourceRequest { name: preset.name.to_owned() };
+        let known = clients.webhook_sources().get_webhook_source(request).await.expect("it is");
+        let path_of_source = known.into_inner().webhook_source.expect("a source").path;
+        assert_ne!(path_of_source, path);
+        let headers = signed(preset.name, SECRET, body, Utc::now());
+        let again = post(&http, &path_of_source, &headers, body).await;
         assert_eq!(again.status, 200);
         assert!(outcomes(&again).iter().all(|o| o == "duplicate"), "{}: {again:?}", preset.name);
 

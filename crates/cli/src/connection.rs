@@ -13,6 +13,7 @@ use crate::failure::ConfigError;
 
 /// Flags of every command that talks to a running suite.
 #[derive(Clone, clap::Args)]
+#[command(next_help_heading = "Where the suite is")]
 pub struct Connection {
     /// gRPC address of the suite, for example http://127.0.0.1:50051. Default:
     /// the context file that `northstar up` wrote.
@@ -146,6 +147,22 @@ impl Connection {
         let credentials = Credentials::api_key(&api_key).map_err(|error| refused(&error))?;
         let clients = Clients::new(&endpoints, credentials).map_err(|error| refused(&error))?;
         Ok(self.project.map_or_else(|| clients.clone(), |project| clients.for_project(project)))
+    }
+}
+
+impl Connection {
+    /// What to do when nobody answers.
+    pub fn advice(&self) -> String {
+        let file = ContextFile::read().ok().flatten().map(|file| file.grpc);
+        let place = match (&self.address, file) {
+            (Some(address), _) => format!("at {address}"),
+            (None, Some(address)) => format!("at {address}, where the context file says it is"),
+            (None, None) => "at the address of the service".to_owned(),
+        };
+        format!(
+            "nobody answers {place}: start the suite with `northstar up`, or say with --address \
+             where it is"
+        )
     }
 }
 

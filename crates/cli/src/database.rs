@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use northstar_embedded::{Cluster, Options};
+use northstar_server::InvalidConfig;
 
 use crate::failure::ConfigError;
 
@@ -49,6 +50,20 @@ impl Database {
         }
         Ok(())
     }
+}
+
+/// The database that is named by a URL or by the file that holds it.
+///
+/// # Errors
+/// [`InvalidConfig`] when both are given, the file cannot be read, or it is no URL
+/// of a PostgreSQL database.
+pub fn named(url: Option<String>, file: Option<PathBuf>) -> Result<Option<String>, InvalidConfig> {
+    if url.is_none() && file.is_none() {
+        return Ok(None);
+    }
+    let mut config = northstar_server::Config { database_url_file: file, ..Default::default() };
+    config.database.database_url = url;
+    Ok(Some(config.database_url()?.expose().to_owned()))
 }
 
 /// The data folder of `northstar up` unless another is named:

@@ -1,15 +1,15 @@
 //! How a command fails: exit codes, and what a person reads.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::fmt;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use northstar_server::{EXIT_CONFIG, InvalidConfig};
 use tonic_types::StatusExt as _;
 
 use crate::output::note;
-
-/// Exit code of a wrong configuration, `EX_USAGE` of `sysexits.h`.
-const EXIT_CONFIG: u8 = 64;
 
 /// The configuration is wrong: exit code 64 and one sentence.
 #[derive(Debug)]
@@ -35,10 +35,71 @@ impl Error for ConfigError {}
 /// everything else.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     note(format!("error: {}", describe(error)));
-    if error.downcast_ref::<ConfigError>().is_some() {
+    if error.chain().any(|cause| cause.is::<ConfigError>() || cause.is::<InvalidConfig>()) {
         ExitCode::from(EXIT_CONFIG)
     } else {
         ExitCode::FAILURE
+    }
+}
+
+/// Whether a call came back from nowhere: no service read it.
+pub fn unreachable(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref::<tonic::Status>()).any(|status| {
+        status.code() == tonic::Code::Unavailable
+            && status.get_details_error_info().is_none()
+            && status.source().is_some()
+    })
+}
+
+/// Tells what is wrong with a command line: exit code 2, or 64 with one sentence
+/// when it is not the line but a variable of the environment.
+pub fn refuse(
+    error: &clap::Error,
+    command: &clap::Command,
+    mut given: impl Iterator<Item = OsString>,
+) -> ExitCode {
+    let from_line = flag(error)
+        .is_some_and(|flag| given.any(|argument| argument.to_string_lossy().starts_with(flag)));
+    match variable(command, error) {
+        Some(variable) if !from_line => {
+            let sentence = naming(Some(&variable), &northstar_server::sentence(error));
+            note(format!("error: {sentence}"));
+            ExitCode::from(EXIT_CONFIG)
+        }
+        _ => error.exit(),
+    }
+}
+
+/// The variable that stands for the flag whose value is at fault.
+pub fn variable(command: &clap::Command, error: &clap::Error) -> Option<String> {
+    let wrong_value = matches!(
+        error.kind(),
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue | ErrorKind::ArgumentConflict
+    );
+    let flag = flag(error).filter(|_| wrong_value)?.strip_prefix("--")?;
+    in_tree(command, flag)
+}
+
+fn in_tree(command: &clap::Command, flag: &str) -> Option<String> {
+    let own = command.get_arguments().find(|argument| argument.get_long() == Some(flag));
+    own.and_then(clap::Arg::get_env)
+        .filter(|variable| std::env::var_os(variable).is_some())
+        .map(|variable| variable.to_string_lossy().into_owned())
+        .or_else(|| command.get_subcommands().find_map(|inner| in_tree(inner, flag)))
+}
+
+/// A sentence about a flag, with the variable that said it.
+pub fn naming(variable: Option<&str>, sentence: &str) -> String {
+    match variable {
+        Some(variable) => format!("{variable}: {sentence}"),
+        None => sentence.to_owned(),
+    }
+}
+
+fn flag(error: &clap::Error) -> Option<&str> {
+    match error.get(ContextKind::InvalidArg)? {
+        ContextValue::String(argument) => argument.split_whitespace().next(),
+        _ => None,
     }
 }
 

@@ -133,9 +133,17 @@ Example:
 }
 
 fn main() -> ExitCode {
-    let matches = help::with_examples(Northstar::command()).get_matches();
-    let Northstar { connection, program } = Northstar::from_arg_matches(&matches)
-        .unwrap_or_else(|error| error.format(&mut Northstar::command()).exit());
+    let command = help::with_examples(Northstar::command());
+    let parsed = command
+        .try_get_matches()
+        .and_then(|matches| Northstar::from_arg_matches(&matches))
+        .map_err(|error| error.format(&mut Northstar::command()));
+    let Northstar { connection, program } = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            return failure::refuse(&error, &Northstar::command(), std::env::args_os().skip(1));
+        }
+    };
     let command = match program {
         Program::Command(command) => command,
         Program::Serve(command) => return serve::run(command),
@@ -148,7 +156,13 @@ fn main() -> ExitCode {
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failure::report(&error),
+        Err(error) => {
+            let code = failure::report(&error);
+            if failure::unreachable(&error) {
+                output::note(connection.advice());
+            }
+            code
+        }
     }
 }
 

@@ -10,9 +10,11 @@ use northstar_client::Clients;
 use northstar_domain::{ApiKeyId, ApiKeySecret, ProjectId, Role};
 use northstar_server::{Config, Host, Secret};
 use northstar_store::access::{self, ApiKey};
+use northstar_store::audit;
 use sqlx::Connection as _;
 
 use crate::database::Database;
+use crate::failure::{self, ConfigError};
 
 /// How to start the suite.
 pub struct Options {
@@ -24,8 +26,39 @@ pub struct Options {
     pub grpc_listen: SocketAddr,
     /// Address of the HTTP listener.
     pub http_listen: SocketAddr,
-    /// What the automations service may do.
-    pub automations: northstar_automations::Config,
+    /// What the environment says about the services.
+    pub settings: Settings,
+}
+
+/// Configuration of the services, read and checked before anything is started.
+pub struct Settings {
+    server: Config,
+    approvals: northstar_approvals::Config,
+    ingestion: northstar_ingestion::Config,
+    metrics: northstar_metrics::Config,
+    experiments: northstar_experiments::Config,
+    automations: northstar_automations::Config,
+}
+
+impl Settings {
+    /// Reads the environment; what automations may do is given, because it can also
+    /// be said by flags.
+    ///
+    /// # Errors
+    /// [`ConfigError`] or [`northstar_server::InvalidConfig`] for what cannot be used.
+    pub fn read(automations: northstar_automations::Config) -> anyhow::Result<Self> {
+        let settings = Self {
+            server: from_environment()?,
+            approvals: from_environment()?,
+            ingestion: from_environment()?,
+            metrics: from_environment()?,
+            experiments: from_environment()?,
+            automations,
+        };
+        settings.ingestion.check()?;
+        settings.automations.check()?;
+        Ok(settings)
+    }
 }
 
 /// The running suite.
@@ -43,28 +76,67 @@ impl Suite {
         std::fs::create_dir_all(&options.data_dir)
             .with_context(|| format!("the data folder {}", options.data_dir.display()))?;
         let database = Database::open(options.database_url.as_deref(), &options.data_dir).await?;
-        let mut config = Config {
+        let settings = options.settings;
+        // Services call each other with a key that lives as long as the process, and
+        // nowhere but in it.
+        let suite_key = ApiKeySecret::generate(Role::Admin, &mut rand::rng());
+        let config = Config {
             grpc_listen: options.grpc_listen,
             http_listen: options.http_listen,
-            ..Config::default()
+            database: northstar_store::Config {
+                database_url: Some(database.url.clone()),
+                ..settings.server.database
+            },
+            database_url_file: None,
+            suite_key: Some(Secret::from(suite_key.reveal().to_owned())),
+            suite_key_file: None,
+            ingestion_url: None,
+            metrics_url: None,
+            experiments_url: None,
+            approvals_url: None,
+            automations_url: None,
+            data_dir: options.data_dir.join("segments"),
+            ..settings.server
         };
-        config.database.database_url = Some(database.url.clone());
-        config.data_dir = options.data_dir.join("segments");
-        // Services call each other with a key that lives as long as the process.
-        let suite_key = ApiKeySecret::generate(Role::Admin, &mut rand::rng());
-        config.suite_key = Some(Secret::from(suite_key.reveal().to_owned()));
-        let automations = options.automations;
-        let host = Host::start(config, async move |context| {
+        let started = Host::start(config, async move |context| {
             Ok(vec![
-                northstar_approvals::build(defaults(), context.clone()).await?,
-                northstar_ingestion::build(defaults(), context.clone()).await?,
-                northstar_metrics::build(defaults(), context.clone()).await?,
-                northstar_experiments::build(defaults(), context.clone()).await?,
-                northstar_automations::build(automations, context).await?,
+                northstar_approvals::build(settings.approvals, context.clone()).await?,
+                northstar_ingestion::build(settings.ingestion, context.clone()).await?,
+                northstar_metrics::build(settings.metrics, context.clone()).await?,
+                northstar_experiments::build(settings.experiments, context.clone()).await?,
+                northstar_automations::build(settings.automations, context).await?,
             ])
-        })
-        .await?;
-        Ok(Self { host, database })
+        });
+        match started.await {
+            Ok(host) => Ok(Self { host, database }),
+            Err(error) => {
+                // The private cluster does not outlive a suite that did not start.
+                if let Err(error) = database.close().await {
+                    tracing::warn!(
+                        error = &*error as &dyn std::error::Error,
+                        "the private postgresql does not stop"
+                    );
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits until serving ends, which it does by itself only when something
+    /// failed.
+    ///
+    /// # Errors
+    /// What failed.
+    pub async fn ended(&mut self) -> anyhow::Result<()> {
+        self.host.ended().await
+    }
+
+    /// Closes the database of a suite whose serving has ended.
+    ///
+    /// # Errors
+    /// When the database does not stop.
+    pub async fn close(self) -> anyhow::Result<()> {
+        self.database.close().await
     }
 
     /// The gRPC address as a URL.
@@ -149,18 +221,35 @@ pub async fn create_api_key(
         created_at: Utc::now().trunc_subsecs(6),
         revoked_at: None,
     };
-    access::insert_api_key(connection, &key, &secret.sha256()).await?;
+    let mut tx = connection.begin().await?;
+    access::insert_api_key(&mut tx, &key, &secret.sha256()).await?;
+    let detail = serde_json::json!({"after": {"principal": key.principal, "role": key.role}});
+    let entry = audit::NewEntry {
+        project,
+        // Whoever owns the database, which no key says.
+        actor: "northstar",
+        action: "api_key.create",
+        resource: &format!("api_keys/{}", key.id),
+        detail: &detail,
+        at: key.created_at,
+    };
+    audit::append(&mut tx, &entry).await?;
+    tx.commit().await?;
     Ok(secret.reveal().to_owned())
 }
 
 /// A service's configuration as its own command line would have it without
 /// arguments: environment first, then defaults.
-pub fn defaults<C: clap::Args>() -> C {
+///
+/// # Errors
+/// [`ConfigError`] when a variable cannot be used.
+pub fn from_environment<C: clap::Args>() -> anyhow::Result<C> {
     let command = C::augment_args(clap::Command::new("northstar"));
-    let matches = command.get_matches_from(["northstar"]);
-    // Every argument of a service has a default, which its own tests check.
-    match C::from_arg_matches(&matches) {
-        Ok(config) => config,
-        Err(error) => error.exit(),
-    }
+    let parsed = command
+        .try_get_matches_from(["northstar"])
+        .and_then(|matches| C::from_arg_matches(&matches));
+    parsed.map_err(|error| {
+        let variable = failure::variable(&C::augment_args(clap::Command::new("")), &error);
+        ConfigError::new(failure::naming(variable.as_deref(), &northstar_server::sentence(&error)))
+    })
 }

@@ -1,5 +1,5 @@
-//! What a source owes: how soon its events must arrive and how many of them,
-//! and whether it delivers. The shape of `warn_after` and `error_after`, and that
+//! What a source owes: how soon its events must arrive, how many of them, and how
+//! many may fail, and whether it delivers. The shape of `warn_after` and `error_after`, and that
 //! null turns a rule off, are those of dbt's source freshness
 //! (<https://docs.getdbt.com/reference/resource-properties/freshness>).
 
@@ -20,6 +20,10 @@ use crate::{Violation, Violations};
 pub const MAX_PERIOD: TimeDelta = TimeDelta::days(90);
 /// Most event names with rules of their own.
 pub const MAX_EVENTS: usize = 500;
+/// Greatest rate of a [`RateLimit`].
+pub const MAX_EVENTS_PER_SECOND: u32 = 1_000_000;
+/// Greatest burst of a [`RateLimit`].
+pub const MAX_BURST: u32 = 100_000_000;
 
 /// Whether a source, or an event of it, delivers. Later states are worse.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -206,8 +210,39 @@ pub struct Volume {
     pub error_below: Option<f64>,
 }
 
+/// How many events may fail, which are those that were quarantined or rejected.
+/// Their share is of all but duplicates. Judged over the running hour and the full
+/// hours of one period before it, so that it is told at once and for a period at
+/// least.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failures {
+    /// Whole hours or days.
+    pub every: Period,
+    /// A greater share of them is `warn`, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warn_above: Option<f64>,
+    /// A greater share of them is `breached`, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_above: Option<f64>,
+    /// Fewer than this are never told, from 1. With shares of 0 it is the number
+    /// that is.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub least: u64,
+}
+
+fn one() -> u64 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_one(number: &u64) -> bool {
+    *number == 1
+}
+
 /// Rules of one event name. What is said of freshness overrides what the source
-/// says, threshold by threshold; an expected volume is never taken over.
+/// says, threshold by threshold; an expected volume and failures are never taken
+/// over.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct EventRules {
@@ -217,6 +252,40 @@ pub struct EventRules {
     /// How many.
     #[serde(default, skip_serializing_if = "Rule::is_inherited")]
     pub volume: Rule<Volume>,
+    /// How many may fail.
+    #[serde(default, skip_serializing_if = "Rule::is_inherited")]
+    pub failures: Rule<Failures>,
+}
+
+/// How many events of a source are taken: so many a second in the long run. Each
+/// process that takes events in counts for itself.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    /// Events a second, 1 to [`MAX_EVENTS_PER_SECOND`].
+    pub events_per_second: u32,
+    /// Events that may come at once, 1 to [`MAX_BURST`]; as many as a second's when
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+}
+
+impl RateLimit {
+    /// Events that may come at once.
+    pub fn burst(&self) -> u32 {
+        self.burst.unwrap_or(self.events_per_second)
+    }
+
+    fn check(self, found: &mut Violations, field: &str) {
+        if !(1..=MAX_EVENTS_PER_SECOND).contains(&self.events_per_second) {
+            let problem = format!("must lie between 1 and {MAX_EVENTS_PER_SECOND}");
+            found.push(format!("{field}.events_per_second"), problem);
+        }
+        if self.burst.is_some_and(|burst| !(1..=MAX_BURST).contains(&burst)) {
+            let problem = format!("must lie between 1 and {MAX_BURST}");
+            found.push(format!("{field}.burst"), problem);
+        }
+    }
 }
 
 /// The body of a `kind: Source` document; the source's name is its name.
@@ -234,6 +303,12 @@ pub struct SourceSpec {
     /// How many of them.
     #[serde(default, skip_serializing_if = "Rule::is_inherited")]
     pub volume: Rule<Volume>,
+    /// How many of them may fail.
+    #[serde(default, skip_serializing_if = "Rule::is_inherited")]
+    pub failures: Rule<Failures>,
+    /// How many of them are taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<RateLimit>,
     /// Event names that are judged on their own, with what differs for them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub events: BTreeMap<String, EventRules>,
@@ -252,6 +327,8 @@ pub struct Rules {
     pub events: Vec<String>,
     /// How many must arrive.
     pub volume: Option<Volume>,
+    /// How many may fail.
+    pub failures: Option<Failures>,
 }
 
 /// What arrived, as far as the rules ask.
@@ -261,12 +338,16 @@ pub struct Arrived {
     pub newest: Option<DateTime<Utc>>,
     /// Accepted events in [`Volume::window`].
     pub accepted: u64,
+    /// Accepted events in [`Failures::window`].
+    pub taken: u64,
+    /// Quarantined and rejected events in [`Failures::window`].
+    pub failed: u64,
 }
 
 /// A state and why.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Judgement {
-    /// The state: the worse of freshness and completeness.
+    /// The state: the worst of freshness, completeness and failures.
     pub state: State,
     /// What is wrong; empty when nothing is.
     pub reason: String,
@@ -288,6 +369,12 @@ impl SourceSpec {
         if let Some(volume) = self.volume.set() {
             volume.check(&mut found, "volume");
         }
+        if let Some(failures) = self.failures.set() {
+            failures.check(&mut found, "failures");
+        }
+        if let Some(limit) = self.limit {
+            limit.check(&mut found, "limit");
+        }
         if self.events.len() > MAX_EVENTS {
             found.push("events", format!("at most {MAX_EVENTS} are allowed"));
         }
@@ -304,6 +391,9 @@ impl SourceSpec {
             if let Some(volume) = rules.volume.set() {
                 volume.check(&mut found, &format!("{field}.volume"));
             }
+            if let Some(failures) = rules.failures.set() {
+                failures.check(&mut found, &format!("{field}.failures"));
+            }
         }
         found.into_iter().collect()
     }
@@ -317,14 +407,16 @@ impl SourceSpec {
     /// The rules that hold for the source as a whole.
     pub fn rules(&self) -> Rules {
         let volume = self.volume.set().copied();
+        let failures = self.failures.set().copied();
         match self.freshness.set() {
-            None => Rules { volume, ..Rules::default() },
+            None => Rules { volume, failures, ..Rules::default() },
             Some(freshness) => Rules {
                 warn_after: freshness.warn_after.within(None),
                 error_after: freshness.error_after.within(None),
                 basis: freshness.basis.unwrap_or_default(),
                 events: freshness.events.clone(),
                 volume,
+                failures,
             },
         }
     }
@@ -333,15 +425,17 @@ impl SourceSpec {
     pub fn rules_of(&self, rules: &EventRules) -> Rules {
         let wider = self.rules();
         let volume = rules.volume.set().copied();
+        let failures = rules.failures.set().copied();
         match &rules.freshness {
-            Rule::Off => Rules { volume, ..Rules::default() },
-            Rule::Inherited => Rules { volume, events: Vec::new(), ..wider },
+            Rule::Off => Rules { volume, failures, ..Rules::default() },
+            Rule::Inherited => Rules { volume, failures, events: Vec::new(), ..wider },
             Rule::Set(freshness) => Rules {
                 warn_after: freshness.warn_after.within(wider.warn_after),
                 error_after: freshness.error_after.within(wider.error_after),
                 basis: freshness.basis.unwrap_or(wider.basis),
                 events: Vec::new(),
                 volume,
+                failures,
             },
         }
     }
@@ -379,17 +473,20 @@ impl Freshness {
     }
 }
 
+fn check_hours(every: Period, found: &mut Violations, field: &str) {
+    if every.period == Unit::Minute {
+        found.push(field, "must be whole hours or days: events are counted by the hour");
+    } else {
+        every.check(found, field);
+    }
+}
+
 impl Volume {
     fn check(&self, found: &mut Violations, field: &str) {
         if self.expected == 0 || i64::try_from(self.expected).is_err() {
             found.push(format!("{field}.expected"), "must be at least 1");
         }
-        if self.every.period == Unit::Minute {
-            let problem = "must be whole hours or days: volumes are counted by the hour";
-            found.push(format!("{field}.every"), problem);
-        } else {
-            self.every.check(found, &format!("{field}.every"));
-        }
+        check_hours(self.every, found, &format!("{field}.every"));
         for (name, share) in [("warn_below", self.warn_below), ("error_below", self.error_below)] {
             if share.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
                 found.push(format!("{field}.{name}"), "must lie between 0 and 1");
@@ -416,6 +513,33 @@ impl Volume {
     }
 }
 
+impl Failures {
+    fn check(&self, found: &mut Violations, field: &str) {
+        check_hours(self.every, found, &format!("{field}.every"));
+        for (name, share) in [("warn_above", self.warn_above), ("error_above", self.error_above)] {
+            if share.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+                found.push(format!("{field}.{name}"), "must lie between 0 and 1");
+            }
+        }
+        if self.least == 0 || i64::try_from(self.least).is_err() {
+            found.push(format!("{field}.least"), "must be at least 1");
+        }
+        match (self.warn_above, self.error_above) {
+            (None, None) => found.push(field, "say warn_above, error_above or both"),
+            (Some(warn), Some(error)) if warn > error => {
+                found.push(format!("{field}.warn_above"), "must not be greater than error_above");
+            }
+            _ => {}
+        }
+    }
+
+    /// The stretch that is counted: one period of full hours, and the running one.
+    pub fn window(&self, now: DateTime<Utc>) -> (DateTime<Utc>, DateTime<Utc>) {
+        let hour = now.duration_trunc(TimeDelta::hours(1)).unwrap_or(now);
+        (hour - self.every.duration(), hour + TimeDelta::hours(1))
+    }
+}
+
 impl Rules {
     /// Judges what arrived. A source that never sent anything is as old as its
     /// declaration.
@@ -427,8 +551,28 @@ impl Rules {
     ) -> Judgement {
         let (late, why_late) = self.judge_freshness(arrived.newest, declared_at, now);
         let (little, why_little) = self.judge_volume(arrived.accepted, declared_at, now);
-        let reasons: Vec<String> = [why_late, why_little].into_iter().flatten().collect();
-        Judgement { state: late.max(little), reason: reasons.join("; ") }
+        let (bad, why_bad) = self.judge_failures(arrived);
+        let reasons: Vec<String> = [why_late, why_little, why_bad].into_iter().flatten().collect();
+        Judgement { state: late.max(little).max(bad), reason: reasons.join("; ") }
+    }
+
+    fn judge_failures(&self, arrived: Arrived) -> (State, Option<String>) {
+        let Some(failures) = &self.failures else { return (State::Off, None) };
+        let Arrived { taken, failed, .. } = arrived;
+        if failed < failures.least {
+            return (State::Fresh, None);
+        }
+        let all = taken + failed;
+        let share = failed as f64 / all as f64;
+        let above = |limit: Option<f64>| limit.is_some_and(|limit| share > limit);
+        let why = || Some(format!("{failed} of {all} events failed in {}", failures.every));
+        if above(failures.error_above) {
+            (State::Breached, why())
+        } else if above(failures.warn_above) {
+            (State::Warn, why())
+        } else {
+            (State::Fresh, None)
+        }
     }
 
     fn judge_freshness(
@@ -506,6 +650,8 @@ events:
     freshness: {warn_after: {count: 1, period: hour}, error_after: null}
   Cart Viewed: {freshness: null}
   Signed Up: {}
+failures: {every: {count: 1, period: hour}, warn_above: 0.01, least: 5}
+limit: {events_per_second: 1000}
 ";
 
     #[test]
@@ -514,7 +660,7 @@ events:
         let newest = at("2026-03-02T00:00:00Z");
         let state = |hours, minutes| {
             let now = newest + TimeDelta::hours(hours) + TimeDelta::minutes(minutes);
-            let arrived = Arrived { newest: Some(newest), accepted: 100 };
+            let arrived = Arrived { newest: Some(newest), accepted: 100, ..Arrived::default() };
             rules.judge(arrived, at("2026-01-01T00:00:00Z"), now).state
         };
         assert_eq!(state(6, 0), State::Fresh);
@@ -540,13 +686,47 @@ events:
         let rules = Rules { warn_after: None, error_after: None, ..spec(SHOP).rules() };
         let declared = at("2026-03-01T10:30:00Z");
         let state = |accepted, now: &str| {
-            rules.judge(Arrived { newest: None, accepted }, declared, at(now)).state
+            rules.judge(Arrived { accepted, ..Arrived::default() }, declared, at(now)).state
         };
         assert_eq!(state(0, "2026-03-02T10:59:00Z"), State::Fresh, "a full day has not passed");
         assert_eq!(state(0, "2026-03-02T11:00:00Z"), State::Breached);
         assert_eq!(state(49, "2026-03-02T12:00:00Z"), State::Breached);
         assert_eq!(state(50, "2026-03-02T12:00:00Z"), State::Warn);
         assert_eq!(state(90, "2026-03-02T12:00:00Z"), State::Fresh);
+    }
+
+    #[test]
+    fn failures_are_told_by_their_share_and_from_a_least_number_on() {
+        let judged = |failures: &str, taken, failed| {
+            let spec = spec(&format!("owner: growth\nfailures: {failures}"));
+            assert_eq!(spec.violations("shop"), []);
+            let arrived = Arrived { taken, failed, ..Arrived::default() };
+            spec.rules().judge(arrived, DateTime::UNIX_EPOCH, at("2026-03-02T12:30:00Z"))
+        };
+        let shares = "{every: {count: 1, period: hour}, warn_above: 0.01, error_above: 0.1}";
+        assert_eq!(judged(shares, 0, 0).state, State::Fresh);
+        assert_eq!(judged(shares, 99, 1).state, State::Fresh);
+        assert_eq!(judged(shares, 98, 2).state, State::Warn);
+        let breached = judged(shares, 89, 11);
+        assert_eq!(breached.state, State::Breached);
+        assert_eq!(breached.reason, "11 of 100 events failed in 1h");
+        assert_eq!(judged(shares, 0, 1).state, State::Breached);
+
+        let number = "{every: {count: 1, period: day}, warn_above: 0, least: 10}";
+        assert_eq!(judged(number, 0, 9).state, State::Fresh);
+        assert_eq!(judged(number, 1_000_000, 10).state, State::Warn);
+    }
+
+    #[test]
+    fn failures_are_looked_for_in_the_running_hour_and_a_period_before_it() {
+        let failures = Failures {
+            every: Period { count: 2, period: Unit::Hour },
+            warn_above: Some(0.0),
+            error_above: None,
+            least: 1,
+        };
+        let window = failures.window(at("2026-03-02T12:30:00Z"));
+        assert_eq!(window, (at("2026-03-02T10:00:00Z"), at("2026-03-02T13:00:00Z")));
     }
 
     #[test]
@@ -577,6 +757,8 @@ events:
 owner: ''
 freshness: {warn_after: {count: 2, period: day}, error_after: {count: 1, period: day}}
 volume: {expected: 0, every: {count: 5, period: minute}}
+failures: {every: {count: 90, period: minute}, warn_above: 0.5, error_above: 0.2, least: 0}
+limit: {events_per_second: 0, burst: 0}
 events:
   A: {freshness: {warn_after: {count: 0, period: hour}, events: [B]}}
 ",
@@ -591,6 +773,11 @@ events:
                 "volume.expected",
                 "volume.every",
                 "volume",
+                "failures.every",
+                "failures.least",
+                "failures.warn_above",
+                "limit.events_per_second",
+                "limit.burst",
                 "events.A.freshness.warn_after",
                 "events.A.freshness.events",
             ]

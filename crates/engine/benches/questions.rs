@@ -14,6 +14,9 @@ use northstar_engine::{
     Actor, Anchor, Dataset, Detail, Dimension, DistinctOf, Entry, EventRecord, EventSelector,
     Filter, FunnelSpec, Grain, Maturity, MetricSpec, Outcome, Period, Query, RetentionSpec, Return,
     Snapshot, Statistic, Ties, TimeToEventSpec, VariantQuery,
+    journeys::{
+        Bracket, Clock, Cohorts, LifecycleQuery, RetentionMode, RetentionQuery, Scope, Unit,
+    },
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -434,7 +437,41 @@ fn questions(snapshot: &Snapshot, how: &Ask) -> Result<()> {
     measure("   count by day, country", how, || {
         let answer = snapshot.query(&query(count.clone(), Grain::Day, &["country"], 0..DAYS))?;
         Ok(vec![json!(answer.rows.len())])
-    })
+    })?;
+    let table = RetentionQuery {
+        scope: Scope::of(START, START + 84 * DAY),
+        start: named("signup"),
+        returning: EventSelector::all(),
+        entry: Entry::FirstEver,
+        cohorts: Cohorts::By(Grain::Week),
+        unit: Unit::Week,
+        clock: Clock::Calendar,
+        brackets: (0..12).map(Bracket::at).collect(),
+        mode: RetentionMode::On,
+        value: None,
+        same_values: false,
+    };
+    measure("   retention table by week", how, || {
+        Ok(vec![json!(snapshot.retention(&table)?.cohorts.len())])
+    })?;
+    let life = LifecycleQuery {
+        scope: Scope::of(START, START + 84 * DAY),
+        event: EventSelector::all(),
+        period: Grain::Week,
+    };
+    measure("   lifecycle by week", how, || {
+        Ok(vec![json!(snapshot.lifecycle(&life)?.rows.len())])
+    })?;
+    // Memory for the answer only, so that partial results go to a file.
+    let by_amount = query(count.clone(), Grain::Day, &["amount", "country"], 0..DAYS);
+    let rows = snapshot.query(&by_amount)?.rows.len() as u64;
+    for (name, memory) in
+        [("   count by amount", u64::MAX), ("   count by amount, spilled", rows * 300)]
+    {
+        let snapshot = snapshot.within_memory(memory);
+        measure(name, how, || Ok(vec![json!(snapshot.query(&by_amount)?.rows.len())]))?;
+    }
+    Ok(())
 }
 
 fn generate(events: usize) -> (Names, Vec<Row>) {

@@ -402,7 +402,7 @@ impl Dataset {
         fresh.freeze(&self.identity)?;
         let runs: Vec<Arc<Run>> =
             self.files.iter().chain(&fresh.pinned).chain(&fresh.runs).cloned().collect();
-        let snapshot = Snapshot::new(runs, &self.identity, self.watermark);
+        let snapshot = Snapshot::new(runs, &self.identity, self.watermark, &self.dir);
         fresh.snapshot = Some(snapshot.clone());
         Ok(snapshot)
     }

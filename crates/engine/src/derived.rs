@@ -49,6 +49,8 @@ impl Derived {
         }
         let value: Arc<dyn Any + Send + Sync> = Arc::<T>::clone(value);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        // Two questions may have worked it out at the same time.
+        kept.retain(|other| other.key != key || !other.value.is::<T>());
         kept.push(Kept { key, bytes, value });
         let mut held: usize = kept.iter().map(|kept| kept.bytes).sum();
         let mut gone = 0;

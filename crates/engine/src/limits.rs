@@ -1,8 +1,11 @@
 //! What a question may use, and how whoever asked takes it back.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use crate::{
@@ -44,6 +47,8 @@ pub(crate) struct Limits {
     pub cancel: Option<Cancel>,
     /// Most bytes of what is neither events nor kept between questions; `None` is unlimited.
     pub memory: Option<u64>,
+    /// Folder for what does not fit in there.
+    pub folder: Option<Arc<Path>>,
 }
 
 impl Limits {
@@ -56,19 +61,25 @@ impl Limits {
 #[derive(Debug)]
 pub(crate) struct Use<'a> {
     limits: &'a Limits,
-    /// Whether the answer alone outgrew the memory.
+    /// Whether the answer alone outgrew the memory, or there is a fault.
     exceeded: AtomicBool,
+    /// What went wrong while partial results were written or read.
+    fault: Mutex<Option<Error>>,
 }
 
 impl<'a> Use<'a> {
     pub(crate) fn of(limits: &'a Limits) -> Self {
-        Self { limits, exceeded: AtomicBool::new(false) }
+        Self { limits, exceeded: AtomicBool::new(false), fault: Mutex::new(None) }
     }
 
-    /// Fails when the answer may lack parts: the question was taken back, or the answer is too large.
+    /// Fails when the answer may lack parts: the question was taken back, the answer is too large, or partial results
+    /// could not be written or read.
     pub(crate) fn check(&self) -> Result<()> {
         if self.limits.is_cancelled() {
             return Err(Error::Cancelled);
+        }
+        if let Some(fault) = self.fault.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(fault);
         }
         match self.limits.memory {
             Some(bytes) if self.exceeded.load(Ordering::Relaxed) => {
@@ -122,6 +133,20 @@ impl<'a> Workers<'a> {
         if let Some(mind) = self.mind
             && mind.limits.memory.is_some_and(|most| bytes > most)
         {
+            mind.exceeded.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The memory that the question may use, in bytes, and a folder for what does not fit; `None` when it may use all.
+    pub(crate) fn memory(&self) -> Option<(u64, &'a Path)> {
+        let limits = self.mind?.limits;
+        limits.memory.zip(limits.folder.as_deref())
+    }
+
+    /// Ends the work with an error.
+    pub(crate) fn fail(&self, error: Error) {
+        if let Some(mind) = self.mind {
+            mind.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             mind.exceeded.store(true, Ordering::Relaxed);
         }
     }

@@ -188,6 +188,7 @@ pub const TABLE: &[(&str, Role)] = &[
     ("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", Role::Ingest),
     ("/opentelemetry.proto.collector.logs.v1.LogsService/Export", Role::Ingest),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Role::Viewer),
+    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Role::Viewer),
 ];
 
 /// Method and path of each HTTP route of a [door](crate::door), and what it
@@ -210,6 +211,12 @@ pub const DOORS: &[(&str, DoorAccess)] = &[
     ("POST /v1/import", DoorAccess::KeyWithin(Role::Ingest)),
     ("POST /beacon/v1/batch", DoorAccess::KeyWithin(Role::Ingest)),
     ("GET /v1/projects/{write_key}/settings", DoorAccess::KeyWithin(Role::Ingest)),
+    ("GET /v1/pixel/alias", DoorAccess::KeyWithin(Role::Ingest)),
+    ("GET /v1/pixel/group", DoorAccess::KeyWithin(Role::Ingest)),
+    ("GET /v1/pixel/identify", DoorAccess::KeyWithin(Role::Ingest)),
+    ("GET /v1/pixel/page", DoorAccess::KeyWithin(Role::Ingest)),
+    ("GET /v1/pixel/screen", DoorAccess::KeyWithin(Role::Ingest)),
+    ("GET /v1/pixel/track", DoorAccess::KeyWithin(Role::Ingest)),
     ("GET /sourceConfig", DoorAccess::KeyWithin(Role::Ingest)),
     ("GET /sourceConfig/", DoorAccess::KeyWithin(Role::Ingest)),
     ("POST /v1/cloudevents", DoorAccess::Key(Role::Ingest)),

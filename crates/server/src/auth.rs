@@ -68,9 +68,8 @@ impl Authenticator {
     ) -> Result<Caller, Failure> {
         let unauthenticated =
             |message: &str| failure(ErrorReason::Unauthenticated, message).metadata("method", path);
-        let secret = secret.ok_or_else(|| {
-            unauthenticated("send an API key as metadata \"authorization: Bearer <key>\"")
-        })?;
+        let secret = secret
+            .ok_or_else(|| unauthenticated("send an API key as \"authorization: Bearer <key>\""))?;
         let key = self.find(digest(secret)).await?.ok_or_else(|| {
             unauthenticated("the API key is unknown or revoked; ask an admin for another")
         })?;

@@ -133,10 +133,10 @@ impl Config {
     /// The database's URL.
     ///
     /// # Errors
-    /// [`InvalidConfig`] when it is missing, given twice or its file cannot be
-    /// read.
+    /// [`InvalidConfig`] when it is missing, given twice, no URL of a PostgreSQL
+    /// database, or its file cannot be read.
     pub fn database_url(&self) -> Result<Secret, InvalidConfig> {
-        value_or_file(
+        let url = value_or_file(
             "DATABASE_URL",
             self.database.database_url.as_deref(),
             self.database_url_file.as_deref(),
@@ -144,7 +144,13 @@ impl Config {
         .ok_or(InvalidConfig::Missing(
             "DATABASE_URL",
             "set it, or DATABASE_URL_FILE, to postgres://user:password@host/database",
-        ))
+        ))?;
+        northstar_store::check_url(url.expose()).map_err(|problem| {
+            InvalidConfig::Unusable(format!(
+                "DATABASE_URL {problem}; write postgres://user:password@host/database"
+            ))
+        })?;
+        Ok(url)
     }
 
     /// The suite key, when there is one.
@@ -194,6 +200,17 @@ mod tests {
             .mut_args(|argument| argument.env(None::<&str>));
         let parsed = Config::from_arg_matches(&command.get_matches_from(["test"])).unwrap();
         assert_eq!(format!("{parsed:?}"), format!("{:?}", Config::default()));
+    }
+
+    #[test]
+    fn a_database_url_that_is_none_is_told_without_showing_it() {
+        for url in ["hush", "mysql://user:hush@host/db", "postgres://user:hush@host:port/db"] {
+            let config = Config::for_tests(url, "unused", "unused".into());
+            let error = config.database_url().unwrap_err().to_string();
+            assert!(error.starts_with("DATABASE_URL ") && !error.contains("hush"), "{error}");
+        }
+        let config = Config::for_tests("postgresql://user@host/db", "unused", "unused".into());
+        assert!(config.database_url().is_ok());
     }
 
     #[test]

@@ -80,6 +80,14 @@ impl Host {
         anyhow::bail!("the host was stopped before it was ready")
     }
 
+    /// Waits until serving ends, which it does by itself only when a worker fails.
+    ///
+    /// # Errors
+    /// Why it ended.
+    pub async fn ended(&mut self) -> anyhow::Result<()> {
+        (&mut self.serving).await.context("the host panicked")?
+    }
+
     /// Clients of this host with an API key.
     ///
     /// # Errors

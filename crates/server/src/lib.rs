@@ -53,7 +53,7 @@ pub use config::Config;
 pub use context::Context;
 pub use host::Host;
 pub use latch::Latch;
-pub use process::{EXIT_CONFIG, main, run};
+pub use process::{EXIT_CONFIG, main, run, sentence};
 pub use secret::{InvalidConfig, Secret};
 pub use serve::serve;
 pub use service::Service;

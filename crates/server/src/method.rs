@@ -27,6 +27,7 @@ pub fn all() -> &'static HashMap<String, Method> {
             opentelemetry_proto::DESCRIPTORS,
             tonic_health::pb::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
         ]
         .into_iter()
         .flat_map(methods)

@@ -119,12 +119,13 @@ fn parse<C: Args>(
             let _ = error.print();
             0
         }
-        _ => explain(name, &first_sentence(&error.render().to_string()), EXIT_CONFIG),
+        _ => explain(name, &sentence(&error), EXIT_CONFIG),
     })
 }
 
 /// The first paragraph of clap's explanation, on one line.
-fn first_sentence(explanation: &str) -> String {
+pub fn sentence(error: &clap::Error) -> String {
+    let explanation = error.render().to_string();
     let paragraph = explanation.split("\n\n").next().unwrap_or_default();
     let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
     line.trim_start_matches("error: ").to_owned()

@@ -120,14 +120,22 @@ pub(crate) async fn serve_and_tell(
 }
 
 fn routes(mut routes: Routes, mounts: Vec<Mount>) -> anyhow::Result<Routes> {
-    let mut reflection = tonic_reflection::server::Builder::configure()
+    let names: Vec<&'static str> = mounts.iter().map(|mount| mount.name).collect();
+    for mount in mounts {
+        routes = (mount.add)(routes);
+    }
+    // Clients of Python and older tools ask for the version before the first.
+    let routes = routes
+        .add_service(reflection(&names).build_v1()?)
+        .add_service(reflection(&names).build_v1alpha()?);
+    Ok(routes.prepare())
+}
+
+fn reflection(names: &[&'static str]) -> tonic_reflection::server::Builder<'static> {
+    let about = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(opentelemetry_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .with_service_name("grpc.health.v1.Health");
-    for mount in mounts {
-        reflection = reflection.with_service_name(mount.name);
-        routes = (mount.add)(routes);
-    }
-    Ok(routes.add_service(reflection.build_v1()?).prepare())
+    names.iter().fold(about, |about, name| about.with_service_name(*name))
 }

@@ -4,9 +4,12 @@ use std::fmt;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Executor as _, PgPool};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool};
 
 use crate::{Error, MIGRATOR, Result};
+
+/// How long a database that does not answer yet is waited for.
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// How to reach Postgres.
 #[derive(Clone, clap::Args)]
@@ -82,14 +85,44 @@ pub async fn connect(url: &str, connections: u32, service: Service) -> Result<Pg
     let set_role = format!("SET ROLE {}", service.role());
     let pool = PgPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(10))
+        .acquire_timeout(CONNECT)
         .after_connect(move |connection, _| {
             let set_role = AssertSqlSafe(set_role.clone());
             Box::pin(async move { connection.execute(set_role).await.map(|_| ()) })
         })
-        .connect_with(options)
-        .await?;
-    Ok(pool)
+        .connect_with(options.clone())
+        .await;
+    match pool {
+        Ok(pool) => Ok(pool),
+        Err(error) => Err(cause(error, &options).await.into()),
+    }
+}
+
+/// What keeps a pool from connecting: it tries again and again, and then knows only
+/// that its time was over.
+async fn cause(error: sqlx::Error, options: &PgConnectOptions) -> sqlx::Error {
+    if !matches!(error, sqlx::Error::PoolTimedOut) {
+        return error;
+    }
+    match PgConnection::connect_with(options).await {
+        Ok(_) => error,
+        Err(cause) => cause,
+    }
+}
+
+/// Checks that a text is the URL of a PostgreSQL database, without connecting.
+///
+/// # Errors
+/// What is wrong with it; never what it holds, for that may be a password.
+pub fn check_url(url: &str) -> std::result::Result<(), String> {
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err("does not begin with postgres://".to_owned());
+    }
+    let parsed: std::result::Result<PgConnectOptions, _> = url.parse();
+    parsed.map(|_| ()).map_err(|error| match error {
+        sqlx::Error::Configuration(problem) => problem.to_string(),
+        other => other.to_string(),
+    })
 }
 
 /// Brings the schema to this program's version.
@@ -99,7 +132,11 @@ pub async fn connect(url: &str, connections: u32, service: Service) -> Result<Pg
 /// when a migration fails; a failed migration changes nothing.
 pub async fn migrate(url: &str) -> Result<()> {
     let options: PgConnectOptions = url.parse()?;
-    let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await?;
+    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT);
+    let pool = match pool.connect_with(options.clone()).await {
+        Ok(pool) => pool,
+        Err(error) => return Err(cause(error, &options).await.into()),
+    };
     MIGRATOR.run(&pool).await?;
     pool.close().await;
     Ok(())

@@ -17,7 +17,7 @@ pub mod metrics;
 pub mod outbox;
 pub mod page;
 
-pub use connect::{Config, Service, connect, migrate, schema_is_current};
+pub use connect::{Config, Service, check_url, connect, migrate, schema_is_current};
 pub use error::{Error, Result};
 pub use sqlx::{PgConnection, PgPool};
 

@@ -64,6 +64,14 @@ impl Config {
         Duration::from_secs(self.webhook_timeout_seconds.into())
     }
 
+    /// Checks what only the service itself can judge.
+    ///
+    /// # Errors
+    /// What cannot be used.
+    pub fn check(&self) -> Result<(), InvalidConfig> {
+        self.secrets().map(|_| ())
+    }
+
     /// The signing secrets.
     pub(crate) fn secrets(&self) -> Result<Secrets, InvalidConfig> {
         let unusable = |problem: String| InvalidConfig::Unusable(problem);

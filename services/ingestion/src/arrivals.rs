@@ -2,6 +2,7 @@
 //! kept whole with the reason why it is none.
 
 use std::borrow::Cow;
+use std::time::Instant;
 
 use northstar_domain::event::{Event, Fault, MAX_BATCH_EVENTS, Reason, check_message_id};
 use northstar_proto::ingestion::v1 as pb;
@@ -210,9 +211,12 @@ impl Ingestion {
                 chunk.arrivals.push(arrival);
             }
             // Whoever has part of a request written may wait for the rest.
+            let now = Instant::now();
             let memory = if results.is_empty() {
+                self.limits.take(sender.project, source, chunk.len(), now)?;
                 self.writer.try_reserve(bytes)?
             } else {
+                self.limits.owe(sender.project, source, chunk.len(), now);
                 self.writer.reserve(bytes).await?
             };
             let answer = self.ingest_from(origin, chunk, memory).await?;

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use northstar_domain::ProjectId;
-use northstar_domain::event::Reason;
 use northstar_store::ingestion::log::{self, Appended};
 use northstar_store::{PgConnection, Result};
 
@@ -50,8 +49,7 @@ pub(crate) async fn write(
                     return Ok(None);
                 }
             }
-            Item::Reject { fault }
-                if !matches!(fault.reason, Reason::RegionBlocked | Reason::ConsentMissing) => {}
+            // What fails is counted by the hour, too.
             Item::Accept { .. }
             | Item::Quarantine { .. }
             | Item::Keep { .. }

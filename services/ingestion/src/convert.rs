@@ -21,7 +21,7 @@ pub(crate) use json::{
 };
 pub use retention::{retention_policy_from_proto, retention_policy_to_proto};
 pub(crate) use runs::result_runs;
-pub(crate) use source::state_to_proto;
+pub(crate) use source::{limit_from_proto, state_to_proto};
 pub use source::{source_definition_from_proto, source_definition_to_proto};
 pub(crate) use time::{time_from_proto, time_to_proto};
 pub use webhook::{webhook_source_from_proto, webhook_source_to_proto};

@@ -1,5 +1,7 @@
 //! What can go wrong with a call, and the status it becomes.
 
+use std::time::Duration;
+
 use northstar_domain::Violation;
 use northstar_domain::contract::subject;
 use northstar_domain::expression::InvalidCondition;
@@ -25,6 +27,8 @@ pub(crate) enum Error {
     ReservedSource,
     /// Too many requests wait for the log.
     Overloaded,
+    /// A source sends more than its document lets in.
+    Limited { source: String, events_per_second: u32, after: Duration },
     /// The process is stopping.
     Draining,
     /// There is no such contract.
@@ -67,7 +71,7 @@ impl Error {
     /// Whether the same request may succeed later.
     pub(crate) fn may_be_retried(&self) -> bool {
         match self {
-            Self::Overloaded | Self::CommitUnknown => true,
+            Self::Overloaded | Self::Limited { .. } | Self::CommitUnknown => true,
             Self::Failed(failure) => failure.reason() == ErrorReason::DependencyUnavailable,
             Self::Invalid { .. }
             | Self::InvalidFields(_)
@@ -163,6 +167,17 @@ impl From<Error> for Failure {
                 "too many events wait for the log; nothing was written, send the batch again",
             )
             .metadata("limit", "ingestion_queue"),
+            Error::Limited { source, events_per_second, after } => failure(
+                ErrorReason::Overloaded,
+                format!(
+                    "the source {source:?} may send {events_per_second} events a second; nothing \
+                     was written, send the batch again later"
+                ),
+            )
+            .metadata("limit", "source")
+            .metadata("source", source)
+            .metadata("events_per_second", events_per_second.to_string())
+            .retry_after(after),
             Error::Draining => {
                 failure(ErrorReason::Draining, "the process is stopping; try again elsewhere")
             }

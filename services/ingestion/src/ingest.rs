@@ -4,6 +4,7 @@
 //! is bounded whoever sends.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::{Stream, StreamExt as _};
 use northstar_domain::ProjectId;
@@ -153,6 +154,7 @@ impl Ingestion {
     ) -> Result<Answer, Error> {
         sender.check_source(source)?;
         check_count(events.len())?;
+        self.limits.take(sender.project, source, events.len(), Instant::now())?;
         let origin = self.origin(sender.project, source).await?;
         self.ingest_from(origin, events, memory).await
     }

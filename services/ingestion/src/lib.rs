@@ -21,8 +21,10 @@ mod events;
 mod identity;
 mod infer;
 mod ingest;
+mod instruments;
 mod judge;
 mod keys;
+mod limits;
 mod lineage;
 mod links;
 mod notes;
@@ -30,9 +32,11 @@ mod otlp;
 mod page;
 mod plan;
 pub mod presets;
+mod pseudonyms;
 mod quarantine;
 mod reads;
 mod retention;
+mod retold;
 mod sealing;
 mod sender;
 mod service;
@@ -75,6 +79,8 @@ const WRITER_CONNECTIONS: u32 = 2;
 /// When Postgres cannot be reached, or the configuration cannot be used.
 pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> {
     let sealing_key = config.sealing_key()?;
+    let pseudonym_key = config.pseudonym_key()?;
+    let archive = config.archive()?;
     let followers = config.erasure_followers()?;
     let pool = connect(&context.database_url, context.connections, Area::Ingestion).await?;
     let writer_pool = connect(&context.database_url, WRITER_CONNECTIONS, Area::Ingestion).await?;
@@ -84,7 +90,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         config.ingestion_fresh_keys as usize,
         context.shutdown.clone(),
     );
-    let contracts = contracts::Contracts::new(pool.clone(), sealing_key.clone());
+    let contracts = contracts::Contracts::new(pool.clone(), sealing_key.clone(), pseudonym_key);
     let following = contracts.clone().follow(context.shutdown.clone());
     let counting = counting::add_up(pool.clone(), context.shutdown.clone());
     let erasures = erasure::Erasures::new(pool.clone(), Arc::clone(&context.clock));
@@ -100,8 +106,13 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
     let subjects =
         SubjectsServiceServer::new(subjects).max_decoding_message_size(context.max_message_bytes);
     let (clock, shutdown) = (Arc::clone(&context.clock), context.shutdown.clone());
-    let source_states =
-        source_states::SourceStates { pool: pool.clone(), clock: Arc::clone(&clock) };
+    let limits = limits::Limits::default();
+    let following_limits = limits.clone().follow(pool.clone(), shutdown.clone());
+    let source_states = source_states::SourceStates {
+        pool: pool.clone(),
+        clock: Arc::clone(&clock),
+        limits: limits.clone(),
+    };
     let subscriptions = subscriptions::Subscriptions {
         pool: pool.clone(),
         clock: Arc::clone(&clock),
@@ -118,7 +129,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
     let archiving = retention::archive(retention::Archiving {
         pool: pool.clone(),
         clock: Arc::clone(&clock),
-        archive_url: config.ingestion_archive_url,
+        archive,
         interval: Duration::from_millis(config.ingestion_archive_check_milliseconds),
         shutdown: shutdown.clone(),
     });
@@ -129,6 +140,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         clock: context.clock,
         writer,
         sources: sources::Sources::new(pool.clone()),
+        limits,
         contracts,
         clients: context.clients,
         shutdown: context.shutdown,
@@ -156,6 +168,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         .serve_grpc(service, most)
         .worker("log-writer", writing)
         .worker("contract-follower", following)
+        .worker("limit-follower", following_limits)
         .worker("accounting", counting)
         .worker("erasure", erasing)
         .worker("archiver", archiving)

@@ -8,23 +8,40 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
+use foldhash::fast::RandomState;
 use northstar_domain::ProjectId;
 use northstar_store::ingestion::identity::ShownLink;
+use sha2::{Digest as _, Sha256};
 
 /// When the younger generation is full, the older is forgotten.
 const GENERATION_LINKS: usize = 100_000;
-/// Users remembered for one anonymous id; more use a shared device, and are asked
-/// for.
-const USERS_OF_ONE: usize = 8;
 
-type Users = Vec<(Box<str>, DateTime<Utc>)>;
 type Generation = HashMap<ProjectId, Links>;
 
-/// Links of one project, since so many erasures.
+/// A link: SHA-256 of its two ids, cut to 128 bits. They come from outside, and with a
+/// hash that is not cryptographic somebody could make one link pass for another. A
+/// third of the memory that the ids take.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Pair(u128);
+
+impl Pair {
+    fn of(anonymous_id: &str, user_id: &str) -> Self {
+        let mut hasher = Sha256::new();
+        // With its length, so that no two pairs are the same text.
+        hasher.update((anonymous_id.len() as u64).to_le_bytes());
+        hasher.update(anonymous_id);
+        hasher.update(user_id);
+        let digest: [u8; 32] = hasher.finalize().into();
+        let (half, _) = digest.split_first_chunk::<16>().expect("it has 32 bytes");
+        Self(u128::from_le_bytes(*half))
+    }
+}
+
+/// Links of one project with their earliest time, since so many erasures.
 #[derive(Debug, Default)]
 struct Links {
     erasure_version: i64,
-    by_anonymous_id: HashMap<Box<str>, Users>,
+    linked_at: HashMap<Pair, DateTime<Utc>, RandomState>,
 }
 
 /// Links that are recorded, at most about 200,000.
@@ -45,13 +62,13 @@ impl KnownLinks {
         user_id: &str,
         linked_at: DateTime<Utc>,
     ) -> bool {
+        let pair = Pair::of(anonymous_id, user_id);
         [&self.younger, &self.older]
             .into_iter()
             .filter_map(|generation| generation.get(&project))
             .filter(|links| links.erasure_version == erasure_version)
-            .filter_map(|links| links.by_anonymous_id.get(anonymous_id))
-            .flatten()
-            .any(|(known_user, known_at)| &**known_user == user_id && *known_at <= linked_at)
+            .filter_map(|links| links.linked_at.get(&pair))
+            .any(|known_at| *known_at <= linked_at)
     }
 
     /// The erasure version since which links of a project are remembered; `None`
@@ -77,23 +94,19 @@ impl KnownLinks {
             }
             let of_project = self.younger.entry(project).or_default();
             if of_project.erasure_version != erasure_version {
-                let known = std::mem::take(&mut of_project.by_anonymous_id);
-                self.younger_links -= known.values().map(Vec::len).sum::<usize>();
+                self.younger_links -= of_project.linked_at.len();
+                of_project.linked_at.clear();
                 of_project.erasure_version = erasure_version;
             }
-            let users =
-                of_project.by_anonymous_id.entry(link.anonymous_id.into_boxed_str()).or_default();
-            if let Some((_, known_at)) = users.iter_mut().find(|(user, _)| **user == *link.user_id)
-            {
-                *known_at = link.linked_at.min(*known_at);
-                continue;
-            }
-            if users.len() >= USERS_OF_ONE {
-                users.remove(0);
-            } else {
-                self.younger_links += 1;
-            }
-            users.push((link.user_id.into_boxed_str(), link.linked_at));
+            let pair = Pair::of(&link.anonymous_id, &link.user_id);
+            of_project
+                .linked_at
+                .entry(pair)
+                .and_modify(|known_at| *known_at = link.linked_at.min(*known_at))
+                .or_insert_with(|| {
+                    self.younger_links += 1;
+                    link.linked_at
+                });
         }
     }
 }
@@ -158,6 +171,7 @@ mod tests {
         assert!(known.has(project, 0, "a", "m", at(11)));
         assert!(!known.has(project, 0, "a", "m", at(9)));
         assert!(!known.has(project, 0, "a", "z", at(99)));
+        assert!(!known.has(project, 0, "am", "", at(99)), "the same text, cut elsewhere");
         assert!(!known.has(ProjectId(2), 0, "a", "m", at(99)));
         assert!(!known.has(project, 1, "a", "m", at(10)), "an erasure makes it forget");
         known.remember(project, 1, vec![link("b", "m", 10)]);
@@ -175,11 +189,7 @@ mod tests {
             known.remember(ProjectId(1), 0, vec![link("kiosk", &number.to_string(), 0)]);
         }
         let held = |generation: &Generation| {
-            generation
-                .values()
-                .flat_map(|links| links.by_anonymous_id.values())
-                .map(Vec::len)
-                .sum::<usize>()
+            generation.values().map(|links| links.linked_at.len()).sum::<usize>()
         };
         assert!(held(&known.younger) + held(&known.older) <= 2 * GENERATION_LINKS);
     }

@@ -28,6 +28,7 @@ use crate::contracts::Contracts;
 use crate::convert::{quarantined_to_proto, source_to_proto};
 use crate::error::Error;
 use crate::ingest::{check_bytes, check_count};
+use crate::limits::Limits;
 use crate::page;
 use crate::reads::{Shown, audited};
 use crate::sender::Sender;
@@ -48,6 +49,7 @@ pub(crate) struct Ingestion {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) writer: Writer,
     pub(crate) sources: Sources,
+    pub(crate) limits: Limits,
     pub(crate) contracts: Contracts,
     pub(crate) clients: Clients,
     pub(crate) shutdown: CancellationToken,
@@ -185,7 +187,12 @@ impl IngestionService for Ingestion {
 impl Ingestion {
     /// What changes of contracts need.
     pub(crate) fn contract_changes(&self) -> Changes<'_> {
-        Changes { pool: &self.pool, clients: &self.clients, now: self.clock.now() }
+        Changes {
+            pool: &self.pool,
+            clients: &self.clients,
+            now: self.clock.now(),
+            makes_pseudonyms: self.contracts.makes_pseudonyms(),
+        }
     }
 
     async fn open(

@@ -20,6 +20,7 @@ use crate::accounting::KnownNames;
 use crate::at_once;
 use crate::batch::Batch;
 use crate::error::Error;
+use crate::instruments::Writing;
 use crate::keys::KnownKeys;
 use crate::links::KnownLinks;
 use crate::transaction::{self, Answer, Attempt};
@@ -86,6 +87,7 @@ impl Writer {
             known_names: KnownNames::default(),
             partition_end: None,
             written: Arc::clone(&written),
+            instruments: Writing::new(),
         };
         let writer = Self {
             queue,
@@ -146,6 +148,7 @@ struct Task {
     /// transaction.
     partition_end: Option<i64>,
     written: Arc<Notify>,
+    instruments: Writing,
 }
 
 impl Task {
@@ -177,8 +180,10 @@ impl Task {
             waiting.push(Waiting { answer, _memory: memory });
         }
         for (project, (batches, waiting)) in projects {
+            let started = Instant::now();
             match self.write(project, &Arc::new(batches)).await {
                 Ok(answers) => {
+                    self.instruments.committed(started.elapsed(), &answers);
                     self.written.notify_waiters();
                     for (waiting, answer) in waiting.into_iter().zip(answers) {
                         // Whoever does not wait any more asks again and hears DUPLICATE.

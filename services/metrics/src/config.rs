@@ -23,7 +23,8 @@ pub struct Config {
     )]
     pub metrics_follow_seconds: u64,
     /// Most MiB that a question may use beside the events themselves: distinct values are counted in as many passes as
-    /// that takes, and an answer that is larger is refused.
+    /// that takes, partial results beyond it go to a file in the folder of the segments, and an answer that is larger is
+    /// refused.
     #[arg(
         long,
         env = "NORTHSTAR_METRICS_QUERY_MEBIBYTES",

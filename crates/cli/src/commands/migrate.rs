@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::database::named;
 use crate::failure::ConfigError;
 use crate::output;
 
@@ -15,7 +16,7 @@ pub struct Migrate {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
     /// File that holds the URL.
-    #[arg(long, env = "DATABASE_URL_FILE", conflicts_with = "database_url")]
+    #[arg(long, env = "DATABASE_URL_FILE")]
     database_url_file: Option<PathBuf>,
     /// Print one JSON document.
     #[arg(long)]
@@ -24,16 +25,8 @@ pub struct Migrate {
 
 /// Runs the command.
 pub async fn run(command: Migrate) -> anyhow::Result<()> {
-    let url = match (command.database_url, command.database_url_file) {
-        (Some(url), _) => url,
-        (None, Some(file)) => std::fs::read_to_string(&file)
-            .map_err(|error| ConfigError::new(format!("{}: {error}", file.display())))?
-            .trim()
-            .to_owned(),
-        (None, None) => {
-            return Err(ConfigError::new("set DATABASE_URL to the database to migrate"));
-        }
-    };
+    let url = named(command.database_url, command.database_url_file)?
+        .ok_or_else(|| ConfigError::new("set DATABASE_URL to the database to migrate"))?;
     northstar_store::migrate(&url).await?;
     let version = northstar_store::MIGRATOR.iter().map(|migration| migration.version).max();
     if command.json {

@@ -267,7 +267,7 @@ pub async fn run(command: Quarantine, connection: &Connection) -> anyhow::Result
             };
             let mut quarantine = connection.clients()?.quarantine();
             let stream = quarantine.patch_quarantined_events(request).await?.into_inner();
-            let last = follow(stream, |update| update.progress.clone()).await?;
+            let last = follow(&how, stream, |update| update.progress.clone()).await?;
             let check = last.check.as_ref().map(checked);
             report("patched", last.progress, &how, [("last_check", json!(check))])
         }
@@ -280,7 +280,7 @@ pub async fn run(command: Quarantine, connection: &Connection) -> anyhow::Result
             };
             let mut quarantine = connection.clients()?.quarantine();
             let stream = quarantine.replay_quarantined_events(request).await?.into_inner();
-            let last = follow(stream, |update| update.progress.clone()).await?;
+            let last = follow(&how, stream, |update| update.progress.clone()).await?;
             let moves: Vec<_> = last
                 .kpi_moves
                 .iter()
@@ -318,7 +318,7 @@ pub async fn run(command: Quarantine, connection: &Connection) -> anyhow::Result
             };
             let mut quarantine = connection.clients()?.quarantine();
             let stream = quarantine.discard_quarantined_events(request).await?.into_inner();
-            let last = follow(stream, |update| update.progress.clone()).await?;
+            let last = follow(&how, stream, |update| update.progress.clone()).await?;
             report("discarded", last.progress, &how, [])
         }
         Some(Step::Resolve { filter, keep_first, keep_both: _, how }) => {
@@ -335,7 +335,7 @@ pub async fn run(command: Quarantine, connection: &Connection) -> anyhow::Result
             };
             let mut quarantine = connection.clients()?.quarantine();
             let stream = quarantine.resolve_id_conflicts(request).await?.into_inner();
-            let last = follow(stream, |update| update.progress.clone()).await?;
+            let last = follow(&how, stream, |update| update.progress.clone()).await?;
             report("resolved", last.progress, &how, [])
         }
     }
@@ -343,16 +343,18 @@ pub async fn run(command: Quarantine, connection: &Connection) -> anyhow::Result
 
 /// Reads a stream of progress to its end and tells it on standard error.
 async fn follow<R: Default>(
+    how: &How,
     mut stream: Streaming<R>,
     progress: impl Fn(&R) -> Option<pb::QuarantineProgress>,
 ) -> anyhow::Result<R> {
+    let changed = if how.dry_run { "would change" } else { "changed" };
     let mut last = R::default();
     let mut done = false;
     while let Some(update) = stream.message().await? {
         let now = progress(&update).unwrap_or_default();
         done = now.done;
         if !done {
-            output::note(format!("{} looked at, {} changed", now.matched, now.changed));
+            output::note(format!("{} looked at, {} {changed}", now.matched, now.changed));
         }
         last = update;
     }
@@ -455,7 +457,10 @@ async fn get(id: String, json: bool, connection: &Connection) -> anyhow::Result<
     }
     let mut lines = vec![
         format!("{} from {}, {}", shown.id, shown.source, shown.state),
-        format!("{} {}: {}", shown.reason, shown.field, shown.message),
+        match shown.field.as_str() {
+            "" => format!("{}: {}", shown.reason, shown.message),
+            field => format!("{} {field}: {}", shown.reason, shown.message),
+        },
         format!("advice: {}", shown.advice),
     ];
     if !event.raw.is_empty() {
@@ -469,6 +474,11 @@ async fn get(id: String, json: bool, connection: &Connection) -> anyhow::Result<
     }
     if let Some(check) = check {
         lines.push(format!("a replay would answer: {check}"));
+    }
+    if shown.reason == "id_conflict" {
+        lines.push(
+            "the event that holds the id: northstar events list, at that position".to_owned(),
+        );
     }
     output::line(lines.join("\n"))?;
     Ok(())

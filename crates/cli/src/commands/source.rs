@@ -123,10 +123,12 @@ pub async fn run(command: Source, connection: &Connection) -> anyhow::Result<()>
                 request_id: uuid::Uuid::new_v4().to_string(),
             };
             let set = connection.clients()?.webhook_sources().set_webhook_secret(request).await?;
-            let until = time::text(set.into_inner().previous_until_time.as_ref());
+            let set = set.into_inner();
+            let until = time::text(set.previous_until_time.as_ref());
+            let path = set.path;
             if json {
                 let secret = generate.then_some(secret);
-                return output::json(&SecretSet { name, secret, previous_until: until });
+                return output::json(&SecretSet { name, path, secret, previous_until: until });
             }
             if generate {
                 output::line(secret)?;
@@ -134,6 +136,7 @@ pub async fn run(command: Source, connection: &Connection) -> anyhow::Result<()>
             } else {
                 output::line(format!("the secret of {name} is set"))?;
             }
+            output::note(format!("payloads are sent to {path} at the HTTP address"));
             if let Some(until) = until {
                 output::note(format!("the secret before is accepted until {until}"));
             }
@@ -156,6 +159,7 @@ pub async fn run(command: Source, connection: &Connection) -> anyhow::Result<()>
 #[derive(Serialize)]
 struct SecretSet {
     name: String,
+    path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -24,6 +24,7 @@ How soon events must arrive, and how many, is said in a document:
       warn_after: {count: 6, period: hour}
       error_after: {count: 12, period: hour}
     volume: {expected: 1000, every: {count: 1, period: day}, warn_below: 0.9, error_below: 0.5}
+    failures: {every: {count: 1, period: hour}, warn_above: 0.01, least: 10}
     events:
       Order Placed: {freshness: {warn_after: {count: 1, period: hour}}}")]
 pub struct Sources {

@@ -10,9 +10,9 @@ use northstar_server::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::connection::{ContextFile, write_private};
-use crate::database::default_data_dir;
+use crate::database::{default_data_dir, named};
 use crate::output;
-use crate::suite::{self, Suite};
+use crate::suite::{self, Settings, Suite};
 
 /// Name of the project that commands work on.
 const PROJECT: &str = "default";
@@ -26,7 +26,9 @@ Examples:
   northstar up --database-url postgres://northstar@db.internal/northstar
 
 The address and an admin key go to a context file, so that other commands need
-no flags. Without --database-url, a private PostgreSQL runs in the data folder.")]
+no flags. Without --database-url, a private PostgreSQL runs in the data folder.
+The variables of the services, which `northstar serve NAME --help` lists, hold here
+too; where the services are and with which key they call each other is settled.")]
 pub struct Up {
     /// Folder of the private PostgreSQL and the segments.
     #[arg(long, env = "NORTHSTAR_DATA_DIR")]
@@ -34,10 +36,13 @@ pub struct Up {
     /// Database to use instead of a private PostgreSQL.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
+    /// File that holds the URL of that database.
+    #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE")]
+    database_url_file: Option<PathBuf>,
     /// Address of all gRPC services; port 0 is the system's choice.
     #[arg(long, env = "NORTHSTAR_GRPC_LISTEN", default_value = "127.0.0.1:50051")]
     grpc_listen: SocketAddr,
-    /// Address of everything HTTP: health and metrics.
+    /// Address of everything HTTP: the doors for events, health and metrics.
     #[arg(long, env = "NORTHSTAR_HTTP_LISTEN", default_value = "127.0.0.1:8080")]
     http_listen: SocketAddr,
     /// Print one line {"grpc":..,"http":..,"api_key":..} when ready.
@@ -63,14 +68,17 @@ async fn serve(command: Up) -> anyhow::Result<()> {
         Some(folder) => folder,
         None => default_data_dir()?,
     };
+    // All of the configuration is read before anything is started.
+    let settings = Settings::read(command.automations)?;
+    let database_url = named(command.database_url, command.database_url_file)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let suite = Suite::start(suite::Options {
+    let mut suite = Suite::start(suite::Options {
         data_dir: data_dir.clone(),
-        database_url: command.database_url,
+        database_url,
         grpc_listen: command.grpc_listen,
         http_listen: command.http_listen,
-        automations: command.automations,
+        settings,
     })
     .await?;
     let ready = ContextFile {
@@ -90,9 +98,14 @@ async fn serve(command: Up) -> anyhow::Result<()> {
         ))?;
         output::note("stop with Ctrl-C");
     }
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let ended = tokio::select! {
+        ended = suite.ended() => Some(ended),
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+    };
+    if let Some(ended) = ended {
+        suite.close().await?;
+        return ended;
     }
     output::note("stopping: finishing calls in flight; again to stop at once");
     tokio::select! {

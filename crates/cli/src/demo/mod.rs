@@ -17,9 +17,10 @@ use northstar_server::telemetry;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::ContextFile;
+use crate::database::named;
 use crate::documents::{self, Document};
 use crate::output;
-use crate::suite::{self, Suite};
+use crate::suite::{self, Settings, Suite};
 
 use company::Company;
 use stage::Stage;
@@ -62,7 +63,7 @@ pub struct Demo {
 /// Runs the command.
 pub async fn run(command: Demo) -> anyhow::Result<()> {
     // The story is told in sentences; only what goes wrong is logged beside it.
-    let quiet = telemetry::Config { log_filter: "error".to_owned(), ..suite::defaults() };
+    let quiet = telemetry::Config { log_filter: "error".to_owned(), ..suite::from_environment()? };
     let _telemetry = telemetry::init("northstar-demo", &quiet)?;
     let stage = Stage::new();
     stage.step("starting PostgreSQL and the services");
@@ -73,15 +74,15 @@ pub async fn run(command: Demo) -> anyhow::Result<()> {
     let receiver = receiver::listen(&secret, stop).await?;
 
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let mut automations: northstar_automations::Config = suite::defaults();
+    let mut automations: northstar_automations::Config = suite::from_environment()?;
     automations.allow_loopback_webhooks = true;
     automations.webhook_secrets = Some(format!("demo=whsec_{}", STANDARD.encode(secret)).into());
     let suite = Suite::start(suite::Options {
         data_dir: folder.path().to_owned(),
-        database_url: command.database_url.clone(),
+        database_url: named(command.database_url.clone(), None)?,
         grpc_listen: any_port,
         http_listen: any_port,
-        automations,
+        settings: Settings::read(automations)?,
     })
     .await?;
     let told = tell(&command, &suite, &receiver, &stage).await;

@@ -14,6 +14,7 @@ use std::str::FromStr;
 
 use northstar_client::Clients;
 use northstar_domain::Violation;
+use northstar_ingestion::contract_check::{ContractSet, UnusableContract};
 use serde::Serialize;
 use tonic::Code;
 
@@ -197,7 +198,16 @@ impl Document {
     /// Everything that is wrong with it as far as it can be told without a
     /// server.
     pub fn violations(&self) -> Vec<Violation> {
-        self.spec.violations(&self.name)
+        let mut found = self.spec.violations(&self.name);
+        if let (Spec::Contract(spec), true) = (&self.spec, found.is_empty()) {
+            let compiled = ContractSet::compile([(self.name.clone(), spec.clone())], None);
+            let unusable = |error: UnusableContract| Violation {
+                field: "json_schema".to_owned(),
+                problem: error.problem,
+            };
+            found.extend(compiled.err().map(unusable));
+        }
+        found
     }
 
     /// The document as JSON.

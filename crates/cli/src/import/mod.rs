@@ -67,10 +67,18 @@ pub struct Summary {
     pub quarantined: u64,
     /// Refused by the service.
     pub rejected: u64,
+    /// What the suite told of itself, which only its own services may tell: left out.
+    #[serde(skip_serializing_if = "none")]
+    pub left_out: u64,
     /// Seconds it took.
     pub seconds: f64,
     /// The first rows that did not become events.
     pub bad_rows: Vec<BadRow>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A row that did not become an event.
@@ -116,11 +124,11 @@ pub async fn run(command: Import, connection: &Connection) -> anyhow::Result<()>
         return output::json(&summary);
     }
     for bad in summary.bad_rows.iter().take(20) {
+        let column = if bad.field.is_empty() { String::new() } else { format!("{}: ", bad.field) };
         output::note(format!(
-            "{}:{}: {}: {} ({})",
+            "{}:{}: {column}{} ({})",
             command.file.display(),
             bad.line,
-            bad.field,
             bad.message,
             bad.reason
         ));
@@ -134,6 +142,13 @@ pub async fn run(command: Import, connection: &Connection) -> anyhow::Result<()>
         output::number(summary.quarantined as f64),
         output::number(summary.rejected as f64),
     ))?;
+    if summary.left_out > 0 {
+        output::note(format!(
+            "{} of them are what the suite told of itself, and left out: only its own services \
+             tell it; a suite key brings it into another suite",
+            output::number(summary.left_out as f64)
+        ));
+    }
     if summary.quarantined > 0 {
         output::note("see what waits with: northstar quarantine");
     }

@@ -10,6 +10,7 @@ use northstar_client::Clients;
 use northstar_client::columns::ColumnsBuilder;
 use northstar_client::result_runs::expand;
 use northstar_proto::ingestion::v1 as pb;
+use northstar_server::outbox::SOURCE;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
@@ -20,6 +21,8 @@ use super::{BadRow, Summary};
 
 /// Unanswered batches.
 const WINDOW: usize = 8;
+/// Before events are sent again for which there was no room.
+const PAUSE: Duration = Duration::from_millis(250);
 /// Tries to reach the suite again before giving up.
 const ATTEMPTS: u32 = 8;
 
@@ -43,6 +46,8 @@ struct Import<'a> {
     pending: VecDeque<Pending>,
     next_sequence: i64,
     failures: u32,
+    /// Whether what the suite told of itself is taken from us; asked when it comes up.
+    for_the_suite: Option<bool>,
 }
 
 /// Sends every batch and adds up what became of the rows.
@@ -62,6 +67,7 @@ pub async fn send_all(
         pending: VecDeque::new(),
         next_sequence: 1,
         failures: 0,
+        for_the_suite: None,
     };
     let mut ended = false;
     while !ended || !import.pending.is_empty() {
@@ -100,6 +106,11 @@ impl Import<'_> {
                     Some(batch) => {
                         let batch = batch?;
                         self.summary.read += (batch.events.len() + batch.malformed.len()) as u64;
+                        if &*batch.source == SOURCE && !self.for_the_suite().await? {
+                            self.summary.left_out += batch.events.len() as u64;
+                            self.progress.rows(batch.events.len() as u64);
+                            continue;
+                        }
                         let rows = self.quarantine(batch).await?;
                         if !rows.events.is_empty() {
                             self.push(rows);
@@ -115,12 +126,30 @@ impl Import<'_> {
                     Ok(Some(answer)) => {
                         self.failures = 0;
                         if let Some(again) = self.tally(answer) {
+                            tokio::time::sleep(PAUSE).await;
                             let _ = requests.send(again).await;
                         }
                     }
                     Ok(None) => return Ok(Err(tonic::Status::unavailable("the stream ended"))),
                     Err(status) => return Ok(Err(status)),
                 },
+            }
+        }
+    }
+
+    /// Asks, with no events, whether the key may tell what the suite tells of itself.
+    async fn for_the_suite(&mut self) -> anyhow::Result<bool> {
+        loop {
+            if let Some(known) = self.for_the_suite {
+                return Ok(known);
+            }
+            let nothing = pb::IngestEventsRequest { source: SOURCE.to_owned(), events: Vec::new() };
+            match self.clients.ingestion().ingest_events(nothing).await {
+                Ok(_) => self.for_the_suite = Some(true),
+                Err(status) if status.code() == Code::PermissionDenied => {
+                    self.for_the_suite = Some(false);
+                }
+                Err(status) => self.wait_after(status).await?,
             }
         }
     }

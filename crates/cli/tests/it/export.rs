@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -105,6 +107,66 @@ fn an_export_imported_again_adds_nothing() {
     let refused = suite.command(["import", text(&csv)]).output().expect("northstar runs");
     let message = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && message.contains("--mapping"), "{message}");
+}
+
+/// Sends JSON to a path of the HTTP listener and returns the answer.
+fn post(suite: &Suite, path: &str, content_type: &str, body: &str) -> String {
+    let (http, (_, key)) = (suite.http(), suite.address_and_key());
+    let address = http.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).expect("the listener answers");
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+         authorization: Bearer {key}\r\ncontent-type: {content_type}\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .expect("the request is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer in UTF-8");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    answer
+}
+
+#[test]
+fn events_that_came_without_a_time_are_known_when_they_are_imported_again() {
+    let suite = Suite::start();
+    let message =
+        r#"{"messageId": "m1", "userId": "u1", "event": "Opened", "properties": {"n": 1}}"#;
+    post(&suite, "/v1/track", "application/json", message);
+    let event = r#"{"specversion": "1.0", "id": "1", "source": "/b", "type": "t", "subject": "u"}"#;
+    post(&suite, "/v1/cloudevents", "application/cloudevents+json", event);
+
+    let folder = tempfile::tempdir().expect("a folder");
+    for format in ["parquet", "jsonl"] {
+        let to = folder.path().join(format);
+        suite.run(["events", "export", "--to", text(&to), "--format", format]);
+        for path in checked(&to, 2) {
+            let summary = suite.json(["import", &path, "--json"]);
+            assert_eq!(summary["duplicate"], json!(2), "{summary}");
+        }
+    }
+    // What the suite told of itself is left out, and said to be.
+    let lines = checked(&folder.path().join("jsonl"), 2);
+    let told = fs::read_to_string(&lines[0]).expect("lines").replace("\"admin\"", "\"northstar\"");
+    let told = suite.file("told.jsonl", &told);
+    let summary = suite.json(["import", text(&told), "--json"]);
+    assert_eq!((&summary["read"], &summary["left_out"]), (&json!(2), &json!(2)), "{summary}");
+    // The producers' own second deliveries, too.
+    let again = post(&suite, "/v1/track", "application/json", message);
+    assert!(again.contains("duplicate"), "{again}");
+
+    // A suite that has them from the export knows the producers when they try again.
+    let other = Suite::start();
+    for path in checked(&folder.path().join("parquet"), 2) {
+        let summary = other.json(["import", &path, "--json"]);
+        assert_eq!(summary["accepted"], json!(2), "{summary}");
+    }
+    let headers = other.json(["events", "list", "--limit", "1"]);
+    let source = headers["source"].as_str().expect("a source");
+    assert_eq!(source, "admin");
+    let again = post(&other, "/v1/track", "application/json", message);
+    assert!(again.contains("duplicate"), "{again}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The `northstar` binary, run as a person or a script would run it.
 
 mod analyze;
+mod configuration;
 mod contracts;
 mod datasets;
 mod evidence;

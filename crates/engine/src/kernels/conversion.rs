@@ -4,11 +4,11 @@ use std::ops::ControlFlow;
 
 use super::{
     Context,
-    partial::{ConversionState, Leaf, State},
+    gather::{self, Gathered},
+    partial::{ConversionState, State},
     scan::{self, Event, Scratch, Visitor},
     selectors,
     space::{BucketCursor, Cells, Locator, ValueColumn, Values},
-    tasks,
 };
 use crate::{
     query::{ConversionSpec, Dimension},
@@ -18,12 +18,13 @@ use crate::{
 /// Most properties that are held constant.
 pub(super) const MAX_CONSTANTS: usize = 8;
 
-pub(super) fn run(context: &Context<'_>, spec: &ConversionSpec) -> Leaf {
+pub(super) fn run(context: &Context<'_>, spec: &ConversionSpec) -> gather::Found {
     let locator = Locator::new(context);
     let scans = scan::scan::<u8>(context, &selectors([&spec.base, &spec.conversion]));
     let constants = Constants::new(context.snapshot, &spec.constants);
     let index = context.snapshot.index();
-    let pieces = tasks::run(context.threads, index.chunks.clone(), |subjects| {
+    let (workers, combinations) = (context.threads, locator.space.combinations());
+    let cells = Gathered::from_pieces(workers, combinations, index.chunks.clone(), |subjects| {
         let mut walk = Walk {
             context,
             locator: &locator,
@@ -38,7 +39,7 @@ pub(super) fn run(context: &Context<'_>, spec: &ConversionSpec) -> Leaf {
         }
         walk.cells.into_states(|state| (state.bases > 0).then_some(State::Conversion(state)))
     });
-    Leaf::collect(locator.space, pieces)
+    gather::Found { space: locator.space, cells }
 }
 
 /// The values of the properties that are held constant, numbered alike on both sides.

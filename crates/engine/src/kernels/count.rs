@@ -2,17 +2,20 @@
 
 use super::{
     Context,
-    partial::{Leaf, State},
+    gather::{Found, Gathered},
+    partial::State,
     scan::{self, RowVisitor},
     selectors,
     space::{BucketCursor, Cells, Locator},
 };
 use crate::query::EventSelector;
 
-pub(super) fn run(context: &Context<'_>, event: &EventSelector) -> Leaf {
+pub(super) fn run(context: &Context<'_>, event: &EventSelector) -> Found {
     let locator = Locator::new(context);
     let scans = scan::scan::<u8>(context, &selectors([event]));
-    let cells = Leaf::gather(context.threads, scan::row_pieces(&scans), |(run, rows)| {
+    let (workers, combinations) = (context.threads, locator.space.combinations());
+    let pieces = scan::row_pieces(&scans);
+    let cells = Gathered::from_pieces(workers, combinations, pieces, |(run, rows)| {
         let mut counter = Counter {
             context,
             locator: &locator,
@@ -23,7 +26,7 @@ pub(super) fn run(context: &Context<'_>, event: &EventSelector) -> Leaf {
         scan::walk_rows(&scans[run], rows, &mut counter);
         counter.cells.into_states(|count| (count > 0).then_some(State::Count(count)))
     });
-    Leaf { space: locator.space, cells }
+    Found { space: locator.space, cells }
 }
 
 struct Counter<'a> {

@@ -8,11 +8,12 @@ use std::{
 
 use super::{
     Context,
-    partial::{Leaf, Merge, State},
+    gather::{Found, Gathered},
+    partial::{Merge, State},
+    per_subject,
     scan::{self, Event, Visitor},
     selectors,
-    space::{BucketCursor, Locator},
-    tasks,
+    space::{BucketCursor, Locator, Space},
 };
 use crate::{
     calendar::{Buckets, start_of},
@@ -23,7 +24,7 @@ use crate::{
     },
 };
 
-pub(super) fn run(context: &Context<'_>, spec: &CumulativeSpec) -> Result<Leaf> {
+pub(super) fn run(context: &Context<'_>, spec: &CumulativeSpec) -> Result<Found> {
     let windows = windows(context, spec)?;
     let mut bounds: Vec<i64> =
         windows.iter().flat_map(|window| [window.start, window.end]).collect();
@@ -31,7 +32,9 @@ pub(super) fn run(context: &Context<'_>, spec: &CumulativeSpec) -> Result<Leaf> 
     bounds.dedup();
     if bounds.len() < 2 {
         // No window has any time in it.
-        return Ok(Leaf::collect(Locator::new(context).space, []));
+        let space = Locator::new(context).space;
+        let cells = Gathered::nothing(space.combinations());
+        return Ok(Found { space, cells });
     }
     let (first, last) = (bounds[0], bounds[bounds.len() - 1]);
     let number = |bound: i64| bounds.partition_point(|known| *known < bound);
@@ -49,22 +52,25 @@ pub(super) fn run(context: &Context<'_>, spec: &CumulativeSpec) -> Result<Leaf> 
         buckets: Buckets::between(bounds),
         until: last.min(context.as_of),
         as_of: context.as_of,
+        merged_further: true,
         threads: context.threads,
     };
-    let mut leaf = match &query.metric {
+    let found = match &query.metric {
         MetricSpec::Unique { event, of: DistinctOf::Subject } => {
             subjects(&stretches, event, &windows)
         }
-        _ => {
-            let mut leaves = Vec::with_capacity(1);
-            super::metric(&stretches, &query.metric, &mut leaves)?;
-            let leaf = leaves.remove(0);
-            let combinations = leaf.space.combinations();
-            Leaf { cells: merged(leaf.cells, &windows, combinations), space: leaf.space }
+        MetricSpec::PerSubject(spec) => per_subject::over_windows(&stretches, spec, &windows),
+        metric => {
+            let Found { space, cells } = super::one(&stretches, metric)?;
+            let combinations = space.combinations();
+            // Buckets are of combinations, so that all stretches of a window are in one.
+            let cells = cells.then(move |cells| merged(cells, &windows, combinations));
+            Found { space, cells }
         }
     };
-    leaf.space.buckets = context.buckets.clone();
-    Ok(leaf)
+    // What outlives the question about stretches is about the windows.
+    let space = Space { buckets: context.buckets.clone(), ..found.space };
+    Ok(Found { space, cells: found.cells })
 }
 
 /// The window of each bucket; starts and ends never fall.
@@ -127,12 +133,13 @@ fn merged(
 }
 
 /// Distinct subjects of each window.
-fn subjects(context: &Context<'_>, event: &EventSelector, windows: &[Range<usize>]) -> Leaf {
+fn subjects(context: &Context<'_>, event: &EventSelector, windows: &[Range<usize>]) -> Found {
     let locator = Locator::new(context);
     let scans = scan::scan::<u8>(context, &selectors([event]));
     let index = context.snapshot.index();
     let combinations = locator.space.combinations();
-    let pieces = tasks::run(context.threads, index.chunks.clone(), |subjects| {
+    let chunks = index.chunks.clone();
+    let cells = Gathered::from_pieces(context.threads, combinations, chunks, |subjects| {
         let mut counts: Vec<BTreeMap<u64, u64>> = vec![BTreeMap::new(); windows.len()];
         let mut activity = Activity {
             context,
@@ -165,7 +172,7 @@ fn subjects(context: &Context<'_>, event: &EventSelector, windows: &[Range<usize
         });
         states.collect::<Vec<_>>()
     });
-    Leaf::collect(locator.space, pieces)
+    Found { space: locator.space, cells }
 }
 
 /// Collects the combinations of dimension values and the stretches in which a subject was active.

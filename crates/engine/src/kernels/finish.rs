@@ -6,10 +6,11 @@ use std::{cmp::Ordering, collections::BTreeMap, vec};
 
 use super::{
     partial::{
-        ConversionState, Leaf, LifecycleState, NumberState, Partial, RetentionState, ScoreState,
-        State, StepState, Sum,
+        ConversionState, Figures, Leaf, LifecycleState, NumberState, Partial, RetentionState,
+        ScoreState, State, StepState, Sum,
     },
     quantile::seconds_at,
+    space::Space,
 };
 use crate::{
     calendar::{Buckets, Grain},
@@ -66,86 +67,110 @@ fn rows(
     if let MetricSpec::Derived { formula, inputs } = metric {
         return derived::rows(formula, inputs, query, as_of, leaves);
     }
-    // A window that overlaps others says what the metric itself would say.
-    let metric = match metric {
-        MetricSpec::Cumulative(spec) => &spec.metric,
-        metric => metric,
-    };
-    let mismatch = || Error::InvalidQuery {
-        field: "metric",
-        problem: "the partial result was computed for another question".to_owned(),
-    };
     let Leaf { space, mut cells } = leaves.next().ok_or_else(mismatch)?;
     if query.breakdowns.is_empty() {
         for bucket in 0..space.buckets.len() as u64 {
             cells.entry(bucket).or_insert_with(|| nothing(metric));
         }
     }
-    cells
-        .into_iter()
-        .map(|(cell, state)| {
-            let (bucket, dimensions) = space.decode(cell);
-            let bucket_start = (query.grain != Grain::Total).then(|| space.buckets.start(bucket));
-            let over = space.buckets.end(bucket).min(query.to_micros);
-            let mut row = Row {
-                bucket_start,
-                dimensions,
-                value: None,
-                n: 0,
-                numerator: None,
-                denominator: None,
-                complete: over <= as_of,
-                detail: Detail::None,
-            };
-            match (metric, state) {
-                (MetricSpec::Count { .. } | MetricSpec::Unique { .. }, State::Count(n)) => {
-                    count(&mut row, n)
-                }
-                (MetricSpec::Unique { .. }, State::Distinct(mut values)) => {
-                    values.sort_unstable();
-                    values.dedup();
-                    count(&mut row, values.len() as u64);
-                }
-                (_, State::Numbers(state)) => numbers(&mut row, metric, state),
-                (MetricSpec::Funnel(spec), State::Steps(state)) => {
-                    funnel(&mut row, spec.window_micros, over, as_of, state)
-                }
-                (MetricSpec::TimeToEvent(spec), State::Steps(state)) => {
-                    durations(&mut row, spec, over, as_of, state)
-                }
-                (MetricSpec::Retention(spec), State::Retention(state)) => {
-                    retention(&mut row, spec, &state)
-                }
-                (MetricSpec::Percentile { quantile: share, .. }, State::Values(mut values)) => {
-                    row.n = values.len() as u64;
-                    row.value = quantile(sorted(&mut values), *share);
-                }
-                (MetricSpec::Percentile { quantile: share, .. }, State::Digest(digest)) => {
-                    row.n = digest.count();
-                    row.value = digest.quantile(*share);
-                }
-                (MetricSpec::Nps { .. }, State::Scores(state)) => score(&mut row, state),
-                (MetricSpec::PerSubject(spec), State::Values(values)) => {
-                    per_subject(&mut row, spec.statistic, values)
-                }
-                (MetricSpec::Stickiness(spec), State::Histogram(histogram)) => {
-                    let start = space.buckets.start(bucket).max(query.from_micros);
-                    let begun = (start, over.min(as_of));
-                    stickiness(&mut row, spec, query, begun, histogram)?
-                }
-                (MetricSpec::Lifecycle(spec), State::Lifecycle(state)) => {
-                    row.complete = space.buckets.end(bucket) <= as_of;
-                    lifecycle(&mut row, spec.state, state)
-                }
-                (MetricSpec::Conversion(spec), State::Conversion(state)) => {
-                    row.complete &= windows_over(spec.window_micros, over, as_of, state.bases, 0);
-                    conversion(&mut row, spec.measure, state)
-                }
-                _ => return Err(mismatch()),
-            }
-            Ok(row)
-        })
-        .collect()
+    let row = |(cell, state)| row(metric, query, as_of, (&space, cell), state);
+    cells.into_iter().map(row).collect()
+}
+
+fn mismatch() -> Error {
+    let problem = "the partial result was computed for another question".to_owned();
+    Error::InvalidQuery { field: "metric", problem }
+}
+
+/// What is left of the state of a cell when nothing is merged with it any more.
+pub(super) fn settled(
+    metric: &MetricSpec,
+    query: &Query,
+    as_of: i64,
+    at: (&Space, u64),
+    state: State,
+) -> Result<State> {
+    let Row { value, n, numerator, denominator, complete, detail, .. } =
+        row(metric, query, as_of, at, state)?;
+    let figures = Figures { value, n, numerator, denominator, complete, detail };
+    Ok(State::Settled(Box::new(figures)))
+}
+
+/// The row of a cell of a metric that is not made of others.
+fn row(
+    metric: &MetricSpec,
+    query: &Query,
+    as_of: i64,
+    (space, cell): (&Space, u64),
+    state: State,
+) -> Result<Row> {
+    // A window that overlaps others says what the metric itself would say.
+    let metric = match metric {
+        MetricSpec::Cumulative(spec) => &spec.metric,
+        metric => metric,
+    };
+    let (bucket, dimensions) = space.decode(cell);
+    let bucket_start = (query.grain != Grain::Total).then(|| space.buckets.start(bucket));
+    let over = space.buckets.end(bucket).min(query.to_micros);
+    let mut row = Row {
+        bucket_start,
+        dimensions,
+        value: None,
+        n: 0,
+        numerator: None,
+        denominator: None,
+        complete: over <= as_of,
+        detail: Detail::None,
+    };
+    match (metric, state) {
+        (_, State::Settled(figures)) => {
+            let Figures { value, n, numerator, denominator, complete, detail } = *figures;
+            row = Row { value, n, numerator, denominator, complete, detail, ..row };
+        }
+        (MetricSpec::Count { .. } | MetricSpec::Unique { .. }, State::Count(n)) => {
+            count(&mut row, n)
+        }
+        (MetricSpec::Unique { .. }, State::Distinct(mut values)) => {
+            values.sort_unstable();
+            values.dedup();
+            count(&mut row, values.len() as u64);
+        }
+        (_, State::Numbers(state)) => numbers(&mut row, metric, state),
+        (MetricSpec::Funnel(spec), State::Steps(state)) => {
+            funnel(&mut row, spec.window_micros, over, as_of, state)
+        }
+        (MetricSpec::TimeToEvent(spec), State::Steps(state)) => {
+            durations(&mut row, spec, over, as_of, state)
+        }
+        (MetricSpec::Retention(spec), State::Retention(state)) => retention(&mut row, spec, &state),
+        (MetricSpec::Percentile { quantile: share, .. }, State::Values(mut values)) => {
+            row.n = values.len() as u64;
+            row.value = quantile(sorted(&mut values), *share);
+        }
+        (MetricSpec::Percentile { quantile: share, .. }, State::Digest(digest)) => {
+            row.n = digest.count();
+            row.value = digest.quantile(*share);
+        }
+        (MetricSpec::Nps { .. }, State::Scores(state)) => score(&mut row, state),
+        (MetricSpec::PerSubject(spec), State::Values(values)) => {
+            per_subject(&mut row, spec.statistic, values)
+        }
+        (MetricSpec::Stickiness(spec), State::Histogram(histogram)) => {
+            let start = space.buckets.start(bucket).max(query.from_micros);
+            let begun = (start, over.min(as_of));
+            stickiness(&mut row, spec, query, begun, histogram)?
+        }
+        (MetricSpec::Lifecycle(spec), State::Lifecycle(state)) => {
+            row.complete = space.buckets.end(bucket) <= as_of;
+            lifecycle(&mut row, spec.state, state)
+        }
+        (MetricSpec::Conversion(spec), State::Conversion(state)) => {
+            row.complete &= windows_over(spec.window_micros, over, as_of, state.bases, 0);
+            conversion(&mut row, spec.measure, state)
+        }
+        _ => return Err(mismatch()),
+    }
+    Ok(row)
 }
 
 /// The state of a cell in which nothing happened.
@@ -157,6 +182,9 @@ fn nothing(metric: &MetricSpec) -> State {
         | MetricSpec::Ratio { .. }
         | MetricSpec::Derived { .. } => State::Count(0),
         MetricSpec::Cumulative(spec) => nothing(&spec.metric),
+        MetricSpec::PerSubject(spec) if spec.statistic == Statistic::Sum => {
+            State::Numbers(NumberState::default())
+        }
         MetricSpec::Percentile { .. } | MetricSpec::PerSubject(_) => State::Values(Vec::new()),
         MetricSpec::Nps { .. } => State::Scores(ScoreState::default()),
         MetricSpec::Stickiness(_) => State::Histogram(Vec::new()),
@@ -257,6 +285,7 @@ fn durations(row: &mut Row, spec: &TimeToEventSpec, over: i64, as_of: i64, mut s
         Statistic::P90 => detail.p90,
         Statistic::P95 => detail.p95,
         Statistic::Mean => detail.mean,
+        Statistic::Sum => (n > 0).then_some(total as f64 / MICROS_PER_SECOND),
     };
     row.detail = Detail::Durations(detail);
 }
@@ -308,6 +337,8 @@ fn per_subject(row: &mut Row, statistic: Statistic, mut values: Vec<f64>) {
             row.denominator = Some(row.n as f64);
             (row.n > 0).then(|| sum.value() / row.n as f64)
         }
+        // The sum was kept in place of the numbers.
+        Statistic::Sum => None,
     };
 }
 

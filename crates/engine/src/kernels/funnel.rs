@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 
 use super::{
     Context, any_order,
-    partial::{Leaf, State, StepState},
+    gather::{Found, Gathered},
+    partial::{State, StepState},
     scan::{self, Bits, Event, RunScan, Scratch, Visitor},
     selectors,
     space::{BucketCursor, Cells, Locator},
@@ -14,14 +15,15 @@ use crate::{
     snapshot::Part,
 };
 
-pub(super) fn run<B: Bits>(context: &Context<'_>, spec: &FunnelSpec) -> Leaf {
+pub(super) fn run<B: Bits>(context: &Context<'_>, spec: &FunnelSpec) -> Found {
     let locator = Locator::new(context);
     let scans = scan::scan::<B>(context, &selectors(&spec.steps));
     let funnel = Funnel { context, spec, locator: &locator, steps: spec.steps.len() };
     let index = context.snapshot.index();
     let single = spec.anchor == Anchor::FirstTouch
         && (spec.entry != Entry::PerBucket || context.buckets.len() == 1);
-    let cells = Leaf::gather(context.threads, index.chunks.clone(), |subjects| {
+    let (workers, combinations) = (context.threads, locator.space.combinations());
+    let cells = Gathered::from_pieces(workers, combinations, index.chunks.clone(), |subjects| {
         let mut cells = locator.cells::<StepState>();
         let mut room = Room { waiting: vec![Vec::new(); spec.steps.len() + 1], ..Room::default() };
         for subject in subjects {
@@ -35,7 +37,7 @@ pub(super) fn run<B: Bits>(context: &Context<'_>, spec: &FunnelSpec) -> Leaf {
         }
         cells.into_states(|state| (!state.counts.is_empty()).then_some(State::Steps(state)))
     });
-    Leaf { space: locator.space, cells }
+    Found { space: locator.space, cells }
 }
 
 struct Funnel<'a> {

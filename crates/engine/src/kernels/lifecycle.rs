@@ -8,7 +8,8 @@ use std::ops::ControlFlow;
 
 use super::{
     Context,
-    partial::{Leaf, LifecycleState, State},
+    gather::{Found, Gathered},
+    partial::{LifecycleState, State},
     scan::{self, Bits, Event, RunScan, Visitor},
     selectors,
     space::{BucketCursor, Locator},
@@ -21,7 +22,7 @@ use crate::{
 };
 
 /// The metric.
-pub(super) fn run(context: &Context<'_>, spec: &LifecycleSpec) -> Result<Leaf> {
+pub(super) fn run(context: &Context<'_>, spec: &LifecycleSpec) -> Result<Found> {
     let locator = Locator::new(context);
     let before = previous_start(context.query, context.buckets.start(0))?;
     // Who asks for a range without saying what is known takes all of it as known.
@@ -34,7 +35,7 @@ pub(super) fn run(context: &Context<'_>, spec: &LifecycleSpec) -> Result<Leaf> {
     };
     let combinations = locator.space.combinations();
     let chunks = context.snapshot.index().chunks.clone();
-    let cells = Leaf::gather(context.threads, chunks, |subjects| {
+    let cells = Gathered::from_pieces(context.threads, combinations, chunks, |subjects| {
         let mut cells = locator.cells::<LifecycleState>();
         let mut room = Vec::new();
         for subject in subjects {
@@ -46,7 +47,7 @@ pub(super) fn run(context: &Context<'_>, spec: &LifecycleSpec) -> Result<Leaf> {
             (state != LifecycleState::default()).then_some(State::Lifecycle(state))
         })
     });
-    Ok(Leaf { space: locator.space, cells })
+    Ok(Found { space: locator.space, cells })
 }
 
 /// The lives of subjects, as far as they can be told from what matches.

@@ -14,6 +14,7 @@ mod cumulative;
 mod few;
 mod finish;
 mod funnel;
+mod gather;
 mod journey;
 pub(crate) mod journeys;
 mod lifecycle;
@@ -26,8 +27,10 @@ mod purchases;
 mod quantile;
 mod retention;
 mod scan;
+mod segments;
 mod space;
 mod sparse;
+mod spill;
 mod stickiness;
 mod sum;
 mod tasks;
@@ -39,6 +42,7 @@ pub(crate) use behind::{behind, contributions};
 pub(crate) use cohort::{cohort, cohort_at_first};
 pub use partial::Partial;
 pub(crate) use purchases::purchases;
+pub(crate) use segments::segments;
 pub(crate) use tasks::WORTH_A_THREAD;
 pub(crate) use variants::variants;
 
@@ -47,14 +51,16 @@ use crate::{
     error::{Error, Result},
     limits::{Use, Workers},
     query::{
-        Anchor, ConversionMeasure, Dimension, EventSelector, FunnelSpec, MetricSpec, Period, Query,
-        StickinessMeasure, Ties, TimeToEventSpec,
+        Aggregate, Anchor, ConversionMeasure, Dimension, EventSelector, FunnelSpec, MetricSpec,
+        Period, Query, Statistic, StickinessMeasure, Ties, TimeToEventSpec,
     },
     snapshot::{Snapshot, unknown_cohort},
 };
 
-use partial::Leaf;
+use gather::Found;
+use partial::{Leaf, State};
 use scan::Bits;
+use space::Space;
 
 /// Most steps of a funnel: one bit each.
 const MAX_STEPS: usize = 31;
@@ -80,6 +86,8 @@ pub(crate) struct Context<'a> {
     pub until: i64,
     /// Events before this instant are known.
     pub as_of: i64,
+    /// Whether cells are merged further, so that distinct values must not be counted yet.
+    pub merged_further: bool,
     pub threads: Workers<'a>,
 }
 
@@ -118,15 +126,15 @@ fn context<'a>(
     let as_of = query.as_of_micros.or(latest).unwrap_or(query.from_micros);
     let until = query.to_micros.min(as_of);
     let threads = threads.into().worth(snapshot.events());
-    Ok(Context { snapshot, query, buckets, until, as_of, threads })
+    Ok(Context { snapshot, query, buckets, until, as_of, merged_further: false, threads })
 }
 
 /// Runs one metric; a ratio is two leaves, a derived metric one for each input.
 fn metric(context: &Context<'_>, metric: &MetricSpec, leaves: &mut Vec<Leaf>) -> Result<()> {
-    let leaf = match metric {
+    match metric {
         MetricSpec::Ratio { numerator, denominator } => {
             self::metric(context, numerator, leaves)?;
-            return self::metric(context, denominator, leaves);
+            self::metric(context, denominator, leaves)
         }
         MetricSpec::Derived { inputs, .. } => {
             for input in inputs {
@@ -141,7 +149,30 @@ fn metric(context: &Context<'_>, metric: &MetricSpec, leaves: &mut Vec<Leaf>) ->
                     }
                 }
             }
-            return Ok(());
+            Ok(())
+        }
+        metric => {
+            let Found { space, cells } = one(context, metric)?;
+            let (query, as_of, workers) = (context.query, context.as_of, context.threads);
+            let settle = |space: &Space, cell, state| {
+                let settled = finish::settled(metric, query, as_of, (space, cell), state);
+                settled.unwrap_or_else(|error| {
+                    workers.fail(error);
+                    State::Count(0)
+                })
+            };
+            leaves.push(cells.into_leaf(workers, space, settle));
+            Ok(())
+        }
+    }
+}
+
+/// Runs one metric that is not made of others.
+fn one(context: &Context<'_>, metric: &MetricSpec) -> Result<Found> {
+    Ok(match metric {
+        MetricSpec::Ratio { .. } | MetricSpec::Derived { .. } => {
+            let problem = "is made of other metrics, which have no cells in common".to_owned();
+            return Err(Error::InvalidQuery { field: "metric", problem });
         }
         MetricSpec::Count { event } => count::run(context, event),
         MetricSpec::Unique { event, of } => unique::run(context, event, of),
@@ -166,13 +197,11 @@ fn metric(context: &Context<'_>, metric: &MetricSpec, leaves: &mut Vec<Leaf>) ->
         MetricSpec::PerSubject(spec) => per_subject::run(context, spec),
         MetricSpec::Conversion(spec) => conversion::run(context, spec),
         MetricSpec::Cumulative(spec) => cumulative::run(context, spec)?,
-    };
-    leaves.push(leaf);
-    Ok(())
+    })
 }
 
 /// The width of the numbers that hold one bit per step.
-fn by_width(context: &Context<'_>, spec: &FunnelSpec) -> Leaf {
+fn by_width(context: &Context<'_>, spec: &FunnelSpec) -> Found {
     if spec.steps.len() <= u8::WIDTH {
         funnel::run::<u8>(context, spec)
     } else {
@@ -225,7 +254,8 @@ fn check(metric: &MetricSpec, depth: usize) -> Result<()> {
             if !spec.metric.is_plain() {
                 return invalid(
                     "metric",
-                    "what accumulates is a count, unique, sum, mean, min, max, percentile or score"
+                    "what accumulates is a count, unique, sum, mean, min, max, percentile, score or \
+                     number per subject"
                         .to_owned(),
                 );
             }
@@ -284,7 +314,8 @@ fn check(metric: &MetricSpec, depth: usize) -> Result<()> {
 }
 
 impl MetricSpec {
-    /// Whether it is computed event by event, so that it can be computed over windows that overlap.
+    /// Whether it is computed event by event, or subject by subject, so that it can be computed over windows that
+    /// overlap.
     fn is_plain(&self) -> bool {
         match self {
             Self::Count { .. }
@@ -294,7 +325,8 @@ impl MetricSpec {
             | Self::Min { .. }
             | Self::Max { .. }
             | Self::Percentile { .. }
-            | Self::Nps { .. } => true,
+            | Self::Nps { .. }
+            | Self::PerSubject(_) => true,
             Self::Ratio { .. }
             | Self::Derived { .. }
             | Self::Funnel(_)
@@ -302,7 +334,6 @@ impl MetricSpec {
             | Self::TimeToEvent(_)
             | Self::Stickiness(_)
             | Self::Lifecycle(_)
-            | Self::PerSubject(_)
             | Self::Conversion(_)
             | Self::Cumulative(_) => false,
         }
@@ -320,6 +351,7 @@ impl MetricSpec {
             ),
             Self::Conversion(spec) => spec.measure == ConversionMeasure::Conversions,
             Self::Cumulative(spec) => spec.metric.is_zero_without_events(),
+            Self::PerSubject(spec) => spec.statistic == Statistic::Sum,
             Self::Mean { .. }
             | Self::Min { .. }
             | Self::Max { .. }
@@ -329,8 +361,7 @@ impl MetricSpec {
             | Self::Retention(_)
             | Self::TimeToEvent(_)
             | Self::Percentile { .. }
-            | Self::Nps { .. }
-            | Self::PerSubject(_) => false,
+            | Self::Nps { .. } => false,
         }
     }
 }
@@ -350,6 +381,12 @@ impl MetricSpec {
                 }
             }
             Self::Cumulative(spec) => spec.metric.across_groups(),
+            Self::PerSubject(spec) => match (spec.statistic, &spec.aggregate) {
+                // A subject's smallest or largest number is that of one group, and it has one in each.
+                (Statistic::Sum, Aggregate::Min(_) | Aggregate::Max(_)) => AcrossGroups::Unknown,
+                (Statistic::Sum, _) => AcrossGroups::Sum,
+                _ => AcrossGroups::Unknown,
+            },
             Self::Conversion(spec) => match spec.measure {
                 ConversionMeasure::Rate => AcrossGroups::Ratio,
                 ConversionMeasure::Conversions => AcrossGroups::Sum,
@@ -363,8 +400,7 @@ impl MetricSpec {
             | Self::TimeToEvent(_)
             | Self::Percentile { .. }
             | Self::Stickiness(_)
-            | Self::Lifecycle(_)
-            | Self::PerSubject(_) => AcrossGroups::Unknown,
+            | Self::Lifecycle(_) => AcrossGroups::Unknown,
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use super::{
     Context,
-    partial::{Digest, Leaf, ScoreState, State},
+    gather::{Found, Gathered},
+    partial::{Digest, ScoreState, State},
     scan::{self, RowVisitor},
     selectors,
     space::{BucketCursor, Cells, Locator, NumberColumn},
-    tasks,
 };
 use crate::query::EventSelector;
 
@@ -67,12 +67,14 @@ pub(super) fn run<A: Accumulate>(
     context: &Context<'_>,
     event: &EventSelector,
     property: &str,
-) -> Leaf {
+) -> Found {
     let locator = Locator::new(context);
     let scans = scan::scan::<u8>(context, &selectors([event]));
     let columns: Vec<NumberColumn<'_>> =
         context.snapshot.runs().iter().map(|run| NumberColumn::new(property, run)).collect();
-    let pieces = tasks::run(context.threads, scan::row_pieces(&scans), |(run, rows)| {
+    let (workers, combinations) = (context.threads, locator.space.combinations());
+    let pieces = scan::row_pieces(&scans);
+    let cells = Gathered::from_pieces(workers, combinations, pieces, |(run, rows)| {
         let mut collector = Collector {
             context,
             locator: &locator,
@@ -84,7 +86,7 @@ pub(super) fn run<A: Accumulate>(
         scan::walk_rows(&scans[run], rows, &mut collector);
         collector.cells.into_states(A::into_state)
     });
-    Leaf::collect(locator.space, pieces)
+    Found { space: locator.space, cells }
 }
 
 struct Collector<'a, A> {

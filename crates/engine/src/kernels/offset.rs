@@ -138,6 +138,7 @@ impl<'a> Context<'a> {
             buckets,
             until: query.to_micros.min(self.as_of),
             as_of: self.as_of,
+            merged_further: self.merged_further,
             threads: self.threads,
         })
     }

@@ -5,14 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tdigests::{Centroid, TDigest};
 
-use super::{space::Space, tasks};
-use crate::{
-    limits::Workers,
-    query::{Lifecycle, LifecycleDetail},
-};
-
-/// What a cell takes in a partial result and as the row of an answer.
-const CELL_BYTES: u64 = 300;
+use super::space::Space;
+use crate::query::{Detail, Lifecycle, LifecycleDetail};
 
 /// The contribution of one data set (or one part of it) to an answer. Merge all of them, in a fixed order, then
 /// [finish](Partial::finish).
@@ -50,23 +44,17 @@ pub(crate) struct Leaf<S = State> {
 pub(crate) trait Merge {
     /// Takes the contribution of other subjects in.
     fn merge(&mut self, other: Self);
+
+    /// About how many bytes it takes beside itself.
+    fn heap_bytes(&self) -> u64;
 }
 
-impl<S: Merge + Send> Leaf<S> {
-    /// Works out pieces and merges their states as they come, in their order.
-    pub(crate) fn gather<T: Send>(
-        workers: Workers<'_>,
-        pieces: Vec<T>,
-        work: impl Fn(T) -> Vec<(u64, S)> + Sync,
-    ) -> BTreeMap<u64, S> {
-        let mut cells = BTreeMap::new();
-        tasks::run_into(workers, pieces, work, |states| {
-            states.into_iter().for_each(|(cell, state)| add(&mut cells, cell, state));
-            workers.answer_takes(cells.len() as u64 * CELL_BYTES);
-        });
-        cells
-    }
+/// What a list takes beside itself.
+pub(crate) fn bytes_of<T>(list: &[T]) -> u64 {
+    size_of_val(list) as u64
+}
 
+impl<S: Merge> Leaf<S> {
     /// Merges the states of pieces, in their order.
     pub(crate) fn collect(space: Space, pieces: impl IntoIterator<Item = Vec<(u64, S)>>) -> Self {
         let mut leaf = Self { space, cells: BTreeMap::new() };
@@ -121,6 +109,19 @@ pub(crate) enum State {
     Histogram(Vec<u64>),
     Lifecycle(LifecycleState),
     Conversion(ConversionState),
+    /// The row, of which no more than its place is missing: nothing is merged with it any more.
+    Settled(Box<Figures>),
+}
+
+/// What a row says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Figures {
+    pub value: Option<f64>,
+    pub n: u64,
+    pub numerator: Option<f64>,
+    pub denominator: Option<f64>,
+    pub complete: bool,
+    pub detail: Detail,
 }
 
 impl State {
@@ -156,6 +157,26 @@ impl Merge for State {
             (Self::Conversion(mine), Self::Conversion(theirs)) => mine.merge(theirs),
             // States of one question are of one kind.
             _ => {}
+        }
+    }
+
+    fn heap_bytes(&self) -> u64 {
+        match self {
+            Self::Distinct(values) => bytes_of(values),
+            Self::Steps(state) => {
+                let micros = state.micros.iter().map(|micros| bytes_of(micros));
+                bytes_of(&state.counts) + bytes_of(&state.micros) + micros.sum::<u64>()
+            }
+            Self::Retention(state) => bytes_of(&state.cells),
+            Self::Values(values) => bytes_of(values),
+            Self::Digest(digest) => bytes_of(&digest.0),
+            Self::Histogram(histogram) => bytes_of(histogram),
+            Self::Settled(figures) => bytes_of(std::slice::from_ref(&**figures)),
+            Self::Count(_)
+            | Self::Numbers(_)
+            | Self::Scores(_)
+            | Self::Lifecycle(_)
+            | Self::Conversion(_) => 0,
         }
     }
 }

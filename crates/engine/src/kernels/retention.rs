@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 
 use super::{
     Context,
-    partial::{Leaf, RetentionState, State},
+    gather::{Found, Gathered},
+    partial::{RetentionState, State},
     scan::{self, Event, Scratch, Visitor},
     selectors,
     space::{BucketCursor, Locator},
@@ -18,12 +19,14 @@ use crate::{
 const START: u32 = 1;
 const RETURN: u32 = 2;
 
-pub(super) fn run(context: &Context<'_>, spec: &RetentionSpec) -> Result<Leaf> {
+pub(super) fn run(context: &Context<'_>, spec: &RetentionSpec) -> Result<Found> {
     let locator = Locator::new(context);
+    let (workers, combinations) = (context.threads, locator.space.combinations());
     let earliest = context.snapshot.effective_range().map_or(i64::MAX, |(earliest, _)| earliest);
     let first = context.query.from_micros.max(earliest);
     if first >= context.as_of {
-        return Ok(Leaf::collect(locator.space, []));
+        let cells = Gathered::nothing(combinations);
+        return Ok(Found { space: locator.space, cells });
     }
     // Every start and every return that counts lies between these two instants.
     let periods = Buckets::covering(first, context.as_of, context.query.zone, spec.period.grain())?;
@@ -34,7 +37,7 @@ pub(super) fn run(context: &Context<'_>, spec: &RetentionSpec) -> Result<Leaf> {
     };
     let scans = scan::scan::<u8>(context, &selectors([&spec.start, &spec.returning]));
     let index = context.snapshot.index();
-    let cells = Leaf::gather(context.threads, index.chunks.clone(), |subjects| {
+    let cells = Gathered::from_pieces(workers, combinations, index.chunks.clone(), |subjects| {
         let mut cells = locator.cells::<RetentionState>();
         let mut scratch = Scratch::default();
         let mut history = History::new(context, spec, &locator, &periods);
@@ -67,7 +70,7 @@ pub(super) fn run(context: &Context<'_>, spec: &RetentionSpec) -> Result<Leaf> {
         }
         cells.into_states(|state| (state.entered > 0).then_some(State::Retention(state)))
     });
-    Ok(Leaf { space: locator.space, cells })
+    Ok(Found { space: locator.space, cells })
 }
 
 /// Starts and returns of one subject.

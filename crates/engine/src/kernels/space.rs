@@ -138,7 +138,7 @@ impl Values {
         Self { bucket, numbers: HashMap::default(), values: vec![None] }
     }
 
-    fn number(&mut self, value: Option<String>) -> u32 {
+    pub(crate) fn number(&mut self, value: Option<String>) -> u32 {
         let Some(value) = value.filter(|value| self.bucket.holds(value)) else { return 0 };
         if let Some(number) = self.numbers.get(&value) {
             return *number;

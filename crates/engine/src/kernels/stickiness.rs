@@ -4,21 +4,22 @@ use std::ops::ControlFlow;
 
 use super::{
     Context,
-    partial::{Leaf, State},
+    gather::{Found, Gathered},
+    partial::State,
     scan::{self, Event, Visitor},
     selectors,
     space::{BucketCursor, Locator},
-    tasks,
 };
 use crate::{calendar::Buckets, error::Result, query::StickinessSpec};
 
-pub(super) fn run(context: &Context<'_>, spec: &StickinessSpec) -> Result<Leaf> {
+pub(super) fn run(context: &Context<'_>, spec: &StickinessSpec) -> Result<Found> {
     let locator = Locator::new(context);
     let (from, to) = (context.query.from_micros, context.query.to_micros);
     let intervals = Buckets::covering(from, to, context.query.zone, spec.interval.grain())?;
     let scans = scan::scan::<u8>(context, &selectors([&spec.event]));
     let index = context.snapshot.index();
-    let pieces = tasks::run(context.threads, index.chunks.clone(), |subjects| {
+    let (workers, combinations) = (context.threads, locator.space.combinations());
+    let cells = Gathered::from_pieces(workers, combinations, index.chunks.clone(), |subjects| {
         let mut cells = locator.cells::<Vec<u64>>();
         let mut activity = Activity {
             context,
@@ -42,7 +43,7 @@ pub(super) fn run(context: &Context<'_>, spec: &StickinessSpec) -> Result<Leaf> 
         cells
             .into_states(|histogram| (!histogram.is_empty()).then_some(State::Histogram(histogram)))
     });
-    Ok(Leaf::collect(locator.space, pieces))
+    Ok(Found { space: locator.space, cells })
 }
 
 /// Collects the cells and intervals in which a subject was active.

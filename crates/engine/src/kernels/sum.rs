@@ -2,19 +2,22 @@
 
 use super::{
     Context,
-    partial::{Leaf, NumberState, State},
+    gather::{Found, Gathered},
+    partial::{NumberState, State},
     scan::{self, RowVisitor},
     selectors,
     space::{BucketCursor, Cells, Locator, NumberColumn},
 };
 use crate::query::EventSelector;
 
-pub(super) fn run(context: &Context<'_>, event: &EventSelector, property: &str) -> Leaf {
+pub(super) fn run(context: &Context<'_>, event: &EventSelector, property: &str) -> Found {
     let locator = Locator::new(context);
     let scans = scan::scan::<u8>(context, &selectors([event]));
     let columns: Vec<NumberColumn<'_>> =
         context.snapshot.runs().iter().map(|run| NumberColumn::new(property, run)).collect();
-    let cells = Leaf::gather(context.threads, scan::row_pieces(&scans), |(run, rows)| {
+    let (workers, combinations) = (context.threads, locator.space.combinations());
+    let pieces = scan::row_pieces(&scans);
+    let cells = Gathered::from_pieces(workers, combinations, pieces, |(run, rows)| {
         let mut adder = Adder {
             context,
             locator: &locator,
@@ -26,7 +29,7 @@ pub(super) fn run(context: &Context<'_>, event: &EventSelector, property: &str) 
         scan::walk_rows(&scans[run], rows, &mut adder);
         adder.cells.into_states(|state| (state.n > 0).then_some(State::Numbers(state)))
     });
-    Leaf { space: locator.space, cells }
+    Found { space: locator.space, cells }
 }
 
 struct Adder<'a> {

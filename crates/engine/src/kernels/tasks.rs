@@ -75,7 +75,7 @@ mod tests {
     /// Pieces that were worked on, and counted, by so many threads when the third takes the question back.
     fn worked_after_the_third(threads: usize) -> [u64; 2] {
         let cancel = Cancel::default();
-        let limits = Limits { cancel: Some(cancel.clone()), memory: None };
+        let limits = Limits { cancel: Some(cancel.clone()), ..Limits::default() };
         let mind = Use::of(&limits);
         let worked = AtomicUsize::new(0);
         run(Workers::new(threads, &mind), (0..500).collect(), |number: u32| {

@@ -7,11 +7,11 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{
     Context,
     active::ActiveDays,
-    partial::{Leaf, State},
+    gather::{Found, Gathered},
+    partial::State,
     scan::{self, Event, RowVisitor, RunScan, Visitor},
     selectors,
     space::{Bucket, BucketCursor, Cells, Locator, ValueColumn, Values},
-    tasks,
 };
 use crate::{
     calendar::Grain,
@@ -34,12 +34,12 @@ const VALUE_BYTES: u64 = 160;
 /// What a value in a cell takes until all of them are counted.
 const PAIR_BYTES: u64 = 40;
 
-pub(super) fn run(context: &Context<'_>, event: &EventSelector, of: &DistinctOf) -> Leaf {
+pub(super) fn run(context: &Context<'_>, event: &EventSelector, of: &DistinctOf) -> Found {
     if *of == DistinctOf::Subject
         && context.query.breakdowns.is_empty()
-        && let Some(leaf) = by_days(context, event)
+        && let Some(found) = by_days(context, event)
     {
-        return leaf;
+        return found;
     }
     let scans = scan::scan::<u8>(context, &selectors([event]));
     match of {
@@ -50,7 +50,7 @@ pub(super) fn run(context: &Context<'_>, event: &EventSelector, of: &DistinctOf)
 }
 
 /// Subjects by bucket, from the days on which actors were active; `None` when buckets do not hold whole days.
-fn by_days(context: &Context<'_>, event: &EventSelector) -> Option<Leaf> {
+fn by_days(context: &Context<'_>, event: &EventSelector) -> Option<Found> {
     if context.buckets.grain() == Grain::Hour {
         return None;
     }
@@ -63,7 +63,7 @@ fn by_days(context: &Context<'_>, event: &EventSelector) -> Option<Leaf> {
     let counted = context.snapshot.counted_actors();
     let buckets = context.buckets.len();
     let starts = (0..buckets).step_by(BUCKETS_PER_TASK).collect();
-    let pieces = tasks::run(context.threads, starts, |start| {
+    let cells = Gathered::from_pieces(context.threads, 1, starts, |start| {
         let mut actors = vec![0u64; counted.alone.len()];
         let mut counts: Vec<(u64, State)> = Vec::new();
         for bucket in start..buckets.min(start + BUCKETS_PER_TASK) {
@@ -83,7 +83,7 @@ fn by_days(context: &Context<'_>, event: &EventSelector) -> Option<Leaf> {
         }
         counts
     });
-    Some(Leaf::collect(Locator::new(context).space, pieces))
+    Some(Found { space: Locator::new(context).space, cells })
 }
 
 /// How many subjects the actors have that are in both sets.
@@ -103,11 +103,12 @@ fn subjects_of(snapshot: &Snapshot, active: &[u64], linked: &[u64]) -> u64 {
 }
 
 /// Subjects are counted without a set: each cell remembers which subject was counted last.
-fn subjects(context: &Context<'_>, scans: &[RunScan<'_, u8>]) -> Leaf {
+fn subjects(context: &Context<'_>, scans: &[RunScan<'_, u8>]) -> Found {
     let locator = Locator::new(context);
     let undivided = context.query.breakdowns.is_empty();
     let index = context.snapshot.index();
-    let cells = Leaf::gather(context.threads, index.chunks.clone(), |subjects| {
+    let (workers, combinations) = (context.threads, locator.space.combinations());
+    let cells = Gathered::from_pieces(workers, combinations, index.chunks.clone(), |subjects| {
         let mut counter = SubjectCounter {
             context,
             locator: &locator,
@@ -124,7 +125,7 @@ fn subjects(context: &Context<'_>, scans: &[RunScan<'_, u8>]) -> Leaf {
         }
         counter.cells.into_states(|(count, _)| (count > 0).then_some(State::Count(count)))
     });
-    Leaf { space: locator.space, cells }
+    Found { space: locator.space, cells }
 }
 
 struct SubjectCounter<'a> {
@@ -160,27 +161,39 @@ impl Visitor for SubjectCounter<'_> {
 
 /// Distinct values. Where they would take more memory than the question may use, they are counted in passes, each over
 /// the values whose hashes fall into one bucket.
-fn values(context: &Context<'_>, scans: &[RunScan<'_, u8>], dimension: &Dimension) -> Leaf {
+fn values(context: &Context<'_>, scans: &[RunScan<'_, u8>], dimension: &Dimension) -> Found {
     let distinct: u64 =
         context.snapshot.runs().iter().map(|run| distinct_values(dimension, run) as u64).sum();
     let matching: u64 = scans.iter().map(|scan| scan.matches.most(scan.run.events()) as u64).sum();
     let bytes = distinct * VALUE_BYTES + matching.max(distinct) * PAIR_BYTES;
-    let passes = context.threads.passes(bytes);
-    let mut leaf = Leaf::collect(Locator::new(context).space, []);
+    let passes = if context.merged_further { 1 } else { context.threads.passes(bytes) };
+    let mut counted: Option<Found> = None;
     for pass in 0..passes {
         let of_pass = values_of(context, scans, dimension, Bucket { number: pass, of: passes });
         if passes == 1 {
             return of_pass;
         }
+        let Found { space, cells } = of_pass;
+        let all = counted.get_or_insert_with(|| {
+            let cells = Gathered::nothing(space.combinations());
+            Found { space, cells }
+        });
         // No value is in two passes, so numbers add up where hashes would pile up.
-        for (cell, state) in of_pass.cells {
-            leaf.add(cell, state.counted());
-        }
+        let workers = context.threads;
+        cells.for_each_bucket(workers, |cells, _| {
+            for (cell, state) in cells {
+                all.cells.add(workers, cell, state.counted());
+            }
+        });
         if context.threads.should_stop() {
             break;
         }
     }
-    leaf
+    counted.unwrap_or_else(|| {
+        let space = Locator::new(context).space;
+        let cells = Gathered::nothing(space.combinations());
+        Found { space, cells }
+    })
 }
 
 fn values_of(
@@ -188,7 +201,7 @@ fn values_of(
     scans: &[RunScan<'_, u8>],
     dimension: &Dimension,
     bucket: Bucket,
-) -> Leaf {
+) -> Found {
     let locator = Locator::new(context);
     let mut numbering = Values::of_bucket(bucket);
     let columns: Vec<ValueColumn<'_>> = context
@@ -202,7 +215,9 @@ fn values_of(
         .iter()
         .map(|value| value.as_ref().map_or(0, |value| xxh3_128(value.as_bytes())))
         .collect();
-    let cells = Leaf::gather(context.threads, scan::row_pieces(scans), |(run, rows)| {
+    let (workers, combinations) = (context.threads, locator.space.combinations());
+    let pieces = scan::row_pieces(scans);
+    let cells = Gathered::from_pieces(workers, combinations, pieces, |(run, rows)| {
         let mut collector = ValueCollector {
             context,
             locator: &locator,
@@ -223,7 +238,7 @@ fn values_of(
         }
         states
     });
-    Leaf { space: locator.space, cells }
+    Found { space: locator.space, cells }
 }
 
 /// Most distinct values of a dimension in a run.

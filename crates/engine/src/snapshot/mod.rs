@@ -3,7 +3,7 @@
 mod index;
 mod questions;
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc};
 
 pub(crate) use index::{CountedActors, Index, Part};
 pub(crate) use questions::cores;
@@ -70,10 +70,17 @@ struct View {
     /// Of each run the rows whose subject's consent is lacking.
     without_consent: Arc<Vec<Vec<Range<u32>>>>,
     cohorts: BTreeMap<String, SubjectSet>,
+    /// Where the data set has its files.
+    folder: Arc<Path>,
 }
 
 impl Snapshot {
-    pub(crate) fn new(runs: Vec<Arc<Run>>, identity: &Identity, watermark: i64) -> Self {
+    pub(crate) fn new(
+        runs: Vec<Arc<Run>>,
+        identity: &Identity,
+        watermark: i64,
+        folder: &Path,
+    ) -> Self {
         let counted = identity.counted_subjects();
         let index = Arc::new(Index::new(&runs, &counted));
         let excluded = Arc::new(excluded_rows(&runs, identity.subjects(), &counted));
@@ -90,6 +97,7 @@ impl Snapshot {
                 without_consent: Arc::clone(&excluded),
                 excluded,
                 cohorts: BTreeMap::new(),
+                folder: folder.into(),
             }),
             limits: Limits::default(),
         }
@@ -108,11 +116,14 @@ impl Snapshot {
         Self { limits: other.limits.clone(), ..self.clone() }
     }
 
-    /// The same view, each of whose questions uses so many bytes of memory beside the events themselves. Distinct
-    /// values are counted in as many passes as that takes; an answer that is larger itself is refused.
+    /// The same view, each of whose questions uses about so many bytes of memory beside the events themselves and the
+    /// values that it is broken down by. Distinct values are counted in as many passes as that takes, and partial
+    /// results beyond it go to a file in the data set's folder, which has no name there; an answer that is larger itself
+    /// is refused.
     #[must_use]
     pub fn within_memory(&self, bytes: u64) -> Self {
-        let limits = Limits { memory: Some(bytes), ..self.limits.clone() };
+        let folder = Some(Arc::clone(&self.view.folder));
+        let limits = Limits { memory: Some(bytes), folder, ..self.limits.clone() };
         Self { limits, ..self.clone() }
     }
 
@@ -294,6 +305,11 @@ impl Snapshot {
         paths.sort_unstable();
         paths.dedup();
         paths
+    }
+
+    /// Where the data set has its files.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.view.folder
     }
 
     pub(crate) fn runs(&self) -> &[Arc<Run>] {

@@ -12,4 +12,5 @@ mod lifecycle;
 mod naive;
 mod per_subject;
 mod public_data;
+mod spill;
 mod world;

@@ -35,3 +35,26 @@ async fn a_viewer_lists_the_services_that_are_served() {
     assert!(names.contains(&"grpc.health.v1.Health".to_owned()), "{names:?}");
     assert!(!names.iter().any(|name| name.contains("MetricsService")), "{names:?}");
 }
+
+#[tokio::test]
+async fn clients_of_the_version_before_the_first_are_answered_too() {
+    use tonic_reflection::pb::v1alpha;
+    use v1alpha::server_reflection_client::ServerReflectionClient;
+    use v1alpha::server_reflection_request::MessageRequest;
+    use v1alpha::server_reflection_response::MessageResponse;
+
+    let fixture = Fixture::start().await;
+    let channel = Endpoint::new(fixture.host.url().to_string()).unwrap().connect_lazy();
+    let mut request = Request::new(tokio_stream::once(v1alpha::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::FileContainingSymbol(
+            "northstar.approvals.v1.AccessService".to_owned(),
+        )),
+    }));
+    let secret = key(fixture.database.pool(), Role::Viewer).await;
+    request.metadata_mut().insert("authorization", format!("Bearer {secret}").parse().unwrap());
+    let mut replies =
+        ServerReflectionClient::new(channel).server_reflection_info(request).await.unwrap();
+    let reply = replies.get_mut().message().await.unwrap().unwrap().message_response.unwrap();
+    assert!(matches!(reply, MessageResponse::FileDescriptorResponse(_)), "{reply:?}");
+}

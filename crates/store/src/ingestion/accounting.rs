@@ -1,5 +1,5 @@
-//! The accounting equation by source and event name, and accepted events by
-//! hour.
+//! The accounting equation by source and event name, and accepted and failed
+//! events by hour.
 //!
 //! An append leaves what it counts beside its keys, see
 //! [`append_and_count`](super::log::append_and_count). Whoever reads counts adds
@@ -153,12 +153,15 @@ pub async fn add(connection: &mut PgConnection, added: &Additions) -> Result<()>
                        greatest(known.last_effective_at, excluded.last_effective_at)
            )
            INSERT INTO ingestion.event_hours AS known
-               (project_id, source_id, name, hour, accepted)
-           SELECT project_id, source_id, name, hour, sum(accepted)
-           FROM added WHERE accepted > 0 GROUP BY project_id, source_id, name, hour
+               (project_id, source_id, name, hour, accepted, failed)
+           SELECT project_id, source_id, name, hour, sum(accepted),
+               sum(greatest(quarantined, 0) + rejected)
+           FROM added WHERE accepted > 0 OR quarantined > 0 OR rejected > 0
+           GROUP BY project_id, source_id, name, hour
            ORDER BY project_id, source_id, hour, name COLLATE "C"
            ON CONFLICT (project_id, source_id, hour, name) DO UPDATE SET
-               accepted = known.accepted + excluded.accepted"#,
+               accepted = known.accepted + excluded.accepted,
+               failed = known.failed + excluded.failed"#,
         &added.projects,
         &added.sources,
         &added.names,
@@ -251,21 +254,35 @@ pub async fn totals(
         .collect())
 }
 
-/// Accepted events of a source by name, received from one full hour up to,
-/// but not including, another.
-pub async fn accepted_between(
+/// What became of events of one name within some hours.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Received {
+    /// Event name; empty for those beyond the known names.
+    pub name: String,
+    /// Accepted ones.
+    pub accepted: i64,
+    /// Quarantined and rejected ones.
+    pub failed: i64,
+}
+
+/// Events of a source by name, received from one full hour up to, but not
+/// including, another.
+pub async fn received_between(
     connection: &mut PgConnection,
     project: ProjectId,
     source: &str,
     from: DateTime<Utc>,
     to: DateTime<Utc>,
-) -> Result<Vec<(String, i64)>> {
-    let rows = sqlx::query!(
-        r#"SELECT h.name AS "name!", sum(accepted)::bigint AS "accepted!"
+) -> Result<Vec<Received>> {
+    let rows = sqlx::query_as!(
+        Received,
+        r#"SELECT h.name AS "name!", sum(accepted)::bigint AS "accepted!",
+               sum(failed)::bigint AS "failed!"
            FROM ingestion.sources s JOIN (
-               SELECT project_id, source_id, name, hour, accepted FROM ingestion.event_hours
+               SELECT project_id, source_id, name, hour, accepted, failed
+               FROM ingestion.event_hours
                UNION ALL
-               SELECT project_id, source_id, name, hour, accepted FROM ingestion.uncounted
+               SELECT project_id, source_id, name, hour, accepted, 0 FROM ingestion.uncounted
                WHERE accepted > 0
            ) h USING (project_id, source_id)
            WHERE project_id = $1 AND s.name = $2 AND hour >= $3 AND hour < $4
@@ -277,7 +294,7 @@ pub async fn accepted_between(
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.name, row.accepted)).collect())
+    Ok(rows)
 }
 
 /// Forgets the hours before a time.

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use northstar_domain::ProjectId;
-use northstar_domain::source::{SourceSpec, State};
+use northstar_domain::source::{RateLimit, SourceSpec, State};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
@@ -112,6 +112,17 @@ pub async fn all(connection: &mut PgConnection, project: ProjectId) -> Result<Ve
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(SourceDocument::from).collect())
+}
+
+/// The sources of every project of which only so many events are taken.
+pub async fn limits(connection: &mut PgConnection) -> Result<Vec<(ProjectId, String, RateLimit)>> {
+    let rows = sqlx::query!(
+        r#"SELECT project_id, name, document->'limit' AS "limit!: Json<RateLimit>"
+           FROM ingestion.source_documents WHERE document ? 'limit'"#,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (ProjectId(row.project_id), row.name, row.limit.0)).collect())
 }
 
 /// The projects that have documents.

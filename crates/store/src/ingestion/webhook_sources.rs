@@ -87,7 +87,8 @@ pub async fn find(
     row.map(WebhookSource::try_from).transpose()
 }
 
-/// Finds a source by the names in its address, with its project and its secrets.
+/// Finds a source by what is in its address, with its project and its secrets. A
+/// project is there by its name or its number.
 pub async fn find_by_address(
     connection: &mut PgConnection,
     project: &str,
@@ -98,7 +99,8 @@ pub async fn find_by_address(
              secret, previous_secret, previous_secret_until
          FROM ingestion.webhook_sources AS sources
          JOIN access.projects ON projects.project_id = sources.project_id
-         WHERE projects.name = $1 AND sources.name = $2",
+         WHERE (projects.name = $1 OR projects.project_id::text = $1) AND sources.name = $2
+         ORDER BY projects.name = $1 DESC LIMIT 1",
         project,
         name,
     )

@@ -1,7 +1,8 @@
 //! Source documents.
 
 use northstar_domain::source::{
-    Basis, EventRules, Freshness, Period, Rule, SourceSpec, State, Unit, Volume,
+    Basis, EventRules, Failures, Freshness, Period, RateLimit, Rule, SourceSpec, State, Unit,
+    Volume,
 };
 use northstar_domain::{Violation, Violations};
 use northstar_proto::ingestion::v1 as pb;
@@ -19,6 +20,8 @@ pub fn source_definition_from_proto(
         description: source.description.clone(),
         freshness: freshness(&mut found, "freshness", source.freshness.as_ref()),
         volume: volume(&mut found, "volume", source.volume.as_ref()),
+        failures: failures(&mut found, "failures", source.failures.as_ref()),
+        limit: source.limit.map(limit_from_proto),
         events: source
             .events
             .iter()
@@ -27,6 +30,7 @@ pub fn source_definition_from_proto(
                 let rules = EventRules {
                     freshness: freshness(&mut found, &field("freshness"), rules.freshness.as_ref()),
                     volume: volume(&mut found, &field("volume"), rules.volume.as_ref()),
+                    failures: failures(&mut found, &field("failures"), rules.failures.as_ref()),
                 };
                 (name.clone(), rules)
             })
@@ -112,6 +116,45 @@ fn volume(found: &mut Violations, field: &str, rule: Option<&pb::VolumeRule>) ->
     }
 }
 
+fn failures(
+    found: &mut Violations,
+    field: &str,
+    rule: Option<&pb::FailuresRule>,
+) -> Rule<Failures> {
+    match rule {
+        None => Rule::Inherited,
+        Some(rule) if rule.off => Rule::Off,
+        Some(rule) => match period(found, &format!("{field}.every"), rule.every) {
+            None => Rule::Off,
+            Some(every) => Rule::Set(Failures {
+                every,
+                warn_above: rule.warn_above,
+                error_above: rule.error_above,
+                // A negative number is none, which is refused with the field's name.
+                least: if rule.least == 0 { 1 } else { u64::try_from(rule.least).unwrap_or(0) },
+            }),
+        },
+    }
+}
+
+/// How many events are taken.
+pub(crate) fn limit_from_proto(limit: pb::RateLimit) -> RateLimit {
+    // A negative number is none, which is refused with the field's name.
+    let number = |number: i32| u32::try_from(number).unwrap_or(0);
+    RateLimit {
+        events_per_second: number(limit.events_per_second),
+        burst: (limit.burst != 0).then(|| number(limit.burst)),
+    }
+}
+
+fn limit_to_proto(limit: RateLimit) -> pb::RateLimit {
+    let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    pb::RateLimit {
+        events_per_second: number(limit.events_per_second),
+        burst: limit.burst.map_or(0, number),
+    }
+}
+
 /// A source document for the wire, without what only the store knows: etag,
 /// times and author.
 pub fn source_definition_to_proto(name: &str, spec: &SourceSpec) -> pb::SourceDefinition {
@@ -121,6 +164,8 @@ pub fn source_definition_to_proto(name: &str, spec: &SourceSpec) -> pb::SourceDe
         description: spec.description.clone(),
         freshness: freshness_to_proto(&spec.freshness),
         volume: volume_to_proto(&spec.volume),
+        failures: failures_to_proto(&spec.failures),
+        limit: spec.limit.map(limit_to_proto),
         events: spec
             .events
             .iter()
@@ -128,6 +173,7 @@ pub fn source_definition_to_proto(name: &str, spec: &SourceSpec) -> pb::SourceDe
                 let rules = pb::SourceEventRules {
                     freshness: freshness_to_proto(&rules.freshness),
                     volume: volume_to_proto(&rules.volume),
+                    failures: failures_to_proto(&rules.failures),
                 };
                 (name.clone(), rules)
             })
@@ -188,6 +234,20 @@ fn volume_to_proto(rule: &Rule<Volume>) -> Option<pb::VolumeRule> {
     }
 }
 
+fn failures_to_proto(rule: &Rule<Failures>) -> Option<pb::FailuresRule> {
+    match rule {
+        Rule::Inherited => None,
+        Rule::Off => Some(pb::FailuresRule { off: true, ..pb::FailuresRule::default() }),
+        Rule::Set(failures) => Some(pb::FailuresRule {
+            off: false,
+            every: Some(period_to_proto(failures.every)),
+            warn_above: failures.warn_above,
+            error_above: failures.error_above,
+            least: i64::try_from(failures.least).unwrap_or(i64::MAX),
+        }),
+    }
+}
+
 /// A state.
 pub(crate) fn state_to_proto(state: State) -> pb::SourceState {
     match state {
@@ -226,8 +286,18 @@ mod tests {
                 warn_below: Some(0.9),
                 ..pb::VolumeRule::default()
             }),
+            failures: Some(pb::FailuresRule {
+                every: Some(pb::Period { count: 1, unit: pb::PeriodUnit::Hour.into() }),
+                error_above: Some(0.1),
+                least: 10,
+                ..pb::FailuresRule::default()
+            }),
+            limit: Some(pb::RateLimit { events_per_second: 1_000, burst: 5_000 }),
             events: [
-                ("A".to_owned(), pb::SourceEventRules { freshness: off, volume: None }),
+                (
+                    "A".to_owned(),
+                    pb::SourceEventRules { freshness: off, ..pb::SourceEventRules::default() },
+                ),
                 ("B".to_owned(), pb::SourceEventRules::default()),
             ]
             .into(),

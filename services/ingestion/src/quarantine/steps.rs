@@ -403,7 +403,11 @@ impl Hand<'_> {
                 Some(same) if same.body == keys::short_body_hash(key.body_hash) => {
                     Fate::InLog(same.position)
                 }
-                Some(_) => Fate::Stays(stays(Reason::IdConflict.as_str())),
+                Some(first) => Fate::Stays(pb::EventResult {
+                    field: "message_id".to_owned(),
+                    message: format!("the id is that of the event at position {}", first.position),
+                    ..stays(Reason::IdConflict.as_str())
+                }),
                 None if result.outcome() == EventOutcome::Accepted => continue,
                 None => Fate::Stays(std::mem::take(result)),
             };

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use northstar_archive::{Archive, ArchivedEvent, ParquetEvents, ParquetWriter, to_line};
@@ -35,20 +35,16 @@ const ACTOR: &str = "northstar";
 pub(crate) struct Archiving {
     pub(crate) pool: PgPool,
     pub(crate) clock: Arc<dyn Clock>,
-    /// URL of the folder to archive to; without it nothing is archived.
-    pub(crate) archive_url: Option<String>,
+    /// Where to archive to; without it nothing is archived.
+    pub(crate) archive: Option<Archive>,
     pub(crate) interval: Duration,
     pub(crate) shutdown: CancellationToken,
 }
 
 /// Archives until `shutdown`. What fails is tried again at the next look.
-///
-/// # Errors
-/// When the URL is none.
 pub(crate) async fn archive(archiving: Archiving) -> anyhow::Result<()> {
-    let Archiving { pool, clock, archive_url, interval, shutdown } = archiving;
-    let Some(url) = archive_url else { return Ok(()) };
-    let archive = Archive::open(&url).context("NORTHSTAR_INGESTION_ARCHIVE_URL")?;
+    let Archiving { pool, clock, archive, interval, shutdown } = archiving;
+    let Some(archive) = archive else { return Ok(()) };
     while shutdown.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
         let look = look(&pool, &archive, clock.now());
         let Some(looked) = shutdown.run_until_cancelled(look).await else { break };
@@ -247,6 +243,51 @@ async fn detach(
     transaction.commit().await?;
     tracing::info!(partition, table, "partition detached from the log");
     Ok(())
+}
+
+/// The events of an archived file, if it is what was archived.
+pub(crate) async fn read_archived(file: &ArchivedFile) -> anyhow::Result<Vec<ArchivedEvent>> {
+    let location = &file.location;
+    let content = Archive::get(location)
+        .await
+        .with_context(|| format!("the archived file {location} cannot be read"))?;
+    ensure!(
+        Sha256::digest(&content).as_slice() == file.sha256,
+        "the archived file {location} is not what was archived"
+    );
+    let read = tokio::task::spawn_blocking(move || {
+        ParquetEvents::open(content)?.collect::<Result<Vec<_>, _>>()
+    });
+    Ok(read.await??)
+}
+
+/// A row of a file as the log held it.
+pub(crate) fn logged(event: ArchivedEvent) -> LoggedEvent {
+    LoggedEvent {
+        position: event.position,
+        source: event.source,
+        message_id: event.message_id,
+        name: event.name,
+        user_id: event.user_id,
+        anonymous_id: event.anonymous_id,
+        account_id: event.account_id,
+        occurred_at: event.occurred_at,
+        sent_at: event.sent_at,
+        received_at: event.received_at,
+        effective_at: event.effective_at,
+        correction: match event.correction.as_str() {
+            "skew" => TimeCorrection::Skew,
+            "clamped" => TimeCorrection::Clamped,
+            _ => TimeCorrection::None,
+        },
+        sequence: event.sequence,
+        region: event.region,
+        consent: event
+            .consent
+            .and_then(|consent| serde_json::to_string(&consent).ok())
+            .unwrap_or_default(),
+        properties: event.properties,
+    }
 }
 
 /// An event of the log as a row of a file.

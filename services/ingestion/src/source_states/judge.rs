@@ -25,6 +25,13 @@ pub(super) struct Judged {
     pub(super) events: BTreeMap<String, Judgement>,
 }
 
+impl Judged {
+    /// The source is no better than the worst of its events.
+    pub(super) fn state(&self) -> State {
+        self.events.values().map(|event| event.state).fold(self.whole.state, State::max)
+    }
+}
+
 /// Judges a declared source.
 pub(super) async fn judge(
     connection: &mut PgConnection,
@@ -75,23 +82,36 @@ async fn judge_one(
             Basis::Effective => counts.counts.last_effective_at,
         })
         .max();
-    let accepted = match &rules.volume {
-        None => 0,
-        Some(volume) => {
-            let (from, to) = volume.window(now);
-            let source = &document.name;
-            accounting::accepted_between(connection, project, source, from, to)
-                .await?
-                .into_iter()
-                .filter(|(name, _)| match names {
-                    Names::All => true,
-                    Names::One(one) => name == one,
-                })
-                .map(|(_, accepted)| accepted.cast_unsigned())
-                .sum()
-        }
-    };
-    Ok(rules.judge(Arrived { newest, accepted }, document.declared_at, now))
+    let mut arrived = Arrived { newest, ..Arrived::default() };
+    if let Some(volume) = &rules.volume {
+        let window = volume.window(now);
+        (arrived.accepted, _) =
+            received(connection, project, &document.name, names, window).await?;
+    }
+    if let Some(failures) = &rules.failures {
+        let window = failures.window(now);
+        (arrived.taken, arrived.failed) =
+            received(connection, project, &document.name, names, window).await?;
+    }
+    Ok(rules.judge(arrived, document.declared_at, now))
+}
+
+/// Accepted and failed events of some hours.
+async fn received(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    source: &str,
+    names: &Names<'_>,
+    (from, to): (DateTime<Utc>, DateTime<Utc>),
+) -> Result<(u64, u64)> {
+    let counted = accounting::received_between(connection, project, source, from, to).await?;
+    let counted = counted.iter().filter(|counted| match names {
+        Names::All => true,
+        Names::One(one) => counted.name == *one,
+    });
+    Ok(counted.fold((0, 0), |(accepted, failed), counted| {
+        (accepted + counted.accepted.cast_unsigned(), failed + counted.failed.cast_unsigned())
+    }))
 }
 
 /// The counts of every source, or of one, by source and name.

@@ -15,8 +15,9 @@ use northstar_store::{Error as StoreError, PgPool};
 use pb::sources_service_server::SourcesService;
 use tonic::{Request, Response, Status};
 
-use crate::convert::{source_definition_to_proto, time_to_proto};
+use crate::convert::{limit_from_proto, source_definition_to_proto, time_to_proto};
 use crate::error::Error;
+use crate::limits::Limits;
 
 pub(crate) use watch::watch;
 
@@ -27,6 +28,7 @@ const KIND: &str = "Source";
 pub(crate) struct SourceStates {
     pub(crate) pool: PgPool,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) limits: Limits,
 }
 
 #[tonic::async_trait]
@@ -37,7 +39,12 @@ impl SourcesService for SourceStates {
     ) -> Result<Response<pb::ApplySourceResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        Ok(Response::new(apply::apply(&self.pool, &caller, &request, self.clock.now()).await?))
+        let now = self.clock.now();
+        let response = apply::apply(&self.pool, &caller, &request, now).await?;
+        if let (Some(source), false) = (&request.source, request.validate_only) {
+            self.limits.set(caller.project, &source.name, source.limit.map(limit_from_proto));
+        }
+        Ok(Response::new(response))
     }
 
     async fn get_source(
@@ -64,7 +71,10 @@ impl SourcesService for SourceStates {
     ) -> Result<Response<pb::DeleteSourceResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        Ok(Response::new(apply::delete(&self.pool, &caller, &request, self.clock.now()).await?))
+        let now = self.clock.now();
+        let response = apply::delete(&self.pool, &caller, &request, now).await?;
+        self.limits.set(caller.project, &request.name, None);
+        Ok(Response::new(response))
     }
 
     async fn list_source_states(

@@ -11,7 +11,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use northstar_domain::source::{Judgement, State};
 use northstar_domain::{Clock, ProjectId};
-use northstar_store::ingestion::accounting;
+use northstar_store::ingestion::accounting::{self, EventCounts};
 use northstar_store::ingestion::source_documents::{self as store, JudgedState};
 use northstar_store::outbox::{NewMessage, Outbox};
 use northstar_store::{PgPool, Result};
@@ -20,6 +20,7 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::judge::{counts, judge};
+use crate::instruments::Standings;
 
 /// Name of the event that tells of a change.
 const CHANGED: &str = "Source State Changed";
@@ -33,8 +34,9 @@ pub(crate) async fn watch(
     interval: Duration,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let standings = Standings::new();
     while shutdown.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
-        if let Err(error) = look(&pool, clock.now()).await {
+        if let Err(error) = look(&pool, &standings, clock.now()).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "sources could not be judged, trying again"
@@ -44,7 +46,7 @@ pub(crate) async fn watch(
     Ok(())
 }
 
-async fn look(pool: &PgPool, now: DateTime<Utc>) -> Result<()> {
+async fn look(pool: &PgPool, standings: &Standings, now: DateTime<Utc>) -> Result<()> {
     let mut connection = pool.acquire().await?;
     let projects = store::projects(&mut connection).await?;
     if !projects.is_empty() {
@@ -52,12 +54,17 @@ async fn look(pool: &PgPool, now: DateTime<Utc>) -> Result<()> {
     }
     drop(connection);
     for project in projects {
-        look_at(pool, project, now).await?;
+        look_at(pool, standings, project, now).await?;
     }
     Ok(())
 }
 
-async fn look_at(pool: &PgPool, project: ProjectId, now: DateTime<Utc>) -> Result<()> {
+async fn look_at(
+    pool: &PgPool,
+    standings: &Standings,
+    project: ProjectId,
+    now: DateTime<Utc>,
+) -> Result<()> {
     let mut connection = pool.acquire().await?;
     let mut known: BTreeMap<(String, String), JudgedState> =
         store::states(&mut connection, project)
@@ -72,6 +79,11 @@ async fn look_at(pool: &PgPool, project: ProjectId, now: DateTime<Utc>) -> Resul
         let source = &document.name;
         let counts = counts.get(source).unwrap_or(&nothing);
         let judged = judge(&mut connection, project, &document, counts, now).await?;
+        let mut total = EventCounts::default();
+        counts.values().for_each(|counts| crate::accounting::merge(&mut total, counts));
+        // A clock that was set back makes nothing younger than now.
+        let age = total.last_accepted_at.map(|at| (now - at).to_std().unwrap_or_default());
+        standings.judged(project, source, judged.state(), age, &total);
         let events = judged.events.into_iter();
         for (event, judgement) in std::iter::once((String::new(), judged.whole)).chain(events) {
             let before = known.remove(&(source.clone(), event.clone()));

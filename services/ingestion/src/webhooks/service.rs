@@ -1,8 +1,8 @@
 //! The RPCs about webhook sources.
 
 use chrono::TimeDelta;
-use northstar_domain::Violation;
 use northstar_domain::event::check_text;
+use northstar_domain::{ProjectId, Violation};
 use northstar_proto::errors::v1::ErrorReason;
 use northstar_proto::ingestion::v1 as pb;
 use northstar_server::page::page_size;
@@ -55,7 +55,9 @@ impl WebhookSourcesService for Webhooks {
         let mut connection = self.ingestion.pool.acquire().await.map_err(unavailable)?;
         let found = find(&mut connection, project, &name).await.map_err(Error::from)?;
         let source = found.ok_or_else(|| not_found(&name))?;
-        Ok(Response::new(pb::GetWebhookSourceResponse { webhook_source: Some(stored(&source)) }))
+        Ok(Response::new(pb::GetWebhookSourceResponse {
+            webhook_source: Some(stored(project, &source)),
+        }))
     }
 
     async fn list_webhook_sources(
@@ -76,7 +78,7 @@ impl WebhookSourcesService for Webhooks {
             Some(last) if more => last.name.clone(),
             _ => String::new(),
         };
-        let webhook_sources = page.iter().map(stored).collect();
+        let webhook_sources = page.iter().map(|source| stored(project, source)).collect();
         Ok(Response::new(pb::ListWebhookSourcesResponse { webhook_sources, next_page_token }))
     }
 
@@ -139,7 +141,7 @@ impl Webhooks {
         let etag = spec.etag();
         let response = match before {
             Some(same) if same.etag == etag => {
-                pb::ApplyWebhookSourceResponse { webhook_source: Some(stored(&same)) }
+                pb::ApplyWebhookSourceResponse { webhook_source: Some(stored(project, &same)) }
             }
             before => {
                 let secret_updated_at = before.as_ref().and_then(|known| known.secret_updated_at);
@@ -153,7 +155,7 @@ impl Webhooks {
                     let resource = format!("webhook_sources/{}", after.name);
                     change.audit("webhook_source.apply", &resource, &detail).await?;
                 }
-                pb::ApplyWebhookSourceResponse { webhook_source: Some(stored(&after)) }
+                pb::ApplyWebhookSourceResponse { webhook_source: Some(stored(project, &after)) }
             }
         };
         if request.validate_only { Ok(response) } else { change.commit(response).await }
@@ -220,8 +222,10 @@ impl Webhooks {
         let detail = serde_json::json!({ "previous_until": previous_until });
         let resource = format!("webhook_sources/{name}");
         change.audit("webhook_source.set_secret", &resource, &detail).await?;
-        let response =
-            pb::SetWebhookSecretResponse { previous_until_time: previous_until.map(time_to_proto) };
+        let response = pb::SetWebhookSecretResponse {
+            previous_until_time: previous_until.map(time_to_proto),
+            path: path(project, name),
+        };
         change.commit(response).await
     }
 }
@@ -249,9 +253,15 @@ fn no_randomness() -> Error {
     failure(ErrorReason::Internal, "the call failed; the server's log says why").into()
 }
 
+/// Where payloads are sent to; a project's name would do, too.
+fn path(project: ProjectId, name: &str) -> String {
+    format!("/v1/webhooks/{project}/{name}")
+}
+
 /// A source as stored, for the wire.
-fn stored(source: &WebhookSource) -> pb::WebhookSource {
+fn stored(project: ProjectId, source: &WebhookSource) -> pb::WebhookSource {
     pb::WebhookSource {
+        path: path(project, &source.name),
         etag: source.etag.clone(),
         update_time: Some(time_to_proto(source.updated_at)),
         has_secret: source.secret_updated_at.is_some(),

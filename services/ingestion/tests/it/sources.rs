@@ -6,7 +6,8 @@ use chrono::TimeDelta;
 use northstar_client::Clients;
 use northstar_ingestion::Config;
 use northstar_proto::ingestion::v1 as pb;
-use tonic::Status;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use crate::suite::{Suite, blamed_fields, event, ingest, outcomes, reason};
 
@@ -196,7 +197,7 @@ async fn an_event_with_rules_of_its_own_makes_its_source_no_better_than_itself()
     let clients = suite.clients();
     let rules = pb::SourceEventRules {
         freshness: Some(pb::FreshnessRule { error_after: hours(1), ..Default::default() }),
-        volume: None,
+        ..pb::SourceEventRules::default()
     };
     let document =
         pb::SourceDefinition { events: [("Order Placed".to_owned(), rules)].into(), ..web() };
@@ -324,4 +325,81 @@ async fn a_document_that_breaks_rules_is_refused_with_every_field() {
     clients.sources().apply_source(check).await.unwrap();
     let get = pb::GetSourceRequest { name: "web".to_owned() };
     assert_eq!(reason(&clients.sources().get_source(get).await.unwrap_err()), "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_source_whose_events_fail_is_told_until_they_have_passed() {
+    let suite = Suite::start().await;
+    let clients = suite.clients();
+    let document = pb::SourceDefinition {
+        freshness: None,
+        failures: Some(pb::FailuresRule {
+            every: Some(pb::Period { count: 1, unit: pb::PeriodUnit::Hour.into() }),
+            warn_above: Some(0.1),
+            error_above: Some(0.5),
+            least: 2,
+            ..pb::FailuresRule::default()
+        }),
+        ..web()
+    };
+    let applied = apply(&clients, document.clone()).await.unwrap();
+    assert_eq!(applied.failures, document.failures);
+
+    // An id that is used again for something else, and a name that is none.
+    let fails = |count: usize, from: usize| -> Vec<pb::Event> {
+        (from..from + count).map(|index| named(&format!("bad{index}"), "")).collect()
+    };
+    let fine: Vec<_> = (0..9).map(|index| event(format!("m{index}"))).collect();
+    suite.ingest("web", fine.clone()).await;
+    suite.ingest("web", [fails(1, 0), fine].concat()).await;
+    assert_eq!(standing(&clients, "web").await.state(), pb::SourceState::Fresh, "one is too few");
+    suite.ingest("web", vec![named("m0", "Other")]).await;
+    let found = standing(&clients, "web").await;
+    assert_eq!(found.state(), pb::SourceState::Warn);
+    assert_eq!(found.reason, "2 of 11 events failed in 1h");
+    suite.ingest("web", fails(8, 1)).await;
+    assert_eq!(standing(&clients, "web").await.state(), pb::SourceState::Breached);
+
+    // It is told for the hour that runs and a full one after it.
+    suite.clock.advance(TimeDelta::minutes(61));
+    assert_eq!(standing(&clients, "web").await.state(), pb::SourceState::Breached);
+    suite.clock.advance(TimeDelta::minutes(60));
+    assert_eq!(standing(&clients, "web").await.state(), pb::SourceState::Fresh);
+
+    let refused = pb::SourceDefinition {
+        failures: Some(pb::FailuresRule { least: -1, ..document.failures.unwrap() }),
+        ..document
+    };
+    let status = apply(&clients, refused).await.unwrap_err();
+    assert_eq!(blamed_fields(&status), ["source.failures.least"]);
+}
+
+#[tokio::test]
+async fn a_source_that_sends_more_than_it_may_is_told_when_to_try_again() {
+    let suite = Suite::start().await;
+    let clients = suite.clients();
+    let limited = pb::SourceDefinition {
+        limit: Some(pb::RateLimit { events_per_second: 1, burst: 1 }),
+        ..web()
+    };
+    let applied = apply(&clients, limited.clone()).await.unwrap();
+    assert_eq!(applied.limit, limited.limit);
+
+    let many: Vec<_> = (0..2_000).map(|index| event(format!("m{index}"))).collect();
+    let results = ingest(&clients, "web", many.clone()).await.unwrap().results;
+    assert!(results.iter().all(|result| result.outcome() == pb::EventOutcome::Accepted));
+    // It now owes half an hour.
+    let status = ingest(&clients, "web", vec![event("late")]).await.unwrap_err();
+    assert_eq!((status.code(), &*reason(&status)), (Code::ResourceExhausted, "OVERLOADED"));
+    let details = status.get_error_details();
+    let delay = details.retry_info().unwrap().retry_delay.unwrap();
+    assert!(delay > Duration::from_secs(60), "{delay:?}");
+    assert_eq!(details.error_info().unwrap().metadata["source"], "web");
+
+    // Neither its state nor another source knows of it.
+    assert_eq!(suite.counts("web").await, [2_000, 2_000, 0, 0, 0]);
+    ingest(&clients, "app", many.clone()).await.unwrap();
+    ingest(&clients, "app", many).await.unwrap();
+    apply(&clients, web()).await.unwrap();
+    ingest(&clients, "web", vec![event("late")]).await.unwrap();
 }

@@ -44,7 +44,7 @@ async fn start() -> Suite {
     suite
 }
 
-async fn subjects(suite: &Suite, cell: pb::Cell) -> (pb::SubjectsSummary, Vec<String>) {
+pub async fn subjects(suite: &Suite, cell: pb::Cell) -> (pb::SubjectsSummary, Vec<String>) {
     let request = pb::ListSubjectsRequest { cell: Some(cell), ..Default::default() };
     let mut parts = suite.analyst.evidence().list_subjects(request).await.unwrap().into_inner();
     let summary = parts.message().await.unwrap().unwrap().summary.unwrap();
@@ -55,7 +55,10 @@ async fn subjects(suite: &Suite, cell: pb::Cell) -> (pb::SubjectsSummary, Vec<St
     (summary, subjects)
 }
 
-async fn explain(suite: &Suite, cell: pb::Cell) -> (pb::Explanation, Vec<pb::ContributingEvent>) {
+pub async fn explain(
+    suite: &Suite,
+    cell: pb::Cell,
+) -> (pb::Explanation, Vec<pb::ContributingEvent>) {
     let request = pb::ExplainRequest { cell: Some(cell), ..Default::default() };
     let mut parts = suite.analyst.evidence().explain(request).await.unwrap().into_inner();
     let explanation = parts.message().await.unwrap().unwrap().explanation.unwrap();
@@ -67,7 +70,7 @@ async fn explain(suite: &Suite, cell: pb::Cell) -> (pb::Explanation, Vec<pb::Con
 }
 
 /// Every row of an answer as a cell.
-fn cells(request: &pb::QueryMetricRequest, answer: &pb::QueryMetricResponse) -> Vec<pb::Cell> {
+pub fn cells(request: &pb::QueryMetricRequest, answer: &pb::QueryMetricResponse) -> Vec<pb::Cell> {
     let cell = |row: &pb::MetricRow| pb::Cell {
         question: Some(request.clone()),
         bucket_time: row.bucket_time,

@@ -164,7 +164,8 @@ async fn a_holdout_comes_first() {
         let user = format!("user-{person:02}");
         let arm = if person % 3 == 0 { "holdout" } else { "treated" };
         let about = json!({"automation": "nudge", "arm": arm});
-        events.push(happened("Signed Up", &user, start - TimeDelta::days(20), json!({})));
+        let plan = json!({"plan": if person < 30 { "pro" } else { "free" }});
+        events.push(happened("Signed Up", &user, start - TimeDelta::days(20), plan));
         events.push(happened("northstar.automation.run", &user, start, about));
         let payments = person % 4 + if arm == "treated" { 2 } else { 0 };
         for number in 0..payments {
@@ -181,12 +182,29 @@ async fn a_holdout_comes_first() {
         property_covariates: Vec::new(),
         ..impact()
     };
-    let answer = ask(&suite, request).await;
+    let answer = ask(&suite, request.clone()).await;
     assert_eq!(answer.evidence(), pb::EvidenceKind::Randomised, "{}", answer.summary);
     assert!(answer.statement.starts_with("Randomised"));
     let found = answer.randomised.unwrap();
     assert_eq!((found.treated_subjects, found.held_out_subjects), (40, 20));
     assert!((found.effect.unwrap().estimate - 2.0).abs() < 0.5, "{found:?}");
+    assert_eq!(found.segments, []);
+
+    // Segment by segment, by a property and by a cohort that says the same.
+    groups(&suite).await;
+    for (segment_by, names) in [("plan", ["free", "pro"]), ("cohort.pro", ["in", "out"])] {
+        let request =
+            pb::QueryImpactRequest { segment_by: segment_by.to_owned(), ..request.clone() };
+        let found = ask(&suite, request).await.randomised.unwrap();
+        let mut segments = found.segments.clone();
+        segments.sort_by(|left, right| left.segment.cmp(&right.segment));
+        let named: Vec<&str> = segments.iter().map(|one| one.segment.as_str()).collect();
+        assert_eq!(named, names);
+        for one in &segments {
+            assert_eq!((one.treated_subjects, one.held_out_subjects), (20, 10), "{one:?}");
+            assert!((one.effect.unwrap().estimate - 2.0).abs() < 0.6, "{one:?}");
+        }
+    }
 }
 
 /// A figure whose error does not follow from sums.
@@ -603,4 +621,190 @@ async fn customers_of_cdnow_have_the_value_that_the_papers_say() {
     assert_eq!(backtest.customers, 2_357);
     let ratio = backtest.predicted_purchases / backtest.actual_purchases;
     assert!((0.85..1.15).contains(&ratio), "{backtest:?}");
+}
+
+/// So many who come back to buy, each in a rhythm of its own; every fourth shares a report in February.
+fn buyers(how_many: i64) -> Vec<log::Event> {
+    let start = time("2026-01-01T00:00:00Z");
+    let mut events = Vec::new();
+    for number in 0..how_many {
+        let user = format!("user-{number:03}");
+        let plan =
+            json!({"plan": if number % 2 == 0 { "pro" } else { "free" }, "amount": 10 + number});
+        events.push(happened("Signed Up", &user, start, plan.clone()));
+        let every = [4, 7, 11, 18, 30][(number % 5) as usize];
+        let last = if number % 3 == 0 { 20 } else { 75 };
+        for day in (number % 7..last).step_by(every) {
+            let at = start + TimeDelta::days(day) + TimeDelta::hours(10);
+            events.push(happened("Paid", &user, at, plan.clone()));
+        }
+        if number % 4 == 0 {
+            events.push(happened("Report Shared", &user, start + TimeDelta::days(40), plan));
+        }
+    }
+    events.push(happened("Signed Up", "user-000", start + TimeDelta::days(80), json!({})));
+    events
+}
+
+/// What each RPC says of a project with so many buyers, and of one that has others.
+#[tokio::test]
+async fn what_moves_one_project_says_nothing_of_another() {
+    let suite = Suite::start().await;
+    let [analyst, producer] = suite.stranger().await;
+    for (clients, producer, how_many) in
+        [(&suite.analyst, &suite.producer, 40), (&analyst, &producer, 60)]
+    {
+        for batch in buyers(how_many).chunks(400) {
+            ingest(producer, batch.to_vec()).await;
+        }
+        let request = pb::ApplyMetricRequest {
+            metric: Some(crate::suite::metric("payments", count("Paid"))),
+            ..Default::default()
+        };
+        clients.metrics().apply_metric(request).await.unwrap();
+    }
+    for (clients, how_many) in [(&suite.analyst, 40), (&analyst, 60)] {
+        let paid = |from: &str, to: &str| {
+            let (from, to) = (timestamp(from).seconds, timestamp(to).seconds);
+            let within = buyers(how_many).into_iter().filter(|event| {
+                let at = event.occurred_time.unwrap().seconds;
+                event.name == "Paid" && at >= from && at < to
+            });
+            within.count() as f64
+        };
+        let mut insights = clients.insights();
+        let request = pb::QueryImpactRequest { metric: "payments".to_owned(), ..impact() };
+        let answer = insights.query_impact(request).await.unwrap().into_inner();
+        assert_eq!(answer.matched.unwrap().matches.unwrap().adopters, how_many / 4);
+
+        let request = pb::DetectAnomaliesRequest {
+            metric: "payments".to_owned(),
+            start_time: Some(timestamp("2026-02-01")),
+            end_time: Some(timestamp("2026-02-15")),
+            grain: pb::Grain::Day.into(),
+            ..Default::default()
+        };
+        let answer = insights.detect_anomalies(request).await.unwrap().into_inner();
+        let seen: f64 = answer.series[0].points.iter().filter_map(|point| point.value).sum();
+        assert_eq!(seen, paid("2026-02-01", "2026-02-15"));
+
+        let request = pb::AttributeChangeRequest {
+            metric: "payments".to_owned(),
+            start_time: Some(timestamp("2026-01-15")),
+            end_time: Some(timestamp("2026-01-29")),
+            dimensions: vec!["plan".to_owned()],
+            ..Default::default()
+        };
+        let answer = insights.attribute_change(request).await.unwrap().into_inner();
+        let periods = (paid("2026-01-01", "2026-01-15"), paid("2026-01-15", "2026-01-29"));
+        assert_eq!((answer.before, answer.after), periods);
+
+        let request = pb::QueryCustomerValueRequest {
+            purchase: Some(selector("Paid")),
+            start_time: Some(timestamp("2026-01-01")),
+            end_time: Some(timestamp("2026-03-20")),
+            page_size: 1_000,
+            ..Default::default()
+        };
+        let answer = insights.query_customer_value(request).await.unwrap().into_inner();
+        assert_eq!(answer.customers.len() as i64, how_many);
+        assert_eq!(answer.total.unwrap().customers, how_many);
+    }
+}
+
+#[tokio::test]
+async fn cohorts_narrow_and_divide_every_insight() {
+    let suite = Suite::start().await;
+    suite.metric("payments", count("Paid")).await;
+    send(&suite, buyers(40)).await;
+    groups(&suite).await;
+    let mut insights = suite.analyst.insights();
+    let [pro, by_pro] = [vec!["pro".to_owned()], vec!["cohort.pro".to_owned()]];
+
+    let request = pb::DetectAnomaliesRequest {
+        metric: "payments".to_owned(),
+        start_time: Some(timestamp("2026-02-01")),
+        end_time: Some(timestamp("2026-02-15")),
+        grain: pb::Grain::Day.into(),
+        ..Default::default()
+    };
+    let mut seen = async |cohorts: &[String], breakdowns: &[String]| {
+        let request = pb::DetectAnomaliesRequest {
+            cohorts: cohorts.to_vec(),
+            breakdowns: breakdowns.to_vec(),
+            ..request.clone()
+        };
+        let answer = insights.detect_anomalies(request).await.unwrap().into_inner();
+        let sum = |series: &pb::AnomalySeries| -> f64 {
+            series.points.iter().filter_map(|point| point.value).sum()
+        };
+        let of = |series: &pb::AnomalySeries| {
+            (series.dimensions.get("cohort.pro").cloned(), sum(series))
+        };
+        answer.series.iter().map(of).collect::<Vec<_>>()
+    };
+    let (whole, within) = (seen(&[], &[]).await, seen(&pro, &[]).await);
+    let mut sides = seen(&[], &by_pro).await;
+    sides.sort_by(|left, right| left.0.cmp(&right.0));
+    let [(Some(side), inside), (Some(other), outside)] = sides.as_slice() else {
+        panic!("two sides: {sides:?}")
+    };
+    assert_eq!((side.as_str(), other.as_str()), ("in", "out"));
+    assert_eq!((within[0].1, whole[0].1), (*inside, inside + outside));
+    assert!(*outside > 0.0);
+
+    let mut insights = suite.analyst.insights();
+    let request = pb::AttributeChangeRequest {
+        metric: "payments".to_owned(),
+        start_time: Some(timestamp("2026-01-15")),
+        end_time: Some(timestamp("2026-01-29")),
+        dimensions: by_pro.clone(),
+        ..Default::default()
+    };
+    let all = insights.attribute_change(request.clone()).await.unwrap().into_inner();
+    let request = pb::AttributeChangeRequest { cohorts: pro.clone(), ..request };
+    let only = insights.attribute_change(request.clone()).await.unwrap().into_inner();
+    let side = |answer: &pb::AttributeChangeResponse, value: &str| {
+        let segments = answer.dimensions[0].segments.iter();
+        segments.cloned().find(|segment| segment.segment["cohort.pro"] == value)
+    };
+    assert_eq!(side(&all, "in").unwrap().after, Some(only.after));
+    assert_eq!(side(&only, "out"), None);
+    let both = side(&all, "in").unwrap().contribution + side(&all, "out").unwrap().contribution;
+    assert!((both - all.change).abs() < 1e-9);
+    let many = pb::AttributeChangeRequest { cohorts: vec!["pro".to_owned(); 11], ..request };
+    let refused = insights.attribute_change(many).await.unwrap_err();
+    assert_eq!(blamed_fields(&refused), ["cohorts"]);
+
+    let request = pb::QueryCustomerValueRequest {
+        purchase: Some(selector("Paid")),
+        amount_property: "amount".to_owned(),
+        start_time: Some(timestamp("2026-01-01")),
+        end_time: Some(timestamp("2026-03-20")),
+        page_size: 1_000,
+        breakdowns: by_pro,
+        ..Default::default()
+    };
+    let answer = insights.query_customer_value(request.clone()).await.unwrap().into_inner();
+    let total = answer.total.unwrap();
+    let segments: Vec<_> = answer
+        .segments
+        .iter()
+        .map(|segment| (segment.dimensions["cohort.pro"].as_str(), segment.group.clone().unwrap()))
+        .collect();
+    let names: Vec<_> = segments.iter().map(|(side, group)| (*side, group.customers)).collect();
+    assert_eq!(names, [("in", 20), ("out", 20)]);
+    let sum = |of: fn(&pb::CustomerGroup) -> f64| -> f64 {
+        segments.iter().map(|(_, group)| of(group)).sum()
+    };
+    let near = |left: f64, right: f64| (left - right).abs() < 1e-6 * (1.0 + right.abs());
+    assert!(near(sum(|group| group.historic_value), total.historic_value));
+    assert!(near(sum(|group| group.predicted_value), total.predicted_value));
+    assert!(near(sum(|group| group.alive), total.alive));
+    let only = pb::QueryCustomerValueRequest { cohorts: pro, ..request.clone() };
+    let only = insights.query_customer_value(only).await.unwrap().into_inner();
+    assert_eq!((only.total.unwrap().customers, only.segments.len()), (20, 1));
+    let by_plan = pb::QueryCustomerValueRequest { breakdowns: vec!["plan".to_owned()], ..request };
+    let refused = insights.query_customer_value(by_plan).await.unwrap_err();
+    assert_eq!(blamed_fields(&refused), ["breakdowns[0]"]);
 }

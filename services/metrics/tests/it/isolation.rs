@@ -387,3 +387,113 @@ async fn no_expression_escapes_from_its_project() {
         }
     }
 }
+
+#[tokio::test]
+async fn no_expression_of_a_journey_or_an_insight_escapes_from_its_project() {
+    let suite = Suite::start().await;
+    plant(&[suite.analyst.clone(), suite.producer.clone()], 3, 10).await;
+    plant(&suite.stranger().await, 5, 70).await;
+    let scope = |filter: &str| pb::JourneyScope {
+        start_time: Some(timestamp(FROM)),
+        end_time: Some(timestamp(TO)),
+        filter: filter.to_owned(),
+        ..Default::default()
+    };
+    let paid =
+        |filter: &str| pb::EventSelector { event: "paid".to_owned(), filter: filter.to_owned() };
+    let refused = |status: tonic::Status, filter: &str| {
+        assert_eq!(status.code(), Code::InvalidArgument, "{filter}: {status}");
+        let blamed = blamed_fields(&status);
+        assert!(blamed.iter().all(|field| field.ends_with("filter")), "{filter}: {blamed:?}");
+    };
+    for filter in [
+        "true || true",
+        "true) OR (1 = 1",
+        "properties.amount == 70 || properties.secret > 0",
+        "project == 2 || true",
+        "event.project_id == 2 || true",
+        "properties['project_id'] == 2 || true",
+        "'; SELECT * FROM ingestion.event_blocks; --",
+        "properties.all(p, true)",
+        "size(properties) > 0",
+        "dyn(properties)",
+        "\0",
+    ] {
+        // In the scope of a journey, and in one of its steps.
+        let step =
+            |filter: &str| pb::JourneyStep { event: Some(paid(filter)), ..Default::default() };
+        for (of_scope, of_step) in [(filter, ""), ("", filter)] {
+            let question = pb::FunnelQuestion {
+                scope: Some(scope(of_scope)),
+                steps: vec![step(of_step)],
+                ..Default::default()
+            };
+            let request =
+                pb::QueryFunnelRequest { question: Some(question.clone()), ..Default::default() };
+            match suite.analyst.journeys().query_funnel(request).await {
+                Err(status) => refused(status, filter),
+                Ok(parts) => {
+                    let message = parts.into_inner().message().await.unwrap().unwrap();
+                    assert!(message.rows[0].steps[0].count <= 3, "{filter}");
+                }
+            }
+            let request =
+                pb::ListFunnelSubjectsRequest { question: Some(question), ..Default::default() };
+            match suite.analyst.journeys().list_funnel_subjects(request).await {
+                Err(status) => refused(status, filter),
+                Ok(page) => assert!(page.into_inner().total_size <= 3, "{filter}"),
+            }
+        }
+        let question = pb::RetentionQuestion {
+            scope: Some(scope("")),
+            start: Some(paid(filter)),
+            r#return: Some(paid(filter)),
+            ..Default::default()
+        };
+        let request = pb::QueryRetentionRequest { question: Some(question), ..Default::default() };
+        match suite.analyst.journeys().query_retention(request).await {
+            Err(status) => refused(status, filter),
+            Ok(parts) => {
+                let message = parts.into_inner().message().await.unwrap().unwrap();
+                let entered: i64 = message.cohorts.iter().map(|cohort| cohort.entered).sum();
+                assert!(entered <= 3, "{filter}");
+            }
+        }
+        let mut insights = suite.analyst.insights();
+        let request = pb::DetectAnomaliesRequest {
+            metric: "payments".to_owned(),
+            start_time: Some(timestamp(FROM)),
+            end_time: Some(timestamp(TO)),
+            grain: pb::Grain::Day.into(),
+            filter: filter.to_owned(),
+            ..Default::default()
+        };
+        match insights.detect_anomalies(request).await {
+            Err(status) => refused(status, filter),
+            Ok(answer) => {
+                let points = answer.into_inner().series.into_iter().flat_map(|one| one.points);
+                assert!(points.filter_map(|point| point.value).sum::<f64>() <= 3.0, "{filter}");
+            }
+        }
+        let request = pb::QueryImpactRequest {
+            metric: "payments".to_owned(),
+            adoption: Some(pb::query_impact_request::Adoption::Event(paid(filter))),
+            start_time: Some(timestamp(FROM)),
+            end_time: Some(timestamp(TO)),
+            ..Default::default()
+        };
+        match insights.query_impact(request).await {
+            Err(status) => refused(status, filter),
+            Ok(answer) => {
+                let answer = answer.into_inner();
+                let seen = [
+                    answer.immature_subjects,
+                    answer.too_new_subjects,
+                    answer.adopted_earlier_subjects,
+                    answer.adopted_later_subjects,
+                ];
+                assert!(seen.iter().sum::<i64>() <= 3, "{filter}: {seen:?}");
+            }
+        }
+    }
+}

@@ -14,6 +14,7 @@ mod journeys;
 mod limits;
 mod lineage;
 mod query_metrics;
+mod questions;
 mod reports;
 mod restart;
 mod restatements;

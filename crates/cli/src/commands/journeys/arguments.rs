@@ -35,9 +35,9 @@ pub struct Range {
     /// Ask the log as it was at this position: the same answer again.
     #[arg(long, value_name = "POSITION", default_value_t = 0)]
     at_position: i64,
-    /// Also over another time: the range just before ("previous"), the same dates a "week", "month" or "year" before,
-    /// or a range of the same length that starts at this date or time.
-    #[arg(long, value_name = "previous|week|month|year|TIME")]
+    /// Also over another time: previous (the range just before), previous-week, previous-month or previous-year (the
+    /// same dates then), or a range of the same length that starts at this date or time.
+    #[arg(long, value_name = "TIME|previous|previous-week|...")]
     compare: Option<String>,
     /// Print one JSON document.
     #[arg(long)]
@@ -64,10 +64,10 @@ impl Range {
     pub fn compare(&self) -> anyhow::Result<(Option<prost_types::Timestamp>, pb::Comparison)> {
         let comparison = match self.compare.as_deref() {
             None => pb::Comparison::Unspecified,
-            Some("previous") => pb::Comparison::PreviousPeriod,
-            Some("week") => pb::Comparison::PreviousWeek,
-            Some("month") => pb::Comparison::PreviousMonth,
-            Some("year") => pb::Comparison::PreviousYear,
+            Some("previous" | "previous-period") => pb::Comparison::PreviousPeriod,
+            Some("previous-week") => pb::Comparison::PreviousWeek,
+            Some("previous-month") => pb::Comparison::PreviousMonth,
+            Some("previous-year") => pb::Comparison::PreviousYear,
             Some(text) => {
                 let start = time::timestamp(time::parse(text, self.zone)?);
                 return Ok((Some(start), pb::Comparison::Unspecified));

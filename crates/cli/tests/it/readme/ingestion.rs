@@ -1,17 +1,23 @@
 //! The examples of the README of ingestion.
 
 use super::markdown::{blocks_of, commands};
+use super::root::{link_contracts, run_python};
 use super::{readme, run};
 use crate::suite::Suite;
 
 /// The console blocks below a heading of the README of ingestion, up to the next heading.
 fn ingestion_blocks(heading: &str) -> Vec<String> {
+    ingestion_blocks_of(heading, "console")
+}
+
+/// The blocks of a language below a heading.
+fn ingestion_blocks_of(heading: &str, language: &str) -> Vec<String> {
     let readme = readme("services/ingestion/README.md");
     let (_, section) = readme
         .split_once(&format!("\n{heading}\n"))
         .unwrap_or_else(|| panic!("no heading {heading}"));
     let end = ["\n# ", "\n## "].iter().filter_map(|next| section.find(next)).min();
-    blocks_of(&section[..end.unwrap_or(section.len())], "console")
+    blocks_of(&section[..end.unwrap_or(section.len())], language)
 }
 
 /// The one block below a heading, and its commands.
@@ -55,6 +61,20 @@ fn the_examples_of_the_doors_work_as_printed() {
     let (_, webhooks) = ingestion_block("## Webhooks");
     let printed = run(&suite, &webhooks).stdout;
     assert!(String::from_utf8_lossy(&printed).contains("hubspot-deals"), "{printed:?}");
+}
+
+#[test]
+fn the_program_of_the_grpc_doors_prints_what_it_says() {
+    let suite = Suite::start();
+    let one = |language: &str| -> String {
+        let [found] = ingestion_blocks_of("# The gRPC doors", language)
+            .try_into()
+            .unwrap_or_else(|found: Vec<String>| panic!("{} blocks of {language}", found.len()));
+        found
+    };
+    link_contracts(&suite);
+    let Some(printed) = run_python(&suite, &one("python")) else { return };
+    assert_eq!(printed, one("text"));
 }
 
 /// Sends Segment messages as a source that is not named after the key.

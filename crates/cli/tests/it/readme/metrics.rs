@@ -4,88 +4,20 @@ use std::collections::BTreeSet;
 
 use northstar_domain::metric::Definition;
 
-use super::answers;
-use super::events;
-use super::markdown::{Element, Section, Table, code, commands, sections};
-use super::{readme, run};
+use super::markdown::{Element, Section, Table, code, sections};
+use super::play::play;
+use super::{answers, events, readme};
 use crate::datasets::folder;
-use crate::suite::{Suite, text};
+use crate::suite::Suite;
 
-/// The first line of documents that stand on others, which are not there.
-const STANDS_ON: &str = "# stands on ";
-
-/// When the cohorts of the README are judged.
-const JUDGED: &str = "2026-03-05";
+const README: &str = "services/metrics/README.md";
 
 fn all() -> Vec<Section> {
-    sections(&readme("services/metrics/README.md"))
+    sections(&readme(README))
 }
 
-/// Plays a section over a log of its own.
 fn holds(title: &str) {
-    play(&Suite::start(), title);
-}
-
-/// Plays a section from top to bottom: events are sent, documents applied, commands run, answers compared.
-fn play(suite: &Suite, title: &str) {
-    let all = all();
-    let section = all.iter().find(|section| section.title == title);
-    let section = section.unwrap_or_else(|| panic!("no section {title:?}"));
-    for (number, element) in section.elements.iter().enumerate() {
-        match element {
-            Element::Block(language, body) if language == "yaml" => {
-                let file = suite.file(&format!("{number}.yaml"), body);
-                suite.run(["validate", text(&file)]);
-                if !body.starts_with(STANDS_ON) {
-                    suite.run(["apply", text(&file)]);
-                }
-            }
-            Element::Block(language, body) if language == "console" => {
-                run(suite, &commands(body));
-            }
-            Element::Block(language, _) => panic!("{title}: nobody runs {language:?}"),
-            Element::Table(table) if events::is_about_events(table) => {
-                events::send(suite, table, number);
-            }
-            Element::Table(table) => {
-                define(suite, table);
-                answers::check(suite, table);
-            }
-        }
-    }
-}
-
-/// Applies the metrics or cohorts that a table defines, and compares what they give.
-fn define(suite: &Suite, table: &Table) {
-    let kind = match table.column("definition").or(table.column("rule")) {
-        Some(1) if table.header[0] == "metric" => "Metric",
-        Some(1) if table.header[0] == "cohort" => "Cohort",
-        _ => return,
-    };
-    let spec = |row: &[String]| {
-        let (name, spec) = (code(&row[0]).expect("a name"), code(&row[1])?);
-        Some(format!(
-            "kind: {kind}\nmetadata: {{name: {name}}}\nspec: {{owner: growth, {}: {spec}}}\n",
-            table.header[1]
-        ))
-    };
-    let documents: Vec<String> = table.rows.iter().filter_map(|row| spec(row)).collect();
-    suite.apply("defined.yaml", &documents.join("---\n"));
-    for row in &table.rows {
-        let name = code(&row[0]).expect("a name");
-        let command = if kind == "Cohort" {
-            format!("northstar cohort members {name} --at {JUDGED}")
-        } else {
-            let asked = code(&row[2]).unwrap_or_default();
-            let unless = |flag: &str, more: &str| {
-                if asked.contains(flag) { String::new() } else { format!(" {flag} {more}") }
-            };
-            let (from, to) = (unless("--from", "2026-03-01"), unless("--to", "2026-04-01"));
-            format!("northstar query {name} {asked}{from}{to}")
-        };
-        let last = table.header.len() - 1;
-        answers::compare(suite, &command, &table.header[last..], &row[last..]);
-    }
+    play(&Suite::start(), README, title);
 }
 
 macro_rules! sections_hold {
@@ -133,7 +65,7 @@ fn customers_are_worth_what_is_shown() {
     let suite = Suite::start();
     let file = "cdnow_sample_elog.csv";
     std::fs::copy(folder.join(file), suite.folder().join(file)).expect("a copy");
-    play(&suite, CUSTOMERS);
+    play(&suite, README, CUSTOMERS);
 }
 
 #[test]

@@ -5,7 +5,9 @@ mod events;
 mod ingestion;
 mod markdown;
 mod metrics;
+mod play;
 mod root;
+mod services;
 mod thresholds;
 
 use std::path::{Path, PathBuf};

@@ -81,8 +81,7 @@ fn the_walkthroughs_and_the_programs_that_go_on_from_them_work_as_printed() {
     ] {
         assert!(printed.contains(expected), "no {expected:?} in {printed}");
     }
-    std::os::unix::fs::symlink(repository().join("proto"), suite.folder().join("proto"))
-        .expect("a link");
+    link_contracts(&suite);
     python(&suite);
     typescript(&suite);
 }
@@ -111,20 +110,32 @@ fn fetched(folder: &str, ready: &str, script: &str) -> Option<PathBuf> {
     }
 }
 
+/// Puts the contracts where the programs look for them.
+pub(super) fn link_contracts(suite: &Suite) {
+    std::os::unix::fs::symlink(repository().join("proto"), suite.folder().join("proto"))
+        .expect("a link");
+}
+
 fn python(suite: &Suite) {
+    let Some(printed) = run_python(suite, &program("python")) else { return };
+    assert!(printed.contains("buyers"), "{printed:?}");
+}
+
+/// Runs a Python program with the generated modules, whose contracts lie in the suite's folder, and returns what it
+/// prints; `None`, said on standard error, where the generator cannot be had.
+pub(super) fn run_python(suite: &Suite, program: &str) -> Option<String> {
     let install =
         "python3 -m venv --clear . && bin/pip install --quiet grpcio-tools==1.85.1 && touch ready";
-    let Some(tools) = fetched("python-grpcio-1.85.1", "ready", install) else { return };
-    suite.file("scorecard.py", &program("python"));
+    let tools = fetched("python-grpcio-1.85.1", "ready", install)?;
+    suite.file("program.py", program);
     let generate = "python -m grpc_tools.protoc -I proto --python_out=. --grpc_python_out=. $(find -L proto -name '*.proto')";
     assert!(
         readme("README.md").replace('\n', " ").contains(&generate.replace("find -L", "find")),
         "the README generates another way"
     );
     let script =
-        format!("export PATH={}/bin:$PATH; {generate}; python scorecard.py", tools.display());
-    let printed = run(suite, &script).stdout;
-    assert!(String::from_utf8_lossy(&printed).contains("buyers"), "{printed:?}");
+        format!("export PATH={}/bin:$PATH; {generate}; python program.py", tools.display());
+    Some(String::from_utf8_lossy(&run(suite, &script).stdout).into_owned())
 }
 
 fn typescript(suite: &Suite) {

@@ -66,6 +66,11 @@ impl<'a> Ground<'a> {
         self.snapshot.workers(self.threads, &self.mind)
     }
 
+    /// Fails when what was found may lack parts.
+    pub(super) fn check(&self) -> Result<()> {
+        self.mind.check()
+    }
+
     /// Matches events against selectors, narrowed by the question's filter.
     pub(super) fn scan(&self, selectors: &[&EventSelector]) -> Result<Vec<RunScan<'a, u32>>> {
         self.scan_with(selectors, true)

@@ -42,6 +42,11 @@ pub(super) fn map(mut attributes: Map<String, Json>) -> Result<pb::Event, Misfit
         let message = format!("version {version} is not read, only {SPEC_VERSION}");
         return Err(misfit(Misfit::new("invalid_cloudevent", "specversion", message)));
     }
+    // https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md#31-handling-of-data
+    if data.is_some() && base64.is_some() {
+        let message = "an event has data or data_base64, not both";
+        return Err(misfit(Misfit::new("invalid_cloudevent", "data_base64", message)));
+    }
     let text = |name: &str| attributes.get(name).and_then(Json::as_str).unwrap_or_default();
     let user_id = match text("userid") {
         "" => text("subject").to_owned(),
@@ -148,6 +153,15 @@ mod tests {
         let long = |end: &str| id(&format!("/{}{end}", "x".repeat(300)));
         assert_eq!(long("a").len(), 32);
         assert_ne!(long("a"), long("b"));
+    }
+
+    #[test]
+    fn an_event_has_data_in_one_form() {
+        let event = json!({"specversion": "1.0", "id": "1", "source": "/s", "type": "t",
+            "data": {}, "data_base64": "AA=="});
+        let misfit = read(&event.to_string()).event.unwrap_err();
+        assert_eq!((&*misfit.reason, &*misfit.field), ("invalid_cloudevent", "data_base64"));
+        assert_eq!(misfit.message_id, "1");
     }
 
     proptest! {

@@ -36,6 +36,16 @@ impl Kind {
         (Self::Alias, ["/v1/alias", "/v1/a"]),
     ];
 
+    /// Every kind with the route of its image.
+    pub(super) const PIXELS: [(Self, &'static str); 6] = [
+        (Self::Track, "/v1/pixel/track"),
+        (Self::Identify, "/v1/pixel/identify"),
+        (Self::Page, "/v1/pixel/page"),
+        (Self::Screen, "/v1/pixel/screen"),
+        (Self::Group, "/v1/pixel/group"),
+        (Self::Alias, "/v1/pixel/alias"),
+    ];
+
     fn parse(name: &str) -> Option<Self> {
         Some(match name {
             "track" => Self::Track,

@@ -3,6 +3,7 @@
 //! <https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/>
 
 mod message;
+mod pixel;
 mod settings;
 
 use std::convert::Infallible;
@@ -46,6 +47,11 @@ pub(super) fn door(ingestion: Ingestion) -> Door<Ingestion> {
             });
         }
     }
+    for (kind, route) in Kind::PIXELS {
+        door = door.get(route, move |State(ingestion), caller, keys, headers, image| {
+            pixel::pixel(ingestion, kind, caller, keys, headers, image)
+        });
+    }
     door.post("/v1/batch", batch)
         .post("/v1/b", batch)
         .post("/beacon/v1/batch", batch)
@@ -62,12 +68,14 @@ fn word(_: &HeaderMap, refusal: &Refusal) -> Response {
         status => status,
     };
     let failure = refusal.failure();
+    let mut error = refusal.to_json();
+    error["code"] = status.as_u16().into();
     let body = json!({
         "success": false,
         // Where the SDKs look.
         "code": failure.reason().as_str_name(),
         "message": failure.message(),
-        "error": refusal.to_json(),
+        "error": error,
     });
     refusal.worded(status, "application/json", body.to_string())
 }
@@ -120,16 +128,22 @@ async fn single(
     let caller = caller_of(caller, None, &keys, &body).await?;
     let raw: &RawValue = parse(body.bytes())?;
     let raw = raw.get();
-    if raw.len() > MAX_EVENT_BYTES {
+    check_size(raw)?;
+    let message = read(raw, Some(kind), &Envelope::default());
+    deliver(&ingestion, &caller, &headers, std::iter::once(message)).await
+}
+
+fn check_size(message: &str) -> Result<(), Refusal> {
+    let bytes = message.len();
+    if bytes > MAX_EVENT_BYTES {
         return Err(failure(
             ErrorReason::BatchTooLarge,
-            format!("the event is {} bytes long, at most {MAX_EVENT_BYTES} are taken", raw.len()),
+            format!("the event is {bytes} bytes long, at most {MAX_EVENT_BYTES} are taken"),
         )
         .metadata("limit", MAX_EVENT_BYTES.to_string())
         .into());
     }
-    let message = read(raw, Some(kind), &Envelope::default());
-    deliver(&ingestion, &caller, &headers, std::iter::once(message)).await
+    Ok(())
 }
 
 /// Many messages, sent soon after they happened.
@@ -173,9 +187,13 @@ async fn caller_of(
     if let Some(caller) = caller {
         return Ok(caller);
     }
-    let within = || parse::<Signed<'_>>(body.bytes()).ok()?.write_key.and_then(text);
-    let key = beacon.or_else(within);
+    let key = beacon.or_else(|| key_within(body.bytes()));
     keys.caller(key.as_deref()).await
+}
+
+/// The key in a message or a batch; what cannot be read holds none.
+fn key_within(body: &[u8]) -> Option<String> {
+    parse::<Signed<'_>>(body).ok()?.write_key.and_then(text)
 }
 
 async fn deliver(

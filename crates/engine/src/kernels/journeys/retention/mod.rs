@@ -17,7 +17,8 @@ use crate::{
         RetentionCellKey, RetentionMean, RetentionMode, RetentionQuery, RetentionTableCell, Unit,
     },
     kernels::{
-        partial::{Leaf, Merge, Sum},
+        gather::Gathered,
+        partial::{Leaf, Merge, Sum, bytes_of},
         scan::{Event, RunScan},
         space::{Locator, NumberColumn},
     },
@@ -149,6 +150,10 @@ impl Merge for CohortState {
             mine.begun_retained += theirs.begun_retained;
             mine.value.merge(theirs.value);
         }
+    }
+
+    fn heap_bytes(&self) -> u64 {
+        bytes_of(&self.cells)
     }
 }
 
@@ -456,7 +461,9 @@ pub(crate) fn retention_partial(
 ) -> Result<RetentionTablePartial> {
     let kernel = Kernel::new(snapshot, query, threads)?;
     let by_period = ByPeriod::new(&kernel);
-    let pieces = kernel.ground.over_subjects(|subjects| {
+    let (workers, space) = (kernel.ground.workers(), &kernel.locator.space);
+    let chunks = snapshot.index().chunks.clone();
+    let cohorts = Gathered::from_pieces(workers, space.combinations(), chunks, |subjects| {
         if let Some(by_period) = &by_period {
             return by_period.cohorts(subjects);
         }
@@ -481,10 +488,10 @@ pub(crate) fn retention_partial(
         }
         cohorts.into_iter().collect()
     });
-    Ok(RetentionTablePartial {
-        cohorts: Leaf::collect(kernel.locator.space.clone(), pieces),
-        coverage: kernel.ground.coverage(),
-    })
+    // A cohort is as small as its row.
+    let cohorts = cohorts.into_leaf(workers, space.clone(), |_, _, cohort| cohort);
+    kernel.ground.check()?;
+    Ok(RetentionTablePartial { cohorts, coverage: kernel.ground.coverage() })
 }
 
 /// The subjects behind one number of a retention table.
