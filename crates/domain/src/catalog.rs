@@ -84,8 +84,8 @@ impl Catalog {
             problems.fields.push(
                 "definition",
                 format!(
-                    "must stay a count, unique, sum, mean, min, max, percentile or nps while the \
-                     cumulative metric {cumulative} is computed from it"
+                    "must stay a count, unique, sum, mean, min, max, percentile, per_subject or nps \
+                     while the cumulative metric {cumulative} is computed from it"
                 ),
             );
         }
@@ -120,8 +120,8 @@ impl Catalog {
                 if !definition.can_accumulate() =>
             {
                 let problem = format!(
-                    "must name a count, unique, sum, mean, min, max, percentile or nps; {part} is \
-                     a {}",
+                    "must name a count, unique, sum, mean, min, max, percentile, per_subject or \
+                     nps; {part} is a {}",
                     definition.kind()
                 );
                 problems.fields.push(field, problem);
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_computed_event_by_event_accumulates() {
+    fn only_what_is_computed_by_event_or_by_subject_accumulates() {
         let mut catalog = catalog();
         let problems = catalog.check_metric("new", &cumulative("paid-rate"), COMPILE);
         assert_eq!(fields(&problems), ["cumulative.metric"]);

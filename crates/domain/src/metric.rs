@@ -232,7 +232,7 @@ pub enum Definition {
         event: EventSelector,
         /// The number of a subject.
         aggregate: SubjectAggregate,
-        /// Property, for a sum, min or max.
+        /// Property, unless events are counted.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         property: String,
         /// Which figure over the subjects is the value.
@@ -443,8 +443,8 @@ impl Definition {
         }
     }
 
-    /// Whether it is computed event by event, so that it can be computed over
-    /// windows that overlap.
+    /// Whether it is computed event by event, or subject by subject, so that it
+    /// can be computed over windows that overlap.
     pub fn can_accumulate(&self) -> bool {
         matches!(
             self,
@@ -456,6 +456,7 @@ impl Definition {
                 | Self::Max { .. }
                 | Self::Percentile { .. }
                 | Self::Nps { .. }
+                | Self::PerSubject { .. }
         )
     }
 

@@ -139,7 +139,7 @@ impl Outcome {
         match self {
             Self::Returned { .. } | Self::Elapsed { .. } | Self::Score { .. } => true,
             Self::PerSubject { aggregate, .. } => {
-                matches!(aggregate, Aggregate::Min(_) | Aggregate::Max(_))
+                matches!(aggregate, Aggregate::Min(_) | Aggregate::Max(_)) || aggregate.picks_one()
             }
             Self::Converted(spec) => spec.measure == ConversionMeasure::Rate,
             Self::Did { .. }
@@ -170,13 +170,19 @@ impl Outcome {
 
     /// Whether the order of a subject's events matters.
     pub(crate) fn is_ordered(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Completed { .. }
-                | Self::Returned { .. }
-                | Self::Elapsed { .. }
-                | Self::Converted(_)
-        )
+            | Self::Returned { .. }
+            | Self::Elapsed { .. }
+            | Self::Converted(_) => true,
+            Self::PerSubject { aggregate, .. } => aggregate.picks_one(),
+            Self::Did { .. }
+            | Self::Count { .. }
+            | Self::Sum { .. }
+            | Self::Mean { .. }
+            | Self::Active { .. }
+            | Self::Score { .. } => false,
+        }
     }
 }
 

@@ -265,6 +265,8 @@ pub(crate) fn aggregate(aggregate: SubjectAggregate, property: &str) -> engine::
         SubjectAggregate::Sum => engine::Aggregate::Sum(path(property)),
         SubjectAggregate::Min => engine::Aggregate::Min(path(property)),
         SubjectAggregate::Max => engine::Aggregate::Max(path(property)),
+        SubjectAggregate::First => engine::Aggregate::First(path(property)),
+        SubjectAggregate::Last => engine::Aggregate::Last(path(property)),
     }
 }
 
@@ -274,6 +276,7 @@ fn statistic(statistic: TimeStatistic) -> engine::Statistic {
         TimeStatistic::Mean => engine::Statistic::Mean,
         TimeStatistic::P90 => engine::Statistic::P90,
         TimeStatistic::P95 => engine::Statistic::P95,
+        TimeStatistic::Sum => engine::Statistic::Sum,
     }
 }
 

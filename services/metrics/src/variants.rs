@@ -258,8 +258,8 @@ fn unsupported(metrics: &Metrics, name: &str) -> Result<Error> {
              per_subject"
         }
         Definition::PerSubject { .. } => {
-            "is a median or percentile over subjects, whose error does not follow from sums: use \
-             statistic mean"
+            "is a median, percentile or sum over subjects, whose error does not follow from sums: \
+             use statistic mean"
         }
         Definition::Lifecycle { .. } => {
             "is judged by calendar periods, and variants are judged from each subject's exposure: \

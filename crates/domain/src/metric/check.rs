@@ -41,7 +41,9 @@ impl Definition {
             Self::Percentile { property, percentile, .. } => {
                 check_property(found, kind, property);
                 if !(*percentile > 0.0 && *percentile < 100.0) {
-                    let problem = format!("must lie between 0 and 100, not {percentile}");
+                    let problem = format!(
+                        "must lie above 0 and below 100, not {percentile}; min and max are metrics of their own"
+                    );
                     found.push(format!("{kind}.percentile"), problem);
                 }
             }
@@ -108,11 +110,15 @@ impl Definition {
             Self::Derived { expression, inputs } => check_derived(found, kind, expression, inputs),
             Self::PerSubject { aggregate, property, .. } => match aggregate {
                 SubjectAggregate::Count if !property.is_empty() => {
-                    let problem = "is for sum, min and max; leave it out of a count";
+                    let problem = "is for sum, min, max, first and last; leave it out of a count";
                     found.push(format!("{kind}.property"), problem);
                 }
                 SubjectAggregate::Count => {}
-                SubjectAggregate::Sum | SubjectAggregate::Min | SubjectAggregate::Max => {
+                SubjectAggregate::Sum
+                | SubjectAggregate::Min
+                | SubjectAggregate::Max
+                | SubjectAggregate::First
+                | SubjectAggregate::Last => {
                     check_property(found, kind, property);
                 }
             },

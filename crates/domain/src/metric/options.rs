@@ -15,6 +15,8 @@ pub enum TimeStatistic {
     P90,
     /// 95th percentile.
     P95,
+    /// Sum.
+    Sum,
 }
 
 impl TimeStatistic {
@@ -143,4 +145,8 @@ pub enum SubjectAggregate {
     Min,
     /// Its largest value.
     Max,
+    /// The value of its first event that has one.
+    First,
+    /// The value of its last event that has one.
+    Last,
 }

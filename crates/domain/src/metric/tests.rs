@@ -52,6 +52,7 @@ fn every_kind_of_definition_reads_back_from_yaml_and_json() {
         "{type: cumulative, metric: paid, window: 28 days}",
         "{type: cumulative, metric: {metric: paid, filter: properties.x > 0}, grain_to_date: quarter}",
         "{type: cumulative, metric: paid, at: start}",
+        "{type: per_subject, event: Seats Set, aggregate: last, property: seats, statistic: sum}",
         "{type: conversion, base: Visit, conversion: Buy, window: 7d, calculation: conversions,
           constant_properties: [{base_property: product, conversion_property: item}]}",
         "{type: derived, expression: a / before - 1, inputs: [{metric: paid, alias: a},

@@ -21,7 +21,8 @@ use crate::{
     filter::Predicate,
     limits::Use,
     query::{
-        Dimension, DistinctOf, EventSelector, MetricSpec, PerSubjectSpec, Query, StickinessSpec,
+        Aggregate, Dimension, DistinctOf, EventSelector, MetricSpec, PerSubjectSpec, Query,
+        StickinessSpec,
     },
     runs::Run,
     snapshot::{Snapshot, cores},
@@ -67,11 +68,16 @@ pub(crate) fn contributions(
         found.roles.extend(kinds.roles.iter().map(|role| format!("{prefix}{role}")));
         let Some(place) = Place::new(&context, &cell)? else { continue };
         place.exclusions(&context, kinds.selectors[0], &mut found);
-        if kinds.is_journey {
-            let subjects = subjects(&context, &cell)?;
-            journeys(&context, &place, &kinds, &subjects, first, &mut found.events);
-        } else {
-            per_event(&context, &place, &kinds, first, &mut found);
+        match &context.query.metric {
+            MetricSpec::PerSubject(spec) if spec.aggregate.picks_one() => {
+                let subjects = subjects(&context, &cell)?;
+                picked(&context, &place, spec, &subjects, first, &mut found.events);
+            }
+            _ if kinds.is_journey => {
+                let subjects = subjects(&context, &cell)?;
+                journeys(&context, &place, &kinds, &subjects, first, &mut found.events);
+            }
+            _ => per_event(&context, &place, &kinds, first, &mut found),
         }
     }
     mind.check()?;
@@ -150,7 +156,7 @@ struct Kinds<'a> {
     /// The first is the one whose events place a subject in a cell.
     selectors: Vec<&'a EventSelector>,
     roles: Vec<String>,
-    /// Whether the order of a subject's events decides.
+    /// Whether the order of a subject's events decides whether it is behind a cell.
     is_journey: bool,
     /// Time after the first event up to which others matter.
     window_micros: Option<i64>,
@@ -167,11 +173,16 @@ fn kinds(metric: &MetricSpec) -> Kinds<'_> {
         | MetricSpec::Max { event, .. }
         | MetricSpec::Percentile { event, .. }
         | MetricSpec::Nps { event, .. }
-        | MetricSpec::Stickiness(StickinessSpec { event, .. })
-        | MetricSpec::PerSubject(PerSubjectSpec { event, .. }) => Kinds {
+        | MetricSpec::Stickiness(StickinessSpec { event, .. }) => Kinds {
             selectors: vec![event],
             roles: vec!["event".to_owned()],
             is_journey: false,
+            window_micros: None,
+        },
+        MetricSpec::PerSubject(PerSubjectSpec { event, aggregate, .. }) => Kinds {
+            selectors: vec![event],
+            roles: vec!["event".to_owned()],
+            is_journey: aggregate.picks_one(),
             window_micros: None,
         },
         MetricSpec::Lifecycle(spec) => Kinds {
@@ -465,6 +476,56 @@ impl RowVisitor for Collector<'_, '_> {
     }
 }
 
+/// The events whose numbers are those of these subjects.
+fn picked(
+    context: &Context<'_>,
+    place: &Place<'_>,
+    spec: &PerSubjectSpec,
+    subjects: &SubjectSet,
+    role: usize,
+    found: &mut Vec<Contribution>,
+) {
+    let scans = scan::scan::<u8>(context, &[&spec.event]);
+    let mut scratch = Scratch::default();
+    for (number, subject) in subjects.iter().enumerate() {
+        if number.is_multiple_of(SUBJECTS_PER_TASK) && !context.threads.begin_piece() {
+            return;
+        }
+        let mut numbers = Numbers { place, events: Vec::new() };
+        let parts = context.snapshot.index().parts_of(subject);
+        scan::walk(&scans, parts, &mut scratch, &mut numbers);
+        let event = match spec.aggregate {
+            Aggregate::First(_) => numbers.events.first(),
+            _ => numbers.events.last(),
+        };
+        found.extend(event.map(|event| {
+            let run = &context.snapshot.runs()[event.run as usize];
+            Contribution {
+                position: run.segment.position().get(event.row as usize),
+                run: event.run,
+                row: event.row,
+                roles: bit(role),
+            }
+        }));
+    }
+}
+
+/// The events of one subject in the bucket that carry a number, whatever their dimension values.
+struct Numbers<'a> {
+    place: &'a Place<'a>,
+    events: Vec<Event>,
+}
+
+impl Visitor for Numbers<'_> {
+    fn see(&mut self, event: Event) -> ControlFlow<()> {
+        let (run, row) = (event.run as usize, event.row as usize);
+        if self.place.range.contains(&event.time) && self.place.needs.are_met(run, row) {
+            self.events.push(event);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
 /// The events of the journeys of these subjects that began in the cell.
 fn journeys(
     context: &Context<'_>,
@@ -476,6 +537,11 @@ fn journeys(
 ) {
     let scans: Vec<RunScan<'_, u32>> = scan::scan(context, &kinds.selectors);
     let mut scratch = Scratch::default();
+    // What is done after a period says nothing about it.
+    let last = match &context.query.metric {
+        MetricSpec::Lifecycle(_) => place.range.end - 1,
+        _ => i64::MAX,
+    };
     for (number, subject) in subjects.iter().enumerate() {
         if number.is_multiple_of(SUBJECTS_PER_TASK) && !context.threads.begin_piece() {
             return;
@@ -484,6 +550,7 @@ fn journeys(
             context,
             place,
             window: kinds.window_micros,
+            last,
             deadline: i64::MIN,
             events: Vec::new(),
         };
@@ -507,6 +574,8 @@ struct Journey<'a> {
     context: &'a Context<'a>,
     place: &'a Place<'a>,
     window: Option<i64>,
+    /// No event after this matters.
+    last: i64,
     /// Up to here events matter; before the journey has begun, none does.
     deadline: i64,
     events: Vec<Event>,
@@ -521,7 +590,8 @@ impl Visitor for Journey<'_> {
             && self.place.holds(event.run as usize, event.row as usize, event.time)
         {
             let window = self.window.unwrap_or(i64::MAX);
-            self.deadline = self.deadline.max(event.time.saturating_add(window));
+            let end = event.time.saturating_add(window).min(self.last);
+            self.deadline = self.deadline.max(end);
         }
         if event.time <= self.deadline {
             self.events.push(event);

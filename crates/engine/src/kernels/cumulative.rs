@@ -10,6 +10,7 @@ use super::{
     Context,
     gather::{Found, Gathered},
     partial::{Merge, State},
+    per_subject,
     scan::{self, Event, Visitor},
     selectors,
     space::{BucketCursor, Locator, Space},
@@ -58,6 +59,7 @@ pub(super) fn run(context: &Context<'_>, spec: &CumulativeSpec) -> Result<Found>
         MetricSpec::Unique { event, of: DistinctOf::Subject } => {
             subjects(&stretches, event, &windows)
         }
+        MetricSpec::PerSubject(spec) => per_subject::over_windows(&stretches, spec, &windows),
         metric => {
             let Found { space, cells } = super::one(&stretches, metric)?;
             let combinations = space.combinations();

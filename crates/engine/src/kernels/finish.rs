@@ -182,6 +182,9 @@ fn nothing(metric: &MetricSpec) -> State {
         | MetricSpec::Ratio { .. }
         | MetricSpec::Derived { .. } => State::Count(0),
         MetricSpec::Cumulative(spec) => nothing(&spec.metric),
+        MetricSpec::PerSubject(spec) if spec.statistic == Statistic::Sum => {
+            State::Numbers(NumberState::default())
+        }
         MetricSpec::Percentile { .. } | MetricSpec::PerSubject(_) => State::Values(Vec::new()),
         MetricSpec::Nps { .. } => State::Scores(ScoreState::default()),
         MetricSpec::Stickiness(_) => State::Histogram(Vec::new()),
@@ -282,6 +285,7 @@ fn durations(row: &mut Row, spec: &TimeToEventSpec, over: i64, as_of: i64, mut s
         Statistic::P90 => detail.p90,
         Statistic::P95 => detail.p95,
         Statistic::Mean => detail.mean,
+        Statistic::Sum => (n > 0).then_some(total as f64 / MICROS_PER_SECOND),
     };
     row.detail = Detail::Durations(detail);
 }
@@ -333,6 +337,8 @@ fn per_subject(row: &mut Row, statistic: Statistic, mut values: Vec<f64>) {
             row.denominator = Some(row.n as f64);
             (row.n > 0).then(|| sum.value() / row.n as f64)
         }
+        // The sum was kept in place of the numbers.
+        Statistic::Sum => None,
     };
 }
 

@@ -27,6 +27,7 @@ mod purchases;
 mod quantile;
 mod retention;
 mod scan;
+mod segments;
 mod space;
 mod sparse;
 mod spill;
@@ -41,6 +42,7 @@ pub(crate) use behind::{behind, contributions};
 pub(crate) use cohort::{cohort, cohort_at_first};
 pub use partial::Partial;
 pub(crate) use purchases::purchases;
+pub(crate) use segments::segments;
 pub(crate) use tasks::WORTH_A_THREAD;
 pub(crate) use variants::variants;
 
@@ -49,8 +51,8 @@ use crate::{
     error::{Error, Result},
     limits::{Use, Workers},
     query::{
-        Anchor, ConversionMeasure, Dimension, EventSelector, FunnelSpec, MetricSpec, Period, Query,
-        StickinessMeasure, Ties, TimeToEventSpec,
+        Aggregate, Anchor, ConversionMeasure, Dimension, EventSelector, FunnelSpec, MetricSpec,
+        Period, Query, Statistic, StickinessMeasure, Ties, TimeToEventSpec,
     },
     snapshot::{Snapshot, unknown_cohort},
 };
@@ -252,7 +254,8 @@ fn check(metric: &MetricSpec, depth: usize) -> Result<()> {
             if !spec.metric.is_plain() {
                 return invalid(
                     "metric",
-                    "what accumulates is a count, unique, sum, mean, min, max, percentile or score"
+                    "what accumulates is a count, unique, sum, mean, min, max, percentile, score or \
+                     number per subject"
                         .to_owned(),
                 );
             }
@@ -311,7 +314,8 @@ fn check(metric: &MetricSpec, depth: usize) -> Result<()> {
 }
 
 impl MetricSpec {
-    /// Whether it is computed event by event, so that it can be computed over windows that overlap.
+    /// Whether it is computed event by event, or subject by subject, so that it can be computed over windows that
+    /// overlap.
     fn is_plain(&self) -> bool {
         match self {
             Self::Count { .. }
@@ -321,7 +325,8 @@ impl MetricSpec {
             | Self::Min { .. }
             | Self::Max { .. }
             | Self::Percentile { .. }
-            | Self::Nps { .. } => true,
+            | Self::Nps { .. }
+            | Self::PerSubject(_) => true,
             Self::Ratio { .. }
             | Self::Derived { .. }
             | Self::Funnel(_)
@@ -329,7 +334,6 @@ impl MetricSpec {
             | Self::TimeToEvent(_)
             | Self::Stickiness(_)
             | Self::Lifecycle(_)
-            | Self::PerSubject(_)
             | Self::Conversion(_)
             | Self::Cumulative(_) => false,
         }
@@ -347,6 +351,7 @@ impl MetricSpec {
             ),
             Self::Conversion(spec) => spec.measure == ConversionMeasure::Conversions,
             Self::Cumulative(spec) => spec.metric.is_zero_without_events(),
+            Self::PerSubject(spec) => spec.statistic == Statistic::Sum,
             Self::Mean { .. }
             | Self::Min { .. }
             | Self::Max { .. }
@@ -356,8 +361,7 @@ impl MetricSpec {
             | Self::Retention(_)
             | Self::TimeToEvent(_)
             | Self::Percentile { .. }
-            | Self::Nps { .. }
-            | Self::PerSubject(_) => false,
+            | Self::Nps { .. } => false,
         }
     }
 }
@@ -377,6 +381,12 @@ impl MetricSpec {
                 }
             }
             Self::Cumulative(spec) => spec.metric.across_groups(),
+            Self::PerSubject(spec) => match (spec.statistic, &spec.aggregate) {
+                // A subject's smallest or largest number is that of one group, and it has one in each.
+                (Statistic::Sum, Aggregate::Min(_) | Aggregate::Max(_)) => AcrossGroups::Unknown,
+                (Statistic::Sum, _) => AcrossGroups::Sum,
+                _ => AcrossGroups::Unknown,
+            },
             Self::Conversion(spec) => match spec.measure {
                 ConversionMeasure::Rate => AcrossGroups::Ratio,
                 ConversionMeasure::Conversions => AcrossGroups::Sum,
@@ -390,8 +400,7 @@ impl MetricSpec {
             | Self::TimeToEvent(_)
             | Self::Percentile { .. }
             | Self::Stickiness(_)
-            | Self::Lifecycle(_)
-            | Self::PerSubject(_) => AcrossGroups::Unknown,
+            | Self::Lifecycle(_) => AcrossGroups::Unknown,
         }
     }
 }

@@ -187,4 +187,6 @@ pub enum Statistic {
     P95,
     /// Arithmetic mean.
     Mean,
+    /// Sum; of numbers per subject zero where there are none.
+    Sum,
 }

@@ -81,4 +81,9 @@ pub enum Aggregate {
     Min(String),
     /// Largest number.
     Max(String),
+    /// The number of its first event that carries one.
+    First(String),
+    /// The number of its last event that carries one. Of first and last a subject belongs to the dimension values of
+    /// that event alone, so that rows of a breakdown add up.
+    Last(String),
 }

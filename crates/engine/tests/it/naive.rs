@@ -128,6 +128,9 @@ fn zero_of_nothing(metric: &MetricSpec) -> Option<f64> {
             (spec.measure == ConversionMeasure::Conversions).then_some(0.0)
         }
         MetricSpec::Cumulative(spec) => zero_of_nothing(&spec.metric),
+        MetricSpec::PerSubject(spec) => {
+            (spec.statistic == northstar_engine::Statistic::Sum).then_some(0.0)
+        }
         _ => None,
     }
 }
@@ -241,12 +244,14 @@ impl World<'_> {
                     .into_iter()
                     .map(|(key, (entered, seconds))| {
                         let n = seconds.len();
-                        let mean = (n > 0).then(|| seconds.iter().sum::<f64>() / n as f64);
+                        let total = (n > 0).then(|| seconds.iter().sum::<f64>());
+                        let mean = total.map(|total| total / n as f64);
                         let value = match spec.statistic {
                             northstar_engine::Statistic::P50 => median(seconds, 0.5),
                             northstar_engine::Statistic::P90 => median(seconds, 0.9),
                             northstar_engine::Statistic::P95 => median(seconds, 0.95),
                             northstar_engine::Statistic::Mean => mean,
+                            northstar_engine::Statistic::Sum => total,
                         };
                         (
                             key,
@@ -585,6 +590,12 @@ pub fn plain_outcome(outcome: &Outcome, events: &[&Event], end: i64) -> (f64, f6
                 .into_iter()
                 .reduce(f64::max)
                 .map_or((0.0, 0.0), |most| (most, 1.0)),
+            Aggregate::First(property) => {
+                numbers(event, property).first().map_or((0.0, 0.0), |first| (*first, 1.0))
+            }
+            Aggregate::Last(property) => {
+                numbers(event, property).last().map_or((0.0, 0.0), |last| (*last, 1.0))
+            }
         },
         Outcome::Score { event, property } => {
             let scores: Vec<f64> = numbers(event, property)

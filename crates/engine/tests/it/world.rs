@@ -354,7 +354,13 @@ fn retention() -> BoxedStrategy<RetentionSpec> {
 }
 
 fn statistic() -> impl Strategy<Value = Statistic> {
-    proptest::sample::select(vec![Statistic::P50, Statistic::P90, Statistic::P95, Statistic::Mean])
+    proptest::sample::select(vec![
+        Statistic::P50,
+        Statistic::P90,
+        Statistic::P95,
+        Statistic::Mean,
+        Statistic::Sum,
+    ])
 }
 
 pub fn time_to_event() -> BoxedStrategy<TimeToEventSpec> {
@@ -372,12 +378,30 @@ pub fn time_to_event() -> BoxedStrategy<TimeToEventSpec> {
 
 pub fn aggregate() -> BoxedStrategy<Aggregate> {
     prop_oneof![
+        4 => aggregate_of_all(),
+        1 => numeric().prop_map(Aggregate::First),
+        1 => numeric().prop_map(Aggregate::Last),
+    ]
+    .boxed()
+}
+
+/// Of all events of a subject, rather than of one that is picked.
+fn aggregate_of_all() -> BoxedStrategy<Aggregate> {
+    prop_oneof![
         Just(Aggregate::Count),
         numeric().prop_map(Aggregate::Sum),
         numeric().prop_map(Aggregate::Min),
         numeric().prop_map(Aggregate::Max),
     ]
     .boxed()
+}
+
+fn per_subject(aggregate: BoxedStrategy<Aggregate>) -> BoxedStrategy<MetricSpec> {
+    (selector(), aggregate, statistic())
+        .prop_map(|(event, aggregate, statistic)| {
+            MetricSpec::PerSubject(PerSubjectSpec { event, aggregate, statistic })
+        })
+        .boxed()
 }
 
 pub fn stickiness() -> BoxedStrategy<StickinessSpec> {
@@ -434,7 +458,8 @@ fn span() -> BoxedStrategy<Span> {
     .boxed()
 }
 
-fn cumulative() -> BoxedStrategy<CumulativeSpec> {
+fn cumulative(per_subject: BoxedStrategy<MetricSpec>) -> BoxedStrategy<CumulativeSpec> {
+    let metric = prop_oneof![3 => plain_metric(), 1 => per_subject];
     let window = prop_oneof![
         1 => Just(CumulativeWindow::AllTime),
         3 => span().prop_map(CumulativeWindow::Trailing),
@@ -442,7 +467,7 @@ fn cumulative() -> BoxedStrategy<CumulativeSpec> {
             .prop_map(CumulativeWindow::ToDate),
     ];
     let end = proptest::sample::select(vec![CumulativeEnd::BucketEnd, CumulativeEnd::BucketStart]);
-    (plain_metric(), window, end)
+    (metric, window, end)
         .prop_map(|(metric, window, end)| CumulativeSpec { metric: Box::new(metric), window, end })
         .boxed()
 }
@@ -478,22 +503,20 @@ fn derived() -> BoxedStrategy<MetricSpec> {
 
 /// Metrics that are counted by events or by activity, not by journeys.
 pub fn by_events() -> BoxedStrategy<MetricSpec> {
-    let per_subject = (selector(), aggregate(), statistic())
-        .prop_map(|(event, aggregate, statistic)| PerSubjectSpec { event, aggregate, statistic });
+    let per_subject = || per_subject(aggregate_of_all());
     prop_oneof![
         2 => plain_metric(),
         2 => stickiness().prop_map(MetricSpec::Stickiness),
         2 => lifecycle().prop_map(MetricSpec::Lifecycle),
-        1 => per_subject.prop_map(MetricSpec::PerSubject),
-        2 => cumulative().prop_map(MetricSpec::Cumulative),
+        1 => per_subject(),
+        2 => cumulative(per_subject()).prop_map(MetricSpec::Cumulative),
     ]
     .boxed()
 }
 
 /// Metrics of one kernel.
 fn simple_metric() -> BoxedStrategy<MetricSpec> {
-    let per_subject = (selector(), aggregate(), statistic())
-        .prop_map(|(event, aggregate, statistic)| PerSubjectSpec { event, aggregate, statistic });
+    let per_subject = || per_subject(aggregate());
     prop_oneof![
         4 => plain_metric(),
         4 => funnel().prop_map(MetricSpec::Funnel),
@@ -501,9 +524,9 @@ fn simple_metric() -> BoxedStrategy<MetricSpec> {
         2 => time_to_event().prop_map(MetricSpec::TimeToEvent),
         2 => stickiness().prop_map(MetricSpec::Stickiness),
         2 => lifecycle().prop_map(MetricSpec::Lifecycle),
-        2 => per_subject.prop_map(MetricSpec::PerSubject),
+        2 => per_subject(),
         2 => conversion().prop_map(MetricSpec::Conversion),
-        3 => cumulative().prop_map(MetricSpec::Cumulative),
+        3 => cumulative(per_subject()).prop_map(MetricSpec::Cumulative),
     ]
     .boxed()
 }

@@ -92,11 +92,8 @@ async fn told(connection: &mut PgConnection) -> String {
     for hour in [1, 2] {
         let (from, to) = (at(hour), at(hour + 1));
         let received = accounting::received_between(connection, PROJECT, "web", from, to).await;
-        let mut accepted: Vec<_> = received
-            .unwrap()
-            .into_iter()
-            .map(|received| (received.name, received.accepted))
-            .collect();
+        let mut accepted: Vec<(String, i64)> =
+            received.unwrap().into_iter().map(|of| (of.name, of.accepted)).collect();
         accepted.sort_unstable();
         by_hour.push(accepted);
     }

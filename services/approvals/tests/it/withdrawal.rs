@@ -81,7 +81,8 @@ async fn who_asked_takes_it_back_once_and_a_verdict_that_comes_late_counts_for_n
         state: pb::DecisionState::Withdrawn.into(),
         ..pb::ListDecisionRequestsRequest::default()
     };
-    assert_eq!(list(&ada, withdrawn).await, [back.decision_request_id.clone()]);
+    let id = &back.decision_request_id;
+    assert_eq!(list(&ada, withdrawn).await, std::slice::from_ref(id));
     let actions: Vec<(String, String)> =
         sqlx::query_as("SELECT action, actor FROM audit.entries ORDER BY sequence")
             .fetch_all(suite.superuser())
@@ -118,6 +119,26 @@ async fn nobody_else_takes_it_back_and_what_is_decided_stays_decided() {
         ..recovered(&asked)
     };
     assert_eq!(reason(&withdraw(&ada, unknown).await.unwrap_err()), "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn another_project_withdraws_and_lists_nothing_of_it() {
+    let suite = Suite::start().await;
+    let asked = ask_for(&suite.machine(), task()).await;
+    sqlx::query("INSERT INTO access.projects (name) VALUES ('other')")
+        .execute(suite.superuser())
+        .await
+        .unwrap();
+    let other = suite.machine().for_project(2);
+    let refused = withdraw(&other, recovered(&asked)).await.unwrap_err();
+    assert_eq!(reason(&refused), "NOT_FOUND");
+    let tasks = pb::ListDecisionRequestsRequest {
+        kind: pb::DecisionKind::Task.into(),
+        owner: "growth".to_owned(),
+        ..pb::ListDecisionRequestsRequest::default()
+    };
+    assert_eq!(list(&other, tasks.clone()).await, Vec::<String>::new());
+    assert_eq!(list(&suite.machine(), tasks).await, [asked.decision_request_id]);
 }
 
 #[tokio::test]

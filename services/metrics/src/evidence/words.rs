@@ -187,6 +187,8 @@ fn words(definition: &Definition) -> String {
                 SubjectAggregate::Sum => format!("sum of {property}"),
                 SubjectAggregate::Min => format!("smallest {property}"),
                 SubjectAggregate::Max => format!("largest {property}"),
+                SubjectAggregate::First => format!("first {property}"),
+                SubjectAggregate::Last => format!("last {property}"),
             };
             let (figure, kind) = (figure(*statistic), kind(event));
             format!("The {figure} over subjects of the {number} of their {kind} events")
@@ -200,6 +202,7 @@ fn figure(statistic: TimeStatistic) -> &'static str {
         TimeStatistic::Mean => "mean",
         TimeStatistic::P90 => "90th percentile",
         TimeStatistic::P95 => "95th percentile",
+        TimeStatistic::Sum => "sum",
     }
 }
 

@@ -8,7 +8,8 @@ use northstar_engine::{
 };
 
 use super::{
-    Expected, Key, World, dimension, label, median, number, period, periods, selected, value,
+    Expected, Key, World, bucket, dimension, label, median, number, period, periods, selected,
+    value,
 };
 use crate::world::{Event, MINUTE};
 
@@ -85,21 +86,16 @@ impl World<'_> {
         spec: &PerSubjectSpec,
     ) -> BTreeMap<Key, Expected> {
         let mut rows: BTreeMap<Key, Expected> = BTreeMap::new();
-        for (key, subjects) in self.by_subject(query, &spec.event) {
-            let numbers: Vec<f64> = subjects
-                .iter()
-                .filter_map(|events| {
-                    let of = |path: &str| -> Vec<f64> {
-                        events.iter().filter_map(|event| number(event, path)).collect()
-                    };
-                    match &spec.aggregate {
-                        Aggregate::Count => Some(events.len() as f64),
-                        Aggregate::Sum(path) => of(path).into_iter().reduce(|sum, x| sum + x),
-                        Aggregate::Min(path) => of(path).into_iter().reduce(f64::min),
-                        Aggregate::Max(path) => of(path).into_iter().reduce(f64::max),
-                    }
-                })
-                .collect();
+        let numbers = match &spec.aggregate {
+            Aggregate::First(path) => {
+                self.picked(query, spec, path, |events| events.first().copied())
+            }
+            Aggregate::Last(path) => {
+                self.picked(query, spec, path, |events| events.last().copied())
+            }
+            aggregate => self.of_subjects(query, spec, aggregate),
+        };
+        for (key, numbers) in numbers {
             let n = numbers.len() as u64;
             if n == 0 {
                 continue;
@@ -109,10 +105,63 @@ impl World<'_> {
                 Statistic::P90 => median(numbers, 0.9),
                 Statistic::P95 => median(numbers, 0.95),
                 Statistic::Mean => Some(numbers.iter().sum::<f64>() / n as f64),
+                Statistic::Sum => Some(numbers.iter().sum::<f64>()),
             };
             rows.insert(key, Expected { value, n, ..Expected::default() });
         }
         rows
+    }
+
+    /// The number of each subject in each cell.
+    fn of_subjects(
+        &self,
+        query: &Query,
+        spec: &PerSubjectSpec,
+        aggregate: &Aggregate,
+    ) -> BTreeMap<Key, Vec<f64>> {
+        let of_subject = |events: &Vec<&Event>| {
+            let of = |path: &str| -> Vec<f64> {
+                events.iter().filter_map(|event| number(event, path)).collect()
+            };
+            match aggregate {
+                Aggregate::Count => Some(events.len() as f64),
+                Aggregate::Sum(path) => of(path).into_iter().reduce(|sum, x| sum + x),
+                Aggregate::Min(path) => of(path).into_iter().reduce(f64::min),
+                Aggregate::Max(path) => of(path).into_iter().reduce(f64::max),
+                Aggregate::First(_) | Aggregate::Last(_) => unreachable!("they pick an event"),
+            }
+        };
+        let cells = self.by_subject(query, &spec.event).into_iter();
+        cells
+            .map(|(key, subjects)| (key, subjects.iter().filter_map(of_subject).collect()))
+            .collect()
+    }
+
+    /// The number of one event of each subject in each bucket, in the cell of that event.
+    fn picked<'e>(
+        &'e self,
+        query: &Query,
+        spec: &PerSubjectSpec,
+        path: &str,
+        pick: fn(&[&'e Event]) -> Option<&'e Event>,
+    ) -> BTreeMap<Key, Vec<f64>> {
+        let mut cells: BTreeMap<Key, Vec<f64>> = BTreeMap::new();
+        for events in self.subjects(query) {
+            let mut buckets: BTreeMap<String, Vec<&Event>> = BTreeMap::new();
+            for event in events {
+                if self.in_range(query, event)
+                    && selected(event, &spec.event)
+                    && number(event, path).is_some()
+                {
+                    let name = bucket(event.time, query.zone, query.grain);
+                    buckets.entry(name).or_default().push(event);
+                }
+            }
+            for event in buckets.values().filter_map(|events| pick(events)) {
+                cells.entry(self.key(query, event)).or_default().extend(number(event, path));
+            }
+        }
+        cells
     }
 
     pub(super) fn stickiness(

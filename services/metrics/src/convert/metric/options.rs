@@ -32,6 +32,7 @@ pub(super) fn statistic_to_proto(statistic: TimeStatistic) -> pb::SubjectStatist
         TimeStatistic::Mean => pb::SubjectStatistic::Mean,
         TimeStatistic::P90 => pb::SubjectStatistic::P90,
         TimeStatistic::P95 => pb::SubjectStatistic::P95,
+        TimeStatistic::Sum => pb::SubjectStatistic::Sum,
     }
 }
 
@@ -47,6 +48,7 @@ pub(super) fn statistic_from_proto(
         pb::SubjectStatistic::Mean => Some(TimeStatistic::Mean),
         pb::SubjectStatistic::P90 => Some(TimeStatistic::P90),
         pb::SubjectStatistic::P95 => Some(TimeStatistic::P95),
+        pb::SubjectStatistic::Sum => Some(TimeStatistic::Sum),
     })
 }
 
@@ -210,6 +212,8 @@ pub(super) fn aggregate_to_proto(aggregate: SubjectAggregate) -> pb::SubjectAggr
         SubjectAggregate::Sum => pb::SubjectAggregate::Sum,
         SubjectAggregate::Min => pb::SubjectAggregate::Min,
         SubjectAggregate::Max => pb::SubjectAggregate::Max,
+        SubjectAggregate::First => pb::SubjectAggregate::First,
+        SubjectAggregate::Last => pb::SubjectAggregate::Last,
     }
 }
 
@@ -224,8 +228,10 @@ pub(super) fn aggregate_from_proto(
         Ok(pb::SubjectAggregate::Sum) => return Some(SubjectAggregate::Sum),
         Ok(pb::SubjectAggregate::Min) => return Some(SubjectAggregate::Min),
         Ok(pb::SubjectAggregate::Max) => return Some(SubjectAggregate::Max),
+        Ok(pb::SubjectAggregate::First) => return Some(SubjectAggregate::First),
+        Ok(pb::SubjectAggregate::Last) => return Some(SubjectAggregate::Last),
         Ok(pb::SubjectAggregate::Unspecified) => {
-            found.push(field, "is required: count, sum, min or max");
+            found.push(field, "is required: count, sum, min, max, first or last");
         }
         Err(_) => found.push(field, unknown(number)),
     }
