@@ -60,6 +60,7 @@ fn the_phases_of_a_threshold_are_as_shown() {
             segment: None,
             value: Some(value.parse().expect("a value")),
             reference: None,
+            spread: None,
             sample: 100,
             complete: true,
         });
