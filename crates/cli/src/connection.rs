@@ -13,6 +13,7 @@ use crate::failure::ConfigError;
 
 /// Flags of every command that talks to a running suite.
 #[derive(Clone, clap::Args)]
+#[command(next_help_heading = "Where the suite is")]
 pub struct Connection {
     /// gRPC address of the suite, for example http://127.0.0.1:50051. Default:
     /// the context file that `northstar up` wrote.

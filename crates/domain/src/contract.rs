@@ -112,6 +112,10 @@ pub struct PropertyRule {
     /// any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub purposes: Vec<String>,
+    /// Only a pseudonym of its value is kept: equal values stay equal, and nothing
+    /// leads back from them without the key of the service.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pseudonym: bool,
 }
 
 /// The body of a `kind: Contract` document; the event's name is its name.
@@ -209,6 +213,18 @@ impl ContractSpec {
             if !rule.pii.is_empty() && !is_tag(&rule.pii) {
                 found.push(Violation::new(format!("{field}.pii"), TAG_HINT));
             }
+            let schema = &self.json_schema["properties"][name]["type"];
+            let is_text = |kind: &serde_json::Value| kind == "string";
+            if rule.pseudonym
+                && !schema.is_null()
+                && !is_text(schema)
+                && !schema.as_array().is_some_and(|kinds| kinds.iter().any(is_text))
+            {
+                found.push(Violation::new(
+                    format!("{field}.pseudonym"),
+                    "is a text; the schema must allow one",
+                ));
+            }
             if rule.purposes.len() > 32 || !rule.purposes.iter().all(|purpose| is_tag(purpose)) {
                 found.push(Violation::new(format!("{field}.purposes"), TAG_HINT));
             }
@@ -250,6 +266,11 @@ impl ContractSpec {
             .map(|(name, _)| name.as_str())
     }
 
+    /// The properties of which only a pseudonym is kept.
+    pub fn concealed_properties(&self) -> impl Iterator<Item = &str> {
+        self.properties.iter().filter(|(_, rule)| rule.pseudonym).map(|(name, _)| name.as_str())
+    }
+
     /// Changes with every change of the contract.
     pub fn etag(&self) -> String {
         let document = serde_json::to_vec(self).expect("a contract's keys are strings");
@@ -274,19 +295,24 @@ mod tests {
             "schema_version: 2-0-0
 mode: omit
 owner: growth
-json_schema: {type: object}
+json_schema:
+  type: object
+  properties: {seats: {type: integer}, name: {type: [string, 'null']}}
 unplanned_properties: omit
 supersedes: [1-0-0, 2-0-0]
 properties:
   email: {pii: email, purposes: [analytics], mode: reject}
-  phone: {pii: A Phone}
+  phone: {pii: A Phone, pseudonym: true}
+  name: {pseudonym: true}
+  seats: {pseudonym: true}
 late_after: 30d
 future: quarantine
 ",
         )
         .unwrap();
         let fields: Vec<_> = spec.violations("a").into_iter().map(|found| found.field).collect();
-        assert_eq!(fields, ["supersedes", "properties.phone.pii"]);
+        assert_eq!(fields, ["supersedes", "properties.phone.pii", "properties.seats.pseudonym"]);
+        assert_eq!(spec.concealed_properties().collect::<Vec<_>>(), ["name", "phone", "seats"]);
         let personal: Vec<_> = spec.personal_properties().collect();
         assert_eq!(personal, [("email", "email"), ("phone", "A Phone")]);
         assert!(spec.allows_purpose("email", "analytics"));

@@ -139,7 +139,9 @@ impl Snapshot {
         let cohorts: BTreeMap<String, SubjectSet> =
             self.cohorts().iter().map(|(name, members)| (name.clone(), within(members))).collect();
         let run = runs::freeze(&tail, identity.subjects(), |kind, key| identity.known(kind, key))?;
-        Ok(Self::new(vec![Arc::new(run)], &identity, self.watermark()).with_cohorts(cohorts))
+        let runs = vec![Arc::new(run)];
+        let view = Self::new(runs, &identity, self.watermark(), self.folder());
+        Ok(view.with_cohorts(cohorts))
     }
 
     fn event(&self, run: u32, row: u32) -> FoundEvent {

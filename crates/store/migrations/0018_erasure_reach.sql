@@ -42,6 +42,10 @@ CREATE TABLE ingestion.erasure_files (
     PRIMARY KEY (erasure_id, first_position)
 );
 
+-- Events in archived files are noted beside those of the log: values that were kept
+-- aside from them go too.
+ALTER TABLE ingestion.erasure_events ADD COLUMN archived boolean NOT NULL DEFAULT false;
+
 -- Which services have to follow an erasure, and how far each is.
 CREATE TABLE ingestion.erasure_services (
     erasure_id uuid NOT NULL REFERENCES ingestion.erasures,

@@ -13,9 +13,15 @@ use axum::response::{IntoResponse, Response};
 
 type Objects = Arc<Mutex<BTreeMap<String, Bytes>>>;
 
-const MODIFIED: (header::HeaderName, &str) =
-    (header::LAST_MODIFIED, "Sun, 01 Mar 2026 12:00:00 GMT");
-const TAG: (header::HeaderName, &str) = (header::ETAG, "\"1\"");
+type Field = (header::HeaderName, &'static str);
+
+fn tag() -> Field {
+    (header::ETAG, "\"1\"")
+}
+
+fn modified() -> Field {
+    (header::LAST_MODIFIED, "Sun, 01 Mar 2026 12:00:00 GMT")
+}
 
 /// A bucket in this process, on a port of the system's choice. Whoever does not sign
 /// with its key is refused. It is found by the variables of [`Bucket::environment`],
@@ -97,11 +103,11 @@ async fn serve(
     match method {
         Method::PUT => {
             objects.insert(name, body);
-            [TAG].into_response()
+            [tag()].into_response()
         }
         Method::GET if query.contains("list-type=2") => list(&objects, &name, query),
         Method::GET => match objects.get(&name) {
-            Some(content) => ([TAG, MODIFIED], content.clone()).into_response(),
+            Some(content) => ([tag(), modified()], content.clone()).into_response(),
             None => StatusCode::NOT_FOUND.into_response(),
         },
         Method::DELETE => {

@@ -4,10 +4,11 @@
 
 use chrono::{DateTime, Utc};
 use northstar_client::Clients;
-use northstar_domain::DecisionRequestId;
 use northstar_domain::contract::{
-    Bump, Compatibility, ContractSpec, Decided, affects, change_diff, check_version, compare,
+    Bump, Change, Compatibility, ContractSpec, Decided, affects, change_diff, check_version,
+    compare,
 };
+use northstar_domain::{DecisionRequestId, Violation};
 use northstar_proto::approvals::v1 as approvals;
 use northstar_proto::ingestion::v1 as pb;
 use northstar_server::Caller;
@@ -29,6 +30,8 @@ pub(crate) struct Changes<'a> {
     pub(crate) pool: &'a PgPool,
     pub(crate) clients: &'a Clients,
     pub(crate) now: DateTime<Utc>,
+    /// Whether there is a key to make pseudonyms with.
+    pub(crate) makes_pseudonyms: bool,
 }
 
 /// A contract with what the store knows about it.
@@ -72,12 +75,28 @@ pub(crate) async fn propose(
 ) -> Result<Proposed, Error> {
     let wanted = wanted.ok_or_else(|| Error::invalid("contract", "is missing"))?;
     let (name, after) = contract_from_proto(wanted).map_err(Error::violations)?;
+    if !changes.makes_pseudonyms {
+        let no_key = |property: &str| {
+            Violation::new(
+                format!("properties.{property}.pseudonym"),
+                "needs NORTHSTAR_INGESTION_PSEUDONYM_KEY, which is not set",
+            )
+        };
+        let violations: Vec<_> = after.concealed_properties().map(no_key).collect();
+        if !violations.is_empty() {
+            return Err(Error::violations(violations));
+        }
+    }
     let mut connection = changes.pool.acquire().await.map_err(northstar_store::Error::from)?;
     let before = find(&mut connection, caller.project, &name).await?;
     drop(connection);
     let found = before
         .as_ref()
-        .map(|before| compare(&before.spec.json_schema, &after.json_schema))
+        .map(|before| {
+            let mut found = compare(&before.spec.json_schema, &after.json_schema);
+            found.changes.extend(newly_concealed(&before.spec, &after));
+            found
+        })
         .unwrap_or_default();
     let may_break = found.bump() >= Bump::Revision || found.changes.iter().any(|at| at.removed);
     let broken = if may_break {
@@ -86,6 +105,22 @@ pub(crate) async fn propose(
         Vec::new()
     };
     Ok(Proposed { name, after, before, found, broken })
+}
+
+/// What a metric reads of a property is gone when only its pseudonym is kept.
+fn newly_concealed(before: &ContractSpec, after: &ContractSpec) -> Vec<Change> {
+    let open = |name: &&str| before.properties.get(*name).is_none_or(|rule| !rule.pseudonym);
+    after
+        .concealed_properties()
+        .filter(open)
+        .map(|name| Change {
+            path: format!("/properties/{name}"),
+            property: name.to_owned(),
+            removed: true,
+            bump: Bump::None,
+            what: "only its pseudonym is kept from now on".to_owned(),
+        })
+        .collect()
 }
 
 /// Creates or replaces a contract.

@@ -1,11 +1,12 @@
 //! What can be configured.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use northstar_archive::Archive;
 use northstar_server::{InvalidConfig, Secret};
 
+use crate::pseudonyms::PseudonymKey;
 use crate::sealing::SealingKey;
 
 /// Services that may have to follow an erasure.
@@ -35,6 +36,20 @@ pub struct Config {
     /// `NORTHSTAR_WEBHOOK_SEALING_KEY`.
     #[arg(long, env = "NORTHSTAR_WEBHOOK_SEALING_KEY_FILE", value_name = "FILE")]
     pub webhook_sealing_key_file: Option<PathBuf>,
+    /// Key that pseudonyms of properties are made with, where contracts keep only
+    /// those: 32 bytes in base64. All processes need the same, for ever: with another
+    /// key equal values have other pseudonyms.
+    #[arg(
+        long,
+        env = "NORTHSTAR_INGESTION_PSEUDONYM_KEY",
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
+    pub ingestion_pseudonym_key: Option<Secret>,
+    /// File that holds the key of pseudonyms, instead of
+    /// `NORTHSTAR_INGESTION_PSEUDONYM_KEY`.
+    #[arg(long, env = "NORTHSTAR_INGESTION_PSEUDONYM_KEY_FILE", value_name = "FILE")]
+    pub ingestion_pseudonym_key_file: Option<PathBuf>,
     /// Milliseconds between two looks at the freshness and completeness of
     /// declared sources.
     #[arg(long, env = "NORTHSTAR_INGESTION_SOURCE_CHECK_MILLISECONDS", default_value_t = 5_000,
@@ -68,6 +83,8 @@ impl Default for Config {
             ingestion_fresh_keys: 700_000,
             webhook_sealing_key: None,
             webhook_sealing_key_file: None,
+            ingestion_pseudonym_key: None,
+            ingestion_pseudonym_key_file: None,
             ingestion_source_check_milliseconds: 5_000,
             ingestion_archive_url: None,
             ingestion_archive_check_milliseconds: 600_000,
@@ -83,6 +100,7 @@ impl Config {
     /// What cannot be used.
     pub fn check(&self) -> Result<(), InvalidConfig> {
         self.sealing_key()?;
+        self.pseudonym_key()?;
         self.archive()?;
         self.erasure_followers()?;
         Ok(())
@@ -116,28 +134,49 @@ impl Config {
 
     /// The key that secrets and values kept aside are sealed with.
     pub(crate) fn sealing_key(&self) -> Result<Option<SealingKey>, InvalidConfig> {
-        let text = match (&self.webhook_sealing_key, &self.webhook_sealing_key_file) {
-            (Some(_), Some(_)) => {
-                return Err(InvalidConfig::SetTwice("NORTHSTAR_WEBHOOK_SEALING_KEY"));
-            }
-            (Some(key), None) => key.expose().to_owned(),
-            (None, Some(path)) => {
-                std::fs::read_to_string(path).map_err(|source| InvalidConfig::Unreadable {
-                    variable: "NORTHSTAR_WEBHOOK_SEALING_KEY_FILE".to_owned(),
-                    path: path.clone(),
-                    source,
-                })?
-            }
-            (None, None) => return Ok(None),
-        };
-        SealingKey::parse(&text).map(Some).ok_or_else(|| {
-            InvalidConfig::Unusable(
-                "NORTHSTAR_WEBHOOK_SEALING_KEY must be 32 bytes in base64; make one with \
-                 `openssl rand -base64 32`"
-                    .to_owned(),
-            )
-        })
+        key(
+            "NORTHSTAR_WEBHOOK_SEALING_KEY",
+            self.webhook_sealing_key.as_ref(),
+            self.webhook_sealing_key_file.as_deref(),
+            SealingKey::parse,
+        )
     }
+
+    /// The key that pseudonyms are made with.
+    pub(crate) fn pseudonym_key(&self) -> Result<Option<PseudonymKey>, InvalidConfig> {
+        key(
+            "NORTHSTAR_INGESTION_PSEUDONYM_KEY",
+            self.ingestion_pseudonym_key.as_ref(),
+            self.ingestion_pseudonym_key_file.as_deref(),
+            PseudonymKey::parse,
+        )
+    }
+}
+
+/// A key from its variable or from the file that the variable's `_FILE` twin names.
+fn key<K>(
+    variable: &'static str,
+    value: Option<&Secret>,
+    file: Option<&Path>,
+    parse: impl Fn(&str) -> Option<K>,
+) -> Result<Option<K>, InvalidConfig> {
+    let text = match (value, file) {
+        (Some(_), Some(_)) => return Err(InvalidConfig::SetTwice(variable)),
+        (Some(key), None) => key.expose().to_owned(),
+        (None, Some(path)) => {
+            std::fs::read_to_string(path).map_err(|source| InvalidConfig::Unreadable {
+                variable: format!("{variable}_FILE"),
+                path: path.to_owned(),
+                source,
+            })?
+        }
+        (None, None) => return Ok(None),
+    };
+    parse(&text).map(Some).ok_or_else(|| {
+        InvalidConfig::Unusable(format!(
+            "{variable} must be 32 bytes in base64; make one with `openssl rand -base64 32`"
+        ))
+    })
 }
 
 #[cfg(test)]

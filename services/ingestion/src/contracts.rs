@@ -193,10 +193,12 @@ pub(crate) struct ProjectContracts {
     pub(crate) consent: ConsentPolicy,
     /// What values kept aside are sealed with.
     pub(crate) sealing: Option<SealingKey>,
+    /// What pseudonyms are made with, and for which project.
+    pub(crate) pseudonyms: Option<(PseudonymKey, ProjectId)>,
 }
 
 impl ProjectContracts {
-    /// Contracts that are not from the store.
+    /// Contracts that are not from the store, for events that are not kept.
     ///
     /// # Errors
     /// The name of the contract whose schema does not compile, and why.
@@ -211,7 +213,8 @@ impl ProjectContracts {
                 Err(problem) => return Err((name, problem)),
             };
         }
-        Ok(Self { by_name, unplanned_events, ..Self::default() })
+        let pseudonyms = Some((PseudonymKey::of_nobody(), ProjectId(0)));
+        Ok(Self { by_name, unplanned_events, pseudonyms, ..Self::default() })
     }
 
     /// The contract of an event name.
@@ -233,17 +236,27 @@ pub(crate) struct Contracts {
     pool: PgPool,
     projects: Arc<RwLock<HashMap<ProjectId, Arc<ProjectContracts>>>>,
     sealing: Option<SealingKey>,
+    pseudonyms: Option<PseudonymKey>,
 }
 
 impl Contracts {
-    pub(crate) fn new(pool: PgPool, sealing: Option<SealingKey>) -> Self {
+    pub(crate) fn new(
+        pool: PgPool,
+        sealing: Option<SealingKey>,
+        pseudonyms: Option<PseudonymKey>,
+    ) -> Self {
         if sealing.is_none() {
             tracing::info!(
                 "NORTHSTAR_WEBHOOK_SEALING_KEY is not set: values that contracts keep aside are \
                  stored as they are"
             );
         }
-        Self { pool, projects: Arc::default(), sealing }
+        Self { pool, projects: Arc::default(), sealing, pseudonyms }
+    }
+
+    /// Whether there is a key to make pseudonyms with.
+    pub(crate) fn makes_pseudonyms(&self) -> bool {
+        self.pseudonyms.is_some()
     }
 
     /// The key that values kept aside are sealed with.
@@ -272,8 +285,14 @@ impl Contracts {
         let version = store::version(&mut connection, project).await?;
         let unplanned_events = store::unplanned_events(&mut connection, project).await?;
         let sealing = self.sealing.clone();
-        let mut contracts =
-            ProjectContracts { version, unplanned_events, sealing, ..Default::default() };
+        let pseudonyms = self.pseudonyms.clone().map(|key| (key, project));
+        let mut contracts = ProjectContracts {
+            version,
+            unplanned_events,
+            sealing,
+            pseudonyms,
+            ..Default::default()
+        };
         // What is stored was compiled before, if perhaps by another version.
         let unusable = |name: &str, problem: &str| {
             tracing::error!(

@@ -53,8 +53,10 @@ pub(crate) struct Notes {
     pub(crate) sealed: Option<Vec<u8>>,
     /// Those that were not kept, for want of consent.
     pub(crate) withheld: Vec<String>,
-    /// The properties without them, as JSON text; `None` when none was left out.
+    /// The properties as they are kept, as JSON text; `None` when that is as sent.
     pub(crate) properties: Option<String>,
+    /// There are pseudonyms in the place of values.
+    pub(crate) concealed: bool,
 }
 
 /// When an event was received and happened.
@@ -73,21 +75,20 @@ pub(crate) fn judge(contracts: &ProjectContracts, event: &Event<'_>, times: Time
     let Some(contract) = contracts.get(event.name) else {
         return judge_unplanned(contracts.unplanned_events, event.name);
     };
-    if times.correction == TimeCorrection::Clamped && contract.quarantines_future() {
-        return Judgement::Quarantine(Fault::new(
-            Reason::FutureTime,
-            "occurred_time",
-            "lies more than 24 hours ahead",
-        ));
-    }
-    let properties = match serde_json::from_str(event.properties) {
-        Ok(Value::Object(properties)) => properties,
-        _ => Map::new(),
-    };
-    let mut judgement = judge_properties(contract, properties);
+    let mut judgement =
+        if times.correction == TimeCorrection::Clamped && contract.quarantines_future() {
+            Judgement::Quarantine(Fault::new(
+                Reason::FutureTime,
+                "occurred_time",
+                "lies more than 24 hours ahead",
+            ))
+        } else {
+            judge_properties(contract, object(event.properties))
+        };
     if !contracts.consent.purposes.is_empty() {
         judgement = withhold(contract, event, judgement);
     }
+    judgement = conceal(contracts, contract, event, judgement);
     if let Judgement::Accept(notes) = &mut judgement
         && contract.spec.late_after.is_some_and(|horizon| {
             times.received_at.signed_duration_since(times.effective_at) > horizon
@@ -110,7 +111,6 @@ fn withhold(contract: &Compiled, event: &Event<'_>, judgement: Judgement) -> Jud
     if withheld.peek().is_none() {
         return judgement;
     }
-    let object = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap_or_default();
     let sent = object(event.properties);
     let withheld: Vec<String> =
         withheld.filter(|name| sent.contains_key(*name)).map(str::to_owned).collect();
@@ -137,6 +137,64 @@ fn withhold(contract: &Compiled, event: &Event<'_>, judgement: Judgement) -> Jud
         )),
         refused @ Judgement::Reject(_) => refused,
     }
+}
+
+/// Puts pseudonyms in the place of values, where no more is kept. An event that would
+/// wait in quarantine is kept there whole, so one with such properties is refused.
+/// Without a key, which whoever applied the contract had, nothing is kept.
+fn conceal(
+    contracts: &ProjectContracts,
+    contract: &Compiled,
+    event: &Event<'_>,
+    judgement: Judgement,
+) -> Judgement {
+    let mut names = contract.spec.concealed_properties().peekable();
+    if names.peek().is_none() {
+        return judgement;
+    }
+    let sent = object(event.properties);
+    let is_told = |name: &&str| sent.get(*name).is_some_and(|value| !value.is_null());
+    let names: Vec<&str> = names.filter(is_told).collect();
+    let Some(first) = names.first() else { return judgement };
+    match judgement {
+        Judgement::Accept(notes) => {
+            let mut notes = notes.unwrap_or_default();
+            let mut kept = notes.properties.as_deref().map_or_else(|| sent.clone(), object);
+            let mut omitted = notes.omitted.as_deref().map(object).unwrap_or_default();
+            for name in names {
+                // What broke the contract is not kept aside either.
+                if let Some(aside) = omitted.get_mut(name) {
+                    *aside = Value::Null;
+                }
+                let Some(value) = kept.get_mut(name) else { continue };
+                if let Some((key, project)) = &contracts.pseudonyms {
+                    *value = key.of(*project, value);
+                } else {
+                    kept.shift_remove(name);
+                    omitted.insert(name.to_owned(), Value::Null);
+                    notes.withheld.push(name.to_owned());
+                }
+            }
+            notes.concealed = true;
+            notes.properties = Some(text(&kept));
+            notes.omitted = (!omitted.is_empty()).then(|| text(&omitted));
+            Judgement::Accept(Some(notes))
+        }
+        Judgement::Quarantine(fault) => Judgement::Reject(Fault::new(
+            fault.reason,
+            fault.field,
+            format!(
+                "{}; only a pseudonym of the property {first} is kept, so the event cannot wait \
+                 in quarantine",
+                fault.message
+            ),
+        )),
+        refused @ Judgement::Reject(_) => refused,
+    }
+}
+
+fn object(text: &str) -> Map<String, Value> {
+    serde_json::from_str(text).unwrap_or_default()
 }
 
 fn text(object: &Map<String, Value>) -> String {
@@ -330,20 +388,24 @@ mod tests {
     fn judged_with(contracts: &ProjectContracts, properties: Value, consent: &str) -> Judgement {
         let at = DateTime::UNIX_EPOCH;
         let times = Times { received_at: at, effective_at: at, correction: TimeCorrection::None };
-        let event = Event {
+        let event = Event { properties: &properties.to_string(), consent, ..event_at(at) };
+        judge(contracts, &event, times)
+    }
+
+    fn event_at(occurred_at: DateTime<Utc>) -> Event<'static> {
+        Event {
             message_id: "m",
             name: "Signed Up",
             user_id: "u",
             anonymous_id: "",
             account_id: "",
-            occurred_at: at,
+            occurred_at,
             sent_at: None,
             sequence: 0,
-            properties: &properties.to_string(),
+            properties: "{}",
             region: "",
-            consent,
-        };
-        judge(contracts, &event, times)
+            consent: "",
+        }
     }
 
     fn fault(judgement: Judgement) -> (Reason, String) {
@@ -412,6 +474,61 @@ mod tests {
             broken,
             Judgement::Reject(fault)
                 if fault.reason == Reason::ConsentMissing && fault.field == "properties.email"
+        ));
+    }
+
+    #[test]
+    fn of_some_properties_only_a_pseudonym_is_kept() {
+        let rules = contracts(json!({"properties": {"email": {"pseudonym": true}}}));
+        let kept = |properties: Value| -> Value {
+            let found = notes(judged(&rules, properties));
+            assert!(found.concealed && found.omitted.is_none(), "{found:?}");
+            serde_json::from_str(&found.properties.unwrap()).unwrap()
+        };
+        let ada = kept(json!({"plan": "pro", "email": "ada@example.com"}));
+        assert_eq!(ada["plan"], "pro");
+        assert!(ada["email"].as_str().unwrap().starts_with("pn_"), "{ada}");
+        let again = kept(json!({"email": "ada@example.com", "plan": "free"}));
+        assert_eq!(again["email"], ada["email"]);
+        assert_eq!(kept(ada.clone()), ada, "what is read back stays");
+        // Without such a value there is nothing to be done.
+        let without = json!({"plan": "pro", "email": null});
+        assert_eq!(notes(judged(&rules, without)), Notes::default());
+
+        // Quarantine keeps events whole, so it does not get this one.
+        let judgement = judged(&rules, json!({"email": "ada@example.com"}));
+        let Judgement::Reject(fault) = judgement else { panic!("{judgement:?}") };
+        assert_eq!((fault.reason, &*fault.field), (Reason::SchemaViolation, "properties.plan"));
+        assert!(fault.message.contains("email"), "{}", fault.message);
+
+        // Without a key nothing is kept.
+        let keyless = ProjectContracts { pseudonyms: None, ..rules };
+        let found = notes(judged(&keyless, json!({"plan": "pro", "email": "ada@example.com"})));
+        assert_eq!(found.properties.as_deref(), Some(r#"{"plan":"pro"}"#));
+        assert_eq!(found.omitted.as_deref(), Some(r#"{"email":null}"#));
+        assert_eq!(found.withheld, ["email"]);
+    }
+
+    #[test]
+    fn an_event_of_the_future_waits_only_with_what_may_be_kept() {
+        let mut rules = contracts(json!({
+            "future": "quarantine", "properties": {"email": {"purposes": ["marketing"]}},
+        }));
+        rules.consent = serde_json::from_value(json!({
+            "owner": "privacy", "purposes": [{"name": "marketing"}],
+        }))
+        .unwrap();
+        let clamped = |properties: &str| {
+            let at = DateTime::UNIX_EPOCH;
+            let correction = TimeCorrection::Clamped;
+            let event = Event { properties, ..event_at(at) };
+            judge(&rules, &event, Times { received_at: at, effective_at: at, correction })
+        };
+        assert_eq!(fault(clamped(r#"{"plan":"pro"}"#)).0, Reason::FutureTime);
+        let judgement = clamped(r#"{"plan":"pro","email":"ada@example.com"}"#);
+        assert!(matches!(
+            judgement,
+            Judgement::Reject(fault) if fault.reason == Reason::ConsentMissing
         ));
     }
 

@@ -32,6 +32,7 @@ mod otlp;
 mod page;
 mod plan;
 pub mod presets;
+mod pseudonyms;
 mod quarantine;
 mod reads;
 mod retention;
@@ -78,6 +79,7 @@ const WRITER_CONNECTIONS: u32 = 2;
 /// When Postgres cannot be reached, or the configuration cannot be used.
 pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> {
     let sealing_key = config.sealing_key()?;
+    let pseudonym_key = config.pseudonym_key()?;
     let archive = config.archive()?;
     let followers = config.erasure_followers()?;
     let pool = connect(&context.database_url, context.connections, Area::Ingestion).await?;
@@ -88,7 +90,7 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         config.ingestion_fresh_keys as usize,
         context.shutdown.clone(),
     );
-    let contracts = contracts::Contracts::new(pool.clone(), sealing_key.clone());
+    let contracts = contracts::Contracts::new(pool.clone(), sealing_key.clone(), pseudonym_key);
     let following = contracts.clone().follow(context.shutdown.clone());
     let counting = counting::add_up(pool.clone(), context.shutdown.clone());
     let erasures = erasure::Erasures::new(pool.clone(), Arc::clone(&context.clock));

@@ -187,7 +187,12 @@ impl IngestionService for Ingestion {
 impl Ingestion {
     /// What changes of contracts need.
     pub(crate) fn contract_changes(&self) -> Changes<'_> {
-        Changes { pool: &self.pool, clients: &self.clients, now: self.clock.now() }
+        Changes {
+            pool: &self.pool,
+            clients: &self.clients,
+            now: self.clock.now(),
+            makes_pseudonyms: self.contracts.makes_pseudonyms(),
+        }
     }
 
     async fn open(

@@ -20,10 +20,12 @@ use northstar_store::ingestion::sources::Counts;
 use northstar_store::ingestion::{SourceId, heads, log, quarantine, sources};
 use northstar_store::{PgConnection, Result};
 use pb::EventOutcome;
+use prost::Message as _;
 
 use crate::accounting::{KnownNames, Tally};
 use crate::batch::{Batch, Item};
 use crate::consent;
+use crate::convert::properties_to_proto;
 use crate::identity;
 use crate::keys::ProjectKeys;
 use crate::links::{KnownLinks, NewLinks};
@@ -247,13 +249,30 @@ fn new_quarantined(batch: &Batch, body: &ToQuarantine) -> NewQuarantined {
             NewQuarantined {
                 id,
                 key: body.key,
-                content: Content::Event(batch.events.encode(body.item)),
+                content: Content::Event(keepable(batch, body.item)),
                 reason: reason.to_owned(),
                 field: field.to_owned(),
                 message: message.to_owned(),
                 received_at,
             }
         }
+    }
+}
+
+/// An event as quarantine keeps it: whole, but for values that may be kept nowhere.
+fn keepable(batch: &Batch, item: usize) -> Vec<u8> {
+    let sent = batch.events.encode(item);
+    let Item::Accept { notes: Some(notes), .. } = &batch.items[item] else { return sent };
+    if notes.withheld.is_empty() && !notes.concealed {
+        return sent;
+    }
+    let kept = notes.properties.as_deref().map(serde_json::from_str);
+    match (pb::Event::decode(sent.as_slice()), kept) {
+        (Ok(event), Some(Ok(kept))) => {
+            pb::Event { properties: properties_to_proto(kept), ..event }.encode_to_vec()
+        }
+        // Neither happens: both were written here. Nothing is kept rather than too much.
+        _ => Vec::new(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    names::{first_seen, subject_name},
+    names::{first_seen, last_value, subject_name},
     scan::{self, Bits, Event, RunScan, Scratch, Visitor},
     space::{ValueColumn, Values},
     tasks,
@@ -16,7 +16,7 @@ use crate::{
     error::{Error, Result},
     limits::{Use, Workers},
     query::{Dimension, EventSelector},
-    snapshot::{Part, Snapshot, unknown_cohort},
+    snapshot::{Snapshot, unknown_cohort},
     subjects::SubjectSet,
     variants::Outcome,
 };
@@ -369,37 +369,13 @@ impl Question<'_> {
                 column.of.push(match &self.cohorts[property] {
                     Some(cohort) if cohort.members.contains(member.subject) => cohort.within,
                     Some(cohort) => cohort.without,
-                    None => self.last_value(property, parts, zero),
+                    None => {
+                        last_value(self.snapshot, |run| &self.columns[run][property], parts, zero)
+                    }
                 });
             }
         }
         piece
-    }
-
-    /// The number of the last value of a property before an instant; 0 for none.
-    fn last_value(&self, property: usize, parts: &[Part], before: i64) -> u32 {
-        let mut last: Option<((i64, i64, i64), u32)> = None;
-        for part in parts {
-            let segment = &self.snapshot.runs()[part.run as usize].segment;
-            let rows = part.start as usize..part.end as usize;
-            let times = &segment.effective()[rows.clone()];
-            let known = times.partition_point(|time| i64::from_le_bytes(*time) < before);
-            let column = &self.columns[part.run as usize][property];
-            let found = rows.take(known).rev().find_map(|row| {
-                let value = column.get(row);
-                (value != 0).then_some((row, value))
-            });
-            let Some((row, value)) = found else { continue };
-            let order = (
-                i64::from_le_bytes(segment.effective()[row]),
-                segment.sequence().get(row),
-                segment.position().get(row),
-            );
-            if last.is_none_or(|(latest, _)| order > latest) {
-                last = Some((order, value));
-            }
-        }
-        last.map_or(0, |(_, value)| value)
     }
 }
 

@@ -67,6 +67,11 @@ impl<S: Merge + Serialize + DeserializeOwned + Send + 'static> Gathered<S> {
         }
     }
 
+    /// Whether some of it is in a file, so that it may not be in memory at once.
+    pub(crate) fn is_spilled(&self) -> bool {
+        self.spilled.is_some()
+    }
+
     /// Changes the cells that all combinations of a bucket have, when all are there.
     pub(crate) fn then(
         mut self,
@@ -212,7 +217,7 @@ mod tests {
         let cells = Gathered::from_pieces(workers, space.combinations(), pieces, |piece| {
             (0..120).map(|cell| (cell, State::Values(vec![(piece * cell) as f64]))).collect()
         });
-        let spilled = cells.spilled.is_some();
+        let spilled = cells.is_spilled();
         let named = std::fs::read_dir(folder.path()).expect("a folder").count();
         assert_eq!(named, 0, "no file is left behind");
         let leaf = cells.into_leaf(workers, space, |_, _, state| state);

@@ -27,6 +27,7 @@ mod purchases;
 mod quantile;
 mod retention;
 mod scan;
+mod segments;
 mod space;
 mod sparse;
 mod spill;
@@ -41,6 +42,7 @@ pub(crate) use behind::{behind, contributions};
 pub(crate) use cohort::{cohort, cohort_at_first};
 pub use partial::Partial;
 pub(crate) use purchases::purchases;
+pub(crate) use segments::segments;
 pub(crate) use tasks::WORTH_A_THREAD;
 pub(crate) use variants::variants;
 

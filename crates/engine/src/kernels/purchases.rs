@@ -78,7 +78,7 @@ pub(crate) fn purchases(
 }
 
 /// The purchases of one subject, in order.
-struct Found {
+struct Found<'a> {
     query: &'a PurchaseQuery,
     days: &'a Buckets,
     amounts: &'a [NumberColumn<'a>],

@@ -307,6 +307,11 @@ impl Snapshot {
         paths
     }
 
+    /// Where the data set has its files.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.view.folder
+    }
+
     pub(crate) fn runs(&self) -> &[Arc<Run>] {
         &self.view.runs
     }

@@ -15,7 +15,7 @@ use crate::{
         journeys::{FunnelPartial, LifecyclePartial, PathsPartial, RetentionTablePartial},
     },
     purchases::{PurchaseAnswer, PurchaseQuery},
-    query::{Answer, Query},
+    query::{Answer, Dimension, Query},
     subjects::SubjectSet,
     variants::{VariantAnswer, VariantQuery},
 };
@@ -234,6 +234,20 @@ impl Snapshot {
     /// As [`Snapshot::cohort`].
     pub fn cohort_at_first(&self, rule: &CohortRule, first: &FirstEvent) -> Result<SubjectSet> {
         kernels::cohort_at_first(self, rule, first, cores())
+    }
+
+    /// The subjects with an event of a kind by the last value of a dimension before their first one, or by whether they
+    /// are in a cohort; in the order in which values are seen.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) when the view has no such cohort, and
+    /// [`Error::Cancelled`](crate::Error::Cancelled).
+    pub fn segments(
+        &self,
+        dimension: &Dimension,
+        first: &FirstEvent,
+    ) -> Result<Vec<(Option<String>, SubjectSet)>> {
+        kernels::segments(self, dimension, first, cores())
     }
 
     /// What was found, unless the question was taken back: then it may lack parts.

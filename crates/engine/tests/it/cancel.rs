@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use northstar_engine::{
     AdoptionQuery, Anchor, Cancel, Cell, CohortRule, ConversionMeasure, ConversionSpec, DayZero,
-    Dimension, DistinctOf, Entry, Error, EventSelector, FunnelSpec, Grain, Lifecycle,
+    Dimension, DistinctOf, Entry, Error, EventSelector, FirstEvent, FunnelSpec, Grain, Lifecycle,
     LifecycleSpec, Maturity, MetricSpec, Outcome, Period, PurchaseQuery, Query, RetentionSpec,
     Return, Snapshot, Statistic, Ties, TimeToEventSpec, VariantQuery,
     journeys::{
@@ -112,6 +112,11 @@ fn ask_subjects(snapshot: &Snapshot, answers: &mut Answers) {
     let (from_micros, to_micros) = (EPOCH, EPOCH + 10 * DAY);
     let did = CohortRule::Did { event: event(), at_least: 2, at_most: None, within_micros: None };
     put(answers, "cohort", snapshot.cohort(&did, &[to_micros]).map(|cohort| cohort.sizes));
+    let first = FirstEvent { event: event(), property: None, from_micros, to_micros };
+    let members = snapshot.cohort_at_first(&did, &first);
+    put(answers, "cohort at first events", members.map(|members| snapshot.names(&members)));
+    let plan = Dimension::Property("plan".to_owned());
+    put(answers, "segments", snapshot.segments(&plan, &first));
     let adoption = AdoptionQuery {
         adoption: other(),
         from_micros,

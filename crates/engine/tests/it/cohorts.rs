@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     differential::{assert_same, near},
-    naive::{World, selected},
+    naive::{World, dimension, selected},
     world::{DAY, EPOCH, Event, MINUTE, events, play, query, selector, steps},
 };
 
@@ -208,6 +208,21 @@ proptest! {
                 && first.property.as_ref().is_none_or(|path| found.properties.get(path).is_some())
         };
         let histories = histories(&events, &links);
+        let plan = Dimension::Property("plan.name".to_owned());
+        let mut expected: BTreeMap<Option<String>, BTreeSet<String>> = BTreeMap::new();
+        for (subject, history) in &histories {
+            let Some(instant) = history.iter().find(is_first).map(|event| event.time) else {
+                continue;
+            };
+            let mut before = history.iter().rev().filter(|event| event.time < instant);
+            let value = before.find_map(|event| dimension(event, &plan));
+            expected.entry(value).or_default().insert(subject.clone());
+        }
+        let segments = snapshot.segments(&plan, &first).expect("segments").into_iter();
+        let segments: BTreeMap<Option<String>, BTreeSet<String>> = segments
+            .map(|(value, subjects)| (value, snapshot.names(&subjects).iter().map(text).collect()))
+            .collect();
+        prop_assert_eq!(segments, expected);
         for rule in rules {
             let is_member = |history: &[&Event]| {
                 let Some(instant) = history.iter().find(is_first).map(|event| event.time) else {

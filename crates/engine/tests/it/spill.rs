@@ -6,7 +6,10 @@ use northstar_engine::{
     Formula, FunnelSpec, Grain, Lifecycle, LifecycleSpec, Maturity, MetricSpec, PerSubjectSpec,
     Period, Query, RetentionSpec, Return, Span, SpanUnit, Statistic, StickinessMeasure,
     StickinessSpec, Ties, TimeToEventSpec,
-    journeys::{Bracket, Clock, Cohorts, RetentionMode, RetentionQuery, Scope, Unit},
+    journeys::{
+        Bracket, Clock, Cohorts, FunnelQuery, FunnelStep, RetentionMode, RetentionQuery, Scope,
+        Unit,
+    },
 };
 use serde_json::json;
 
@@ -223,4 +226,26 @@ fn a_retention_table_that_fits_only_as_an_answer_is_answered() {
     assert_eq!(little.retention(&query).expect("an answer"), unbounded);
     let less = snapshot.within_memory(rows * ROW / 2).retention(&query);
     assert!(matches!(less, Err(Error::AnswerTooLarge { .. })), "{less:?}");
+}
+
+#[test]
+fn a_funnel_whose_groups_do_not_fit_tells_the_largest_apart() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let dataset = dataset(dir.path());
+    let snapshot = dataset.snapshot().expect("a snapshot");
+    let scope = Scope {
+        breakdowns: vec![Dimension::Property("group".to_owned())],
+        ..Scope::of(EPOCH, EPOCH + 14 * DAY)
+    };
+    let steps = ["a", "b"].map(FunnelStep::named).to_vec();
+    for (max_groups, trend) in [(7, None), (7, Some(Grain::Week)), (89, Some(Grain::Day))] {
+        let query =
+            FunnelQuery { max_groups, trend, ..FunnelQuery::new(scope.clone(), steps.clone()) };
+        let unbounded = snapshot.funnel(&query).expect("an answer");
+        assert_eq!(unbounded.groups.len(), max_groups + 1, "the others are one group");
+        for bytes in [1_000, 20_000] {
+            let little = snapshot.within_memory(bytes);
+            assert_eq!(little.funnel(&query).expect("an answer"), unbounded, "{bytes} bytes");
+        }
+    }
 }

@@ -310,7 +310,25 @@ pub async fn found(
     Ok(())
 }
 
-/// Positions of the subject's events after one of them, in order.
+/// Notes events of the subject in archived files.
+pub async fn found_archived(
+    connection: &mut PgConnection,
+    id: ErasureId,
+    positions: &[i64],
+) -> Result<()> {
+    sqlx::query!(
+        "INSERT INTO ingestion.erasure_events (erasure_id, position, archived)
+         SELECT $1, position, true FROM unnest($2::bigint[]) AS found (position)
+         ON CONFLICT DO NOTHING",
+        id.0,
+        positions,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Positions of the subject's events in the log after one of them, in order.
 pub async fn positions_after(
     connection: &mut PgConnection,
     id: ErasureId,
@@ -319,7 +337,7 @@ pub async fn positions_after(
 ) -> Result<Vec<i64>> {
     let positions = sqlx::query_scalar!(
         "SELECT position FROM ingestion.erasure_events
-         WHERE erasure_id = $1 AND position > $2 ORDER BY position LIMIT $3",
+         WHERE erasure_id = $1 AND position > $2 AND NOT archived ORDER BY position LIMIT $3",
         id.0,
         after,
         limit,

@@ -57,6 +57,27 @@ pub async fn insert(
     Ok(())
 }
 
+/// The notes about some events that came with properties that were kept aside, by
+/// position.
+pub async fn kept_aside(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    positions: &[i64],
+) -> Result<Vec<Note>> {
+    let notes = sqlx::query_as!(
+        Note,
+        "SELECT position, name, late, validated_with, omitted::text, sealed
+         FROM ingestion.event_notes
+         WHERE project_id = $1 AND position = ANY($2) AND num_nonnulls(omitted, sealed) > 0
+         ORDER BY position",
+        project.0,
+        positions,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(notes)
+}
+
 /// A page of notes by position, after the given one.
 pub async fn list(
     connection: &mut PgConnection,

@@ -87,8 +87,9 @@ async fn told(connection: &mut PgConnection) -> String {
     let mut by_hour = Vec::new();
     for hour in [1, 2] {
         let (from, to) = (at(hour), at(hour + 1));
-        let accepted = accounting::accepted_between(connection, PROJECT, "web", from, to).await;
-        let mut accepted = accepted.unwrap();
+        let received = accounting::received_between(connection, PROJECT, "web", from, to).await;
+        let mut accepted: Vec<(String, i64)> =
+            received.unwrap().into_iter().map(|of| (of.name, of.accepted)).collect();
         accepted.sort_unstable();
         by_hour.push(accepted);
     }

@@ -121,6 +121,26 @@ async fn nobody_else_takes_it_back_and_what_is_decided_stays_decided() {
 }
 
 #[tokio::test]
+async fn another_project_withdraws_and_lists_nothing_of_it() {
+    let suite = Suite::start().await;
+    let asked = ask_for(&suite.machine(), task()).await;
+    sqlx::query("INSERT INTO access.projects (name) VALUES ('other')")
+        .execute(suite.superuser())
+        .await
+        .unwrap();
+    let other = suite.machine().for_project(2);
+    let refused = withdraw(&other, recovered(&asked)).await.unwrap_err();
+    assert_eq!(reason(&refused), "NOT_FOUND");
+    let tasks = pb::ListDecisionRequestsRequest {
+        kind: pb::DecisionKind::Task.into(),
+        owner: "growth".to_owned(),
+        ..pb::ListDecisionRequestsRequest::default()
+    };
+    assert_eq!(list(&other, tasks.clone()).await, Vec::<String>::new());
+    assert_eq!(list(&suite.machine(), tasks).await, [asked.decision_request_id]);
+}
+
+#[tokio::test]
 async fn a_verdict_and_a_withdrawal_at_once_are_taken_one_after_the_other() {
     let suite = Suite::start().await;
     let ada = suite.person("ada", Role::Operator).await;

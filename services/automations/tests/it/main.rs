@@ -6,6 +6,7 @@
 mod activation;
 mod delivery;
 mod lift;
+mod preview;
 mod receiver;
 mod registration;
 mod suite;

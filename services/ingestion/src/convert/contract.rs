@@ -55,6 +55,7 @@ pub fn contract_from_proto(
                 mode: mode_from_proto(rule.mode()),
                 pii: rule.pii.clone(),
                 purposes: rule.purposes.clone(),
+                pseudonym: rule.pseudonym,
             };
             (name.clone(), rule)
         })
@@ -94,6 +95,7 @@ pub fn contract_to_proto(name: &str, spec: &ContractSpec) -> pb::Contract {
         mode: mode_to_proto(rule.mode).into(),
         pii: rule.pii.clone(),
         purposes: rule.purposes.clone(),
+        pseudonym: rule.pseudonym,
     };
     pb::Contract {
         name: name.to_owned(),
@@ -171,6 +173,7 @@ mod tests {
                     mode: pb::ContractMode::Quarantine.into(),
                     pii: "email".to_owned(),
                     purposes: vec!["analytics".to_owned()],
+                    pseudonym: true,
                 },
             )]
             .into(),

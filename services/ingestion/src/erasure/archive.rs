@@ -4,14 +4,14 @@
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use northstar_archive::{Archive, ParquetEvents, ParquetWriter};
+use northstar_archive::{Archive, ParquetWriter};
 use northstar_store::PgConnection;
 use northstar_store::ingestion::erasure::{self as store, Erasure, RewrittenFile};
 use northstar_store::ingestion::retention::{self, ArchivedFile};
 use sha2::{Digest as _, Sha256};
 
 use super::{Forgotten, personal_properties};
-use crate::retention::{digest, verify};
+use crate::retention::{digest, read_archived, verify};
 
 /// Looks at the next archived file, and writes it anew when it holds the subject.
 /// Whether there was a file. The manifest does not change yet.
@@ -25,23 +25,13 @@ pub(super) async fn rewrite_next(
         retention::detached_after(connection, erasure.project, erasure.archive_position).await?;
     let Some(file) = next else { return Ok(false) };
     let personal = personal_properties(connection, erasure).await?;
-    let content = Archive::get(&file.location)
-        .await
-        .with_context(|| format!("the archived file {} cannot be read", file.location))?;
-    ensure!(
-        Sha256::digest(&content).as_slice() == file.sha256,
-        "the archived file {} is not what was archived",
-        file.location
-    );
-    let mut events = tokio::task::spawn_blocking(move || {
-        ParquetEvents::open(content)?.collect::<Result<Vec<_>, _>>()
-    })
-    .await??;
-    let mut erased = 0;
-    for event in events.iter_mut().filter(|event| event.position <= erasure.last_position) {
-        erased += i64::from(subject.erase_archived(event, &personal));
-    }
-    if erased == 0 {
+    let mut events = read_archived(&file).await?;
+    let erased: Vec<i64> = events
+        .iter_mut()
+        .filter(|event| event.position <= erasure.last_position)
+        .filter_map(|event| subject.erase_archived(event, &personal).then_some(event.position))
+        .collect();
+    if erased.is_empty() {
         store::archive_looked_at(connection, erasure.id, file.first_position, None).await?;
         return Ok(true);
     }
@@ -59,6 +49,8 @@ pub(super) async fn rewrite_next(
         Ok(writer.finish()?.into())
     })
     .await??;
+    store::found_archived(connection, erasure.id, &erased).await?;
+    let erased = i64::try_from(erased.len())?;
     let written = write(erasure, &file, content, (count, &wanted), erased, now).await?;
     store::archive_looked_at(connection, erasure.id, file.first_position, Some(&written)).await?;
     tracing::info!(

@@ -245,6 +245,51 @@ async fn detach(
     Ok(())
 }
 
+/// The events of an archived file, if it is what was archived.
+pub(crate) async fn read_archived(file: &ArchivedFile) -> anyhow::Result<Vec<ArchivedEvent>> {
+    let location = &file.location;
+    let content = Archive::get(location)
+        .await
+        .with_context(|| format!("the archived file {location} cannot be read"))?;
+    ensure!(
+        Sha256::digest(&content).as_slice() == file.sha256,
+        "the archived file {location} is not what was archived"
+    );
+    let read = tokio::task::spawn_blocking(move || {
+        ParquetEvents::open(content)?.collect::<Result<Vec<_>, _>>()
+    });
+    Ok(read.await??)
+}
+
+/// A row of a file as the log held it.
+pub(crate) fn logged(event: ArchivedEvent) -> LoggedEvent {
+    LoggedEvent {
+        position: event.position,
+        source: event.source,
+        message_id: event.message_id,
+        name: event.name,
+        user_id: event.user_id,
+        anonymous_id: event.anonymous_id,
+        account_id: event.account_id,
+        occurred_at: event.occurred_at,
+        sent_at: event.sent_at,
+        received_at: event.received_at,
+        effective_at: event.effective_at,
+        correction: match event.correction.as_str() {
+            "skew" => TimeCorrection::Skew,
+            "clamped" => TimeCorrection::Clamped,
+            _ => TimeCorrection::None,
+        },
+        sequence: event.sequence,
+        region: event.region,
+        consent: event
+            .consent
+            .and_then(|consent| serde_json::to_string(&consent).ok())
+            .unwrap_or_default(),
+        properties: event.properties,
+    }
+}
+
 /// An event of the log as a row of a file.
 pub(crate) fn archived(event: LoggedEvent) -> ArchivedEvent {
     ArchivedEvent {

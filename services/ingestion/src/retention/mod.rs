@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status};
 use crate::convert::{retention_policy_to_proto, time_to_proto};
 use crate::error::Error;
 
-pub(crate) use archive::{Archiving, archive, digest, verify};
+pub(crate) use archive::{Archiving, archive, digest, logged, read_archived, verify};
 
 /// The word for a policy in errors.
 const KIND: &str = "RetentionPolicy";

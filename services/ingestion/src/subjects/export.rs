@@ -4,11 +4,13 @@
 //! any size takes little memory; a reader that is slow makes the reading slow.
 
 use northstar_domain::ProjectId;
+use northstar_proto::errors::v1::ErrorReason;
 use northstar_proto::ingestion::v1 as pb;
 use northstar_server::Caller;
+use northstar_server::status::failure;
 use northstar_store::ingestion::erasure::Pseudonym;
 use northstar_store::ingestion::quarantine::{Content, Filter, Quarantined};
-use northstar_store::ingestion::{heads, identity as facts, log, quarantine};
+use northstar_store::ingestion::{heads, identity as facts, log, notes, quarantine, retention};
 use northstar_store::page::PageSize;
 use northstar_store::{PgPool, audit};
 use pb::export_subject_response::Item;
@@ -24,6 +26,9 @@ use crate::convert::{logged_to_proto, quarantined_to_proto};
 use crate::erasure::Forgotten;
 use crate::error::Error;
 use crate::identity::{Subject, subject_of};
+use crate::notes::unsealed;
+use crate::retention::{logged, read_archived};
+use crate::sealing::SealingKey;
 
 /// Events read at once.
 const PAGE_EVENTS: i64 = 5_000;
@@ -62,7 +67,13 @@ pub(super) async fn export_subject(
     transaction.commit().await.map_err(northstar_store::Error::from)?;
 
     let (pieces, stream) = mpsc::channel(AHEAD);
-    let export = Export { pool: service.pool.clone(), project, subject, position: head.position };
+    let export = Export {
+        pool: service.pool.clone(),
+        project,
+        subject,
+        position: head.position,
+        sealing: service.contracts.sealing().cloned(),
+    };
     let consent = states.into_states();
     tokio::spawn(async move {
         if let Err(error) = export.run(consent, &pieces).await {
@@ -78,6 +89,8 @@ struct Export {
     project: ProjectId,
     subject: Subject,
     position: i64,
+    /// What values kept aside are sealed with.
+    sealing: Option<SealingKey>,
 }
 
 impl Export {
@@ -119,9 +132,78 @@ impl Export {
                 })
                 .collect(),
         );
+        self.archived(&named, pieces, &mut summary).await?;
         self.events(&named, pieces, &mut summary).await?;
         self.quarantined(&named, pieces, &mut summary).await?;
         send(pieces, Item::Summary(summary)).await;
+        Ok(())
+    }
+
+    /// The events that left the log for the archive.
+    async fn archived(
+        &self,
+        named: &Forgotten,
+        pieces: &Sender<Piece>,
+        summary: &mut pb::ExportSummary,
+    ) -> Result<(), Error> {
+        let mut after = 0;
+        loop {
+            let mut connection = self.pool.acquire().await.map_err(northstar_store::Error::from)?;
+            let next = retention::detached_after(&mut connection, self.project, after).await?;
+            drop(connection);
+            let Some(file) = next else { return Ok(()) };
+            after = file.first_position;
+            let events = read_archived(&file).await.map_err(|error| {
+                tracing::error!(
+                    error = &*error as &dyn std::error::Error,
+                    location = file.location,
+                    "an archived file cannot be read"
+                );
+                let message = format!("the archived file {} cannot be read", file.location);
+                Error::Failed(failure(ErrorReason::DependencyUnavailable, message))
+            })?;
+            let mut positions = Vec::new();
+            for event in events {
+                if !named.has(&event.user_id, &event.anonymous_id) {
+                    continue;
+                }
+                positions.push(event.position);
+                let properties = serde_json::from_str(&event.properties).unwrap_or_default();
+                summary.events += 1;
+                summary.archived_events += 1;
+                if !send(pieces, Item::Event(logged_to_proto(logged(event), properties))).await {
+                    return Ok(());
+                }
+            }
+            self.kept_aside(&positions, pieces, summary).await?;
+        }
+    }
+
+    /// What contracts kept aside from some events.
+    async fn kept_aside(
+        &self,
+        positions: &[i64],
+        pieces: &Sender<Piece>,
+        summary: &mut pb::ExportSummary,
+    ) -> Result<(), Error> {
+        if positions.is_empty() {
+            return Ok(());
+        }
+        let mut connection = self.pool.acquire().await.map_err(northstar_store::Error::from)?;
+        let found = notes::kept_aside(&mut connection, self.project, positions).await?;
+        drop(connection);
+        for note in found {
+            let omitted = unsealed(&note, self.project, self.sealing.as_ref());
+            summary.kept_aside += 1;
+            let aside = pb::KeptAside {
+                position: note.position,
+                name: note.name,
+                omitted_json: omitted.unwrap_or_default(),
+            };
+            if !send(pieces, Item::KeptAside(aside)).await {
+                return Ok(());
+            }
+        }
         Ok(())
     }
 
@@ -139,16 +221,19 @@ impl Export {
                 log::read_after(&mut connection, self.project, position, PAGE_EVENTS).await?;
             drop(connection);
             position = events.last().map_or(position + PAGE_EVENTS, |last| last.position);
+            let mut positions = Vec::new();
             for event in events {
                 if event.position > self.position || !named.owns(&event) {
                     continue;
                 }
+                positions.push(event.position);
                 let properties = serde_json::from_str(&event.properties).unwrap_or_default();
                 summary.events += 1;
                 if !send(pieces, Item::Event(logged_to_proto(event, properties))).await {
                     return Ok(());
                 }
             }
+            self.kept_aside(&positions, pieces, summary).await?;
         }
         Ok(())
     }

@@ -411,3 +411,71 @@ async fn values_kept_aside_are_sealed_when_there_is_a_key() {
     let [note] = notes(&suite.clients()).await.try_into().unwrap();
     assert_eq!(note.omitted_json, r#"{"passport":"L01X00T47"}"#);
 }
+
+#[tokio::test]
+async fn values_that_may_be_kept_nowhere_are_not_in_quarantine_either() {
+    let config = northstar_ingestion::Config {
+        ingestion_pseudonym_key: Some(northstar_server::Secret::from(
+            "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".to_owned(),
+        )),
+        ..northstar_ingestion::Config::default()
+    };
+    let suite = Suite::start_with(config).await;
+    let clients = suite.clients();
+    let concealing = || pb::Contract {
+        properties: [(
+            "email".to_owned(),
+            pb::PropertyRule { pseudonym: true, ..pb::PropertyRule::default() },
+        )]
+        .into(),
+        ..contract("1-0-0", PLAN)
+    };
+    apply(&clients, concealing()).await.unwrap();
+    let told = |id: &str, plan: &str, email: &str| {
+        with(id, &[("plan", text(plan)), ("email", text(email))])
+    };
+    let ada = "ada@example.com";
+    let events = vec![
+        told("a", "pro", ada),
+        told("b", "free", ada),
+        told("c", "pro", "bob@example.com"),
+        // Another body under the id of the first.
+        told("a", "free", ada),
+        with("d", &[("email", text(ada))]),
+    ];
+    let results = suite.ingest("web", events.clone()).await;
+    assert_eq!(
+        outcomes(&results),
+        [
+            (Accepted, ""),
+            (Accepted, ""),
+            (Accepted, ""),
+            (Quarantined, "id_conflict"),
+            (Rejected, "schema_violation"),
+        ]
+    );
+    let again = suite.ingest("web", events[..1].to_vec()).await;
+    assert_eq!(again[0].outcome(), pb::EventOutcome::Duplicate, "known by what was sent");
+
+    let emails: Vec<_> = logged(&clients)
+        .await
+        .into_iter()
+        .map(|mut event| event.properties.remove("email").unwrap())
+        .collect();
+    assert_eq!(emails[0], emails[1]);
+    assert_ne!(emails[0], emails[2]);
+    // Nowhere in the database is the value.
+    let waiting: Vec<Vec<u8>> = sqlx::query_scalar("SELECT event FROM ingestion.quarantine")
+        .fetch_all(suite.superuser())
+        .await
+        .unwrap();
+    assert_eq!(waiting.len(), 1);
+    assert!(!waiting[0].windows(ada.len()).any(|part| part == ada.as_bytes()));
+    assert!(waiting[0].windows(3).any(|part| part == b"pn_"));
+
+    // A process without the key does not take such a contract.
+    let keyless = crate::suite::clients(&suite.start_another().await);
+    let changed = pb::Contract { description: "changed".to_owned(), ..concealing() };
+    let status = apply(&keyless, changed).await.unwrap_err();
+    assert_eq!(blamed_fields(&status), ["contract.properties.email.pseudonym"]);
+}

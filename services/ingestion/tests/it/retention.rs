@@ -258,6 +258,22 @@ async fn entered(suite: &Suite, user: &str) -> pb::Erasure {
     suite.clients().subjects().erase_subject(request).await.unwrap().into_inner().erasure.unwrap()
 }
 
+/// How much an export of a subject sends.
+async fn exported(suite: &Suite, user: &str) -> pb::ExportSummary {
+    use pb::export_subject_response::Item;
+    let request = pb::ExportSubjectRequest {
+        identifier: Some(pb::Identifier { kind: "user_id".to_owned(), value: user.to_owned() }),
+        reason: "article 15".to_owned(),
+    };
+    let mut stream = suite.clients().subjects().export_subject(request).await.unwrap().into_inner();
+    while let Some(piece) = stream.message().await.unwrap() {
+        if let Some(Item::Summary(summary)) = piece.item {
+            return summary;
+        }
+    }
+    panic!("the export has no end");
+}
+
 /// Waits until an erasure is as wanted.
 async fn until(suite: &Suite, id: &str, wanted: fn(&pb::Erasure) -> bool) -> pb::Erasure {
     loop {
@@ -323,9 +339,26 @@ async fn an_erasure_writes_archived_files_anew_and_deletes_the_old_ones() {
     let before = archived(&clients).await.files.remove(0);
     assert_eq!(held(&before.location).await.len(), 10);
 
+    sqlx::query(
+        r#"INSERT INTO ingestion.event_notes (project_id, position, name, late, omitted)
+           VALUES (1, 1, 'Signed Up', false, '{"phone":"0049-ada"}')"#,
+    )
+    .execute(suite.superuser())
+    .await
+    .unwrap();
+    // Whoever asks for everything gets what is archived and what was kept aside.
+    let sent = exported(&suite, "ada-lovelace").await;
+    assert_eq!((sent.events, sent.archived_events, sent.kept_aside), (8, 5, 1));
+
     let erasure = entered(&suite, "ada-lovelace").await;
     let done = until(&suite, &erasure.erasure_id, is_done).await;
     assert_eq!((done.archived_events, done.archived_files, done.events), (5, 1, 3));
+    let aside: Option<String> =
+        sqlx::query_scalar("SELECT omitted::text FROM ingestion.event_notes")
+            .fetch_one(suite.superuser())
+            .await
+            .unwrap();
+    assert_eq!(aside, None);
     assert_eq!((done.followers.len(), done.problem.as_str()), (0, ""));
     let after = is_clean(&clients, &before).await;
 

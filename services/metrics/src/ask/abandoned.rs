@@ -32,28 +32,30 @@ fn limited<T>(message: T, limit: Option<Duration>) -> Request<T> {
 
 /// A call whose answer is one message.
 macro_rules! one {
-    ($name:literal, $client:ident.$method:ident($message:expr)) => {
-        ($name, |clients, limit| {
+    ($name:literal, $client:ident.$method:ident($message:expr)) => {{
+        let call: Call = |clients, limit| {
             Box::pin(async move {
                 let request = limited($message, limit);
                 clients.$client().$method(request).await.map(|_| ())
             })
-        })
-    };
+        };
+        ($name, call)
+    }};
 }
 
 /// A call whose answer comes in parts.
 macro_rules! parts {
-    ($name:literal, $client:ident.$method:ident($message:expr)) => {
-        ($name, |clients, limit| {
+    ($name:literal, $client:ident.$method:ident($message:expr)) => {{
+        let call: Call = |clients, limit| {
             Box::pin(async move {
                 let request = limited($message, limit);
                 let mut parts = clients.$client().$method(request).await?.into_inner();
                 while parts.message().await?.is_some() {}
                 Ok(())
             })
-        })
-    };
+        };
+        ($name, call)
+    }};
 }
 
 fn cell() -> Option<pb::Cell> {

@@ -2,10 +2,15 @@
 
 mod analysis;
 
+use std::cmp::Reverse;
+
 use chrono::TimeDelta;
 use northstar_domain::metric::EventSelector;
 use northstar_domain::{InvalidExpression, Problems, ProjectId, ResourceName};
-use northstar_engine::{AdoptionAnswer, AdoptionQuery, DayZero, Dimension, VariantQuery};
+use northstar_engine::{
+    AdoptionAnswer, AdoptionQuery, DayZero, Dimension, FirstEvent, Snapshot, VariantAnswer,
+    VariantQuery,
+};
 use northstar_proto::metrics::v1 as pb;
 use northstar_proto::metrics::v1::query_impact_request::Adoption;
 use northstar_stats::Confidence;
@@ -101,9 +106,10 @@ pub(super) async fn query_impact(
     let randomised =
         treatment.randomised.as_ref().map(|arms| variants(arms, &query)).transpose()?;
     let asked = query.clone();
+    let segment = options.segment.and_then(|number| query.properties.get(number)).cloned();
     let answered = ask(&view.snapshot, move |snapshot| {
         let answer = snapshot.adoption(&asked)?;
-        let arms = randomised.map(|query| snapshot.variant_stats(&query)).transpose()?;
+        let arms = randomised.map(|query| arms(snapshot, &query, segment.as_ref())).transpose()?;
         let response = analysis::analyse(&answer, &options);
         Ok::<_, Error>((answer, arms, response, options))
     });
@@ -404,6 +410,34 @@ fn variants(arms: &Arms, query: &AdoptionQuery) -> Result<VariantQuery> {
         denominator: query.denominator.clone(),
         pre_micros: 0,
     })
+}
+
+/// What both arms did, and likewise in every segment.
+struct ArmsAnswer {
+    whole: VariantAnswer,
+    segments: Vec<(Option<String>, VariantAnswer)>,
+}
+
+fn arms(
+    snapshot: &Snapshot,
+    query: &VariantQuery,
+    segment: Option<&Dimension>,
+) -> Result<ArmsAnswer> {
+    let whole = snapshot.variant_stats(query)?;
+    let Some(dimension) = segment else { return Ok(ArmsAnswer { whole, segments: Vec::new() }) };
+    let first = FirstEvent {
+        event: query.exposure.clone(),
+        property: Some(query.variant_property.clone()),
+        from_micros: query.from_micros,
+        to_micros: query.to_micros,
+    };
+    let mut found = snapshot.segments(dimension, &first)?;
+    found.sort_by_key(|(value, subjects)| (Reverse(subjects.len()), value.clone()));
+    found.truncate(analysis::MAX_SEGMENTS);
+    let segments = found
+        .into_iter()
+        .map(|(value, subjects)| Ok((value, snapshot.only(&subjects).variant_stats(query)?)));
+    Ok(ArmsAnswer { whole, segments: segments.collect::<Result<_>>()? })
 }
 
 /// Says in a sentence what was found, and what kind of evidence it is.

@@ -164,7 +164,8 @@ async fn a_holdout_comes_first() {
         let user = format!("user-{person:02}");
         let arm = if person % 3 == 0 { "holdout" } else { "treated" };
         let about = json!({"automation": "nudge", "arm": arm});
-        events.push(happened("Signed Up", &user, start - TimeDelta::days(20), json!({})));
+        let plan = json!({"plan": if person < 30 { "pro" } else { "free" }});
+        events.push(happened("Signed Up", &user, start - TimeDelta::days(20), plan));
         events.push(happened("northstar.automation.run", &user, start, about));
         let payments = person % 4 + if arm == "treated" { 2 } else { 0 };
         for number in 0..payments {
@@ -181,12 +182,29 @@ async fn a_holdout_comes_first() {
         property_covariates: Vec::new(),
         ..impact()
     };
-    let answer = ask(&suite, request).await;
+    let answer = ask(&suite, request.clone()).await;
     assert_eq!(answer.evidence(), pb::EvidenceKind::Randomised, "{}", answer.summary);
     assert!(answer.statement.starts_with("Randomised"));
     let found = answer.randomised.unwrap();
     assert_eq!((found.treated_subjects, found.held_out_subjects), (40, 20));
     assert!((found.effect.unwrap().estimate - 2.0).abs() < 0.5, "{found:?}");
+    assert_eq!(found.segments, []);
+
+    // Segment by segment, by a property and by a cohort that says the same.
+    groups(&suite).await;
+    for (segment_by, names) in [("plan", ["free", "pro"]), ("cohort.pro", ["in", "out"])] {
+        let request =
+            pb::QueryImpactRequest { segment_by: segment_by.to_owned(), ..request.clone() };
+        let found = ask(&suite, request).await.randomised.unwrap();
+        let mut segments = found.segments.clone();
+        segments.sort_by(|left, right| left.segment.cmp(&right.segment));
+        let named: Vec<&str> = segments.iter().map(|one| one.segment.as_str()).collect();
+        assert_eq!(named, names);
+        for one in &segments {
+            assert_eq!((one.treated_subjects, one.held_out_subjects), (20, 10), "{one:?}");
+            assert!((one.effect.unwrap().estimate - 2.0).abs() < 0.6, "{one:?}");
+        }
+    }
 }
 
 /// A figure whose error does not follow from sums.

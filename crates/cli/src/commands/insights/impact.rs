@@ -173,6 +173,12 @@ fn as_json(answer: pb::QueryImpactResponse) -> anyhow::Result<Value> {
             "held_out_mean": found.held_out_mean,
             "effect": effect(found.effect.as_ref()),
             "relative": effect(found.relative.as_ref()),
+            "segments": found.segments.iter().map(|segment| json!({
+                "segment": segment.segment,
+                "treated_subjects": segment.treated_subjects,
+                "held_out_subjects": segment.held_out_subjects,
+                "effect": effect(segment.effect.as_ref()),
+            })).collect::<Vec<_>>(),
         })),
         "matched": answer.matched.as_ref().map(matched),
         "not_matched": Some(&answer.not_matched).filter(|reason| !reason.is_empty()),
@@ -262,6 +268,16 @@ fn print(answer: &pb::QueryImpactResponse) -> anyhow::Result<()> {
     row("against all others, not matched", answer.unmatched.as_ref(), String::new());
     row("adopters before and after", answer.before_after.as_ref(), String::new());
     output::line(output::table(&["comparison", "effect per subject", "subjects"], rows))?;
+    if let Some(found) = answer.randomised.as_ref().filter(|found| !found.segments.is_empty()) {
+        let segments = found.segments.iter().map(|segment| {
+            let name = if segment.segment.is_empty() { "(none)" } else { &segment.segment };
+            let subjects =
+                format!("{} and {}", segment.treated_subjects, segment.held_out_subjects);
+            [name.to_owned(), effect_text(segment.effect.as_ref()), subjects]
+        });
+        let header = ["segment against the holdout", "effect per subject", "subjects"];
+        output::line(output::table(&header, segments))?;
+    }
     if let Some(found) = &answer.matched {
         print_matched(found)?;
     } else if !answer.not_matched.is_empty() {

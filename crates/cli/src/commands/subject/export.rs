@@ -57,12 +57,20 @@ pub(super) async fn export(
                 "event": waiting.event.map(shown_event),
                 "raw": String::from_utf8_lossy(&waiting.raw),
             }),
+            Some(Item::KeptAside(aside)) => serde_json::json!({
+                "kind": "kept_aside",
+                "position": aside.position,
+                "name": aside.name,
+                "omitted": serde_json::from_str::<serde_json::Value>(&aside.omitted_json).ok(),
+            }),
             Some(Item::Summary(sent)) => {
                 summary = Some(sent);
                 serde_json::json!({
                     "kind": "summary",
                     "facts": sent.facts,
                     "events": sent.events,
+                    "archived_events": sent.archived_events,
+                    "kept_aside": sent.kept_aside,
                     "quarantined_events": sent.quarantined_events,
                     "log_position": sent.log_position,
                 })

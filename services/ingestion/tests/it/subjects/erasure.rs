@@ -80,6 +80,7 @@ async fn an_erased_subject_is_held_nowhere_and_its_events_still_count() {
                 Item::Consent(_) => "consent",
                 Item::Event(_) => "event",
                 Item::QuarantinedEvent(_) => "quarantined",
+                Item::KeptAside(_) => "kept aside",
                 Item::Summary(_) => "summary",
             }
         })

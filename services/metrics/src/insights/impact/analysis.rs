@@ -16,12 +16,12 @@ use northstar_stats::{
 };
 
 use super::super::effect;
-use super::{Arms, Options};
+use super::{Arms, ArmsAnswer, Options};
 use values::Values;
 
 const WEEK: i64 = 7 * 86_400_000_000;
 /// Most segments that are told apart.
-const MAX_SEGMENTS: usize = 25;
+pub(super) const MAX_SEGMENTS: usize = 25;
 /// Subjects at which an interval of the randomised answer is tightest.
 const TIGHTEST_AT: f64 = 5_000.0;
 /// Name of the covariate that is always there.
@@ -299,6 +299,24 @@ fn segments(
 
 /// The two arms of a holdout; `None` unless both have subjects.
 pub(super) fn randomised(
+    names: &Arms,
+    answer: &ArmsAnswer,
+    options: &Options,
+) -> Option<pb::RandomisedImpact> {
+    let segments = answer.segments.iter().filter_map(|(value, answer)| {
+        let found = compared(names, answer, options)?;
+        Some(pb::RandomisedSegment {
+            segment: value.clone().unwrap_or_default(),
+            treated_subjects: found.treated_subjects,
+            held_out_subjects: found.held_out_subjects,
+            effect: found.effect,
+        })
+    });
+    let whole = compared(names, &answer.whole, options)?;
+    Some(pb::RandomisedImpact { segments: segments.collect(), ..whole })
+}
+
+fn compared(
     names: &Arms,
     answer: &VariantAnswer,
     options: &Options,

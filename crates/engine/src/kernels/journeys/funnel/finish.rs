@@ -57,9 +57,11 @@ impl FunnelPartial {
             let rest = by_size.split_off(by_size.len().min(query.max_groups));
             known = by_size.iter().map(|(values, _)| values.clone()).collect();
             groups.extend(by_size.into_iter().map(|(values, state)| row(None, values, state)));
-            if !rest.is_empty() {
-                let mut others = FunnelState::default();
-                rest.into_iter().for_each(|(_, state)| others.merge(state));
+            let mut others = self.others;
+            for (_, state) in rest {
+                others.get_or_insert_default().merge(state);
+            }
+            if let Some(others) = others {
                 groups.push(row(None, other(query), others));
             }
         }
@@ -74,6 +76,9 @@ impl FunnelPartial {
             if !broken_down {
                 let every = (0..space.buckets.len()).map(|bucket| (bucket, 0));
                 cells.extend(every.map(|cell| (cell, Default::default())));
+            }
+            for (bucket, others) in self.other_trend {
+                cells.insert((bucket as usize, known.len()), (other(query), others));
             }
             for (cell, state) in self.trend.cells {
                 let (bucket, values) = space.decode(cell);
@@ -117,7 +122,7 @@ fn only_in_trend(
 }
 
 /// Orders values with absent ones last.
-fn absent_last(values: &[Option<String>]) -> Vec<(bool, Option<String>)> {
+pub(super) fn absent_last(values: &[Option<String>]) -> Vec<(bool, Option<String>)> {
     values.iter().map(|value| (value.is_none(), value.clone())).collect()
 }
 

@@ -1,8 +1,11 @@
 //! Funnels in all their modes. The plain ordered form has a kernel of its own, which is the fast one.
 
 mod finish;
+mod largest;
 mod machine;
 mod plan;
+
+use std::{collections::BTreeMap, ops::Range};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,15 +18,18 @@ use crate::{
         Members, StepOutcome,
     },
     kernels::{
+        gather::Gathered,
         partial::{Leaf, Merge, Sum, bytes_of},
         scan::RunScan,
         space::{Locator, NumberColumn, Space},
+        tasks,
     },
     query::Anchor,
     snapshot::Snapshot,
 };
 
 pub(super) use finish::summary;
+use largest::{Largest, Sizes};
 use machine::{Attempts, Pass, Taken};
 use plan::{LastSession, Plan, Seen};
 
@@ -33,6 +39,10 @@ pub struct FunnelPartial {
     total: FunnelState,
     groups: Leaf<FunnelState>,
     trend: Leaf<FunnelState>,
+    /// The groups beyond those that the answer tells apart, where they did not fit into memory: of the whole range, and
+    /// by bucket.
+    others: Option<FunnelState>,
+    other_trend: BTreeMap<u64, FunnelState>,
     coverage: Coverage,
 }
 
@@ -42,6 +52,12 @@ impl FunnelPartial {
         self.total.merge(other.total);
         self.groups.merge(other.groups);
         self.trend.merge(other.trend);
+        if let Some(others) = other.others {
+            self.others.get_or_insert_default().merge(others);
+        }
+        for (bucket, others) in other.other_trend {
+            self.other_trend.entry(bucket).or_default().merge(others);
+        }
         self.coverage.merge(other.coverage);
     }
 }
@@ -395,11 +411,14 @@ pub(crate) fn funnel_partial(
         return Err(invalid("breakdowns", format!("more than {MAX_BREAKDOWNS}")));
     }
     let kernel = Kernel::new(snapshot, query, threads)?;
-    let pieces = kernel.ground.over_subjects(|subjects| {
+    let space = kernel.locator.space.clone();
+    let everything = Space { buckets: kernel.ground.buckets(Grain::Total)?, ..space.clone() };
+    let (workers, combinations) = (kernel.ground.workers(), space.combinations());
+    let work = |subjects: Range<u32>| {
         let mut room = Room::default();
         let mut total = FunnelState::default();
-        let mut groups = std::collections::BTreeMap::<u64, FunnelState>::new();
-        let mut trend = std::collections::BTreeMap::<u64, FunnelState>::new();
+        let mut groups = BTreeMap::<u64, FunnelState>::new();
+        let mut trend = BTreeMap::<u64, FunnelState>::new();
         for subject in subjects {
             kernel.subject(subject, &mut room, &mut |place, unit| {
                 let state = match place {
@@ -411,24 +430,40 @@ pub(crate) fn funnel_partial(
             });
         }
         (total, groups, trend)
-    });
+    };
     let mut total = FunnelState::default();
-    let (mut groups, mut trend) = (Vec::new(), Vec::new());
-    for (of_piece, by_group, by_cell) in pieces {
+    let (mut groups, mut trend) =
+        (Gathered::nothing(combinations), Gathered::nothing(combinations));
+    let (mut sizes, mut trend_sizes) = (Sizes::default(), Sizes::default());
+    let chunks = snapshot.index().chunks.clone();
+    tasks::run_into(workers, chunks, work, |(of_piece, by_group, by_cell)| {
         if !of_piece.counts.is_empty() {
             total.merge(of_piece);
         }
-        groups.push(by_group.into_iter().collect());
-        trend.push(by_cell.into_iter().collect());
-    }
-    let space = kernel.locator.space.clone();
-    let everything = Space { buckets: kernel.ground.buckets(Grain::Total)?, ..space.clone() };
-    Ok(FunnelPartial {
-        total,
-        groups: Leaf::collect(everything, groups),
-        trend: Leaf::collect(space, trend),
-        coverage: kernel.ground.coverage(),
-    })
+        for (group, state) in by_group {
+            sizes.add(group, &state);
+            groups.add(workers, group, state);
+        }
+        for (cell, state) in by_cell {
+            trend_sizes.add(cell % combinations, &state);
+            trend.add(workers, cell, state);
+        }
+    });
+    let (mut others, mut other_trend) = (None, BTreeMap::new());
+    let (groups, trend) = if groups.is_spilled() || trend.is_spilled() {
+        let largest = Largest::of(query, &space, &sizes, &trend_sizes);
+        let (groups, of_range) = largest.groups(workers, everything, groups);
+        let (trend, by_bucket) = largest.trend(workers, space, trend);
+        (others, other_trend) = (of_range, by_bucket);
+        (groups, trend)
+    } else {
+        let as_it_is = |_: &Space, _, state| state;
+        let groups = groups.into_leaf(workers, everything, as_it_is);
+        (groups, trend.into_leaf(workers, space, as_it_is))
+    };
+    kernel.ground.check()?;
+    let coverage = kernel.ground.coverage();
+    Ok(FunnelPartial { total, groups, trend, others, other_trend, coverage })
 }
 
 /// The subjects behind one number of a funnel.
