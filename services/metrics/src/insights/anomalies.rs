@@ -32,8 +32,6 @@ const MAX_SERIES: usize = 1_000;
 const MAX_HISTORY: i32 = 10_000;
 /// Fewest values of the same weekday, or hour of the week, in the past.
 const MINIMUM_SEASON: usize = 2;
-/// Robust standard deviations beyond which a bucket is an anomaly, unless the request says otherwise.
-const THRESHOLD: f64 = USUAL_DEVIATIONS;
 
 struct Question {
     window: Window,
@@ -65,7 +63,7 @@ impl Habits {
             minimum_history: minimum.unsigned_abs().max(1) as usize,
             minimum_season: if self.seasons { MINIMUM_SEASON } else { 1 },
             level: self.level.min(history),
-            threshold: THRESHOLD,
+            threshold: USUAL_DEVIATIONS,
             minimum_change: 0.0,
             direction: Direction::Both,
         }
@@ -176,7 +174,7 @@ fn read(
         let problem = format!("must lie between 1 and the history, which is {history}");
         problems.fields.push("minimum_history_buckets", problem);
     }
-    let threshold = if request.threshold == 0.0 { THRESHOLD } else { request.threshold };
+    let threshold = if request.threshold == 0.0 { USUAL_DEVIATIONS } else { request.threshold };
     if !(threshold > 0.0 && threshold.is_finite()) {
         problems.fields.push("threshold", "must be greater than 0, for example 3.5");
     }
