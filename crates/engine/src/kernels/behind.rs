@@ -341,7 +341,11 @@ impl<'a> Place<'a> {
             let passing = scan::matches::<u8>(run, &[entry], whole, context.threads);
             let named = scan::matches::<u8>(run, &[&of_name], None, context.threads);
             let effective = run.segment.effective();
-            let in_bucket = |row: &usize| self.range.contains(&i64::from_le_bytes(effective[*row]));
+            let (positions, known) = (run.segment.position(), snapshot.position());
+            let in_bucket = |row: &usize| {
+                self.range.contains(&i64::from_le_bytes(effective[*row]))
+                    && known.is_none_or(|known| positions.get(*row) <= known)
+            };
             let lacking = snapshot.rows_without_consent(number);
             for rows in lacking {
                 let rows = (rows.start as usize..rows.end as usize).filter(in_bucket);
