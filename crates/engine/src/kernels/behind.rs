@@ -367,7 +367,7 @@ fn any<B: Bits>(matches: &Matches<B>, row: usize) -> bool {
         Matches::Nothing => false,
         Matches::Same(bits) => *bits != 0,
         Matches::Rows(rows) => rows[row].into() != 0,
-        Matches::Few(few) => !few.range(row as u32, row as u32 + 1).is_empty(),
+        Matches::Few(few) => few.holds(row as u32),
     }
 }
 

@@ -1,7 +1,5 @@
 //! The matching rows of a question that is about few of the events, as a list.
 
-use std::ops::Range;
-
 /// Rows of a stretch, whose first match is known.
 const STRETCH: usize = 16;
 
@@ -74,11 +72,9 @@ impl<B: Copy> Few<B> {
         at
     }
 
-    /// The numbers of the matches of a range of rows.
-    #[inline(always)]
-    pub(crate) fn range(&self, start: u32, end: u32) -> Range<usize> {
-        let first = self.place(start);
-        first..self.place(end).max(first)
+    /// Whether a row matches.
+    pub(crate) fn holds(&self, row: u32) -> bool {
+        self.rows.get(self.place(row)) == Some(&row)
     }
 
     /// The matches of a range of rows: row, time and what it matches. `effective` are the times of all rows.
@@ -89,9 +85,10 @@ impl<B: Copy> Few<B> {
         end: u32,
         effective: &[[u8; 8]],
     ) -> impl Iterator<Item = (u32, i64, B)> {
-        let range = self.range(start, end);
-        let times = self.times.get(range.clone()).unwrap_or_default();
-        let matches = self.rows[range.clone()].iter().zip(&self.bits[range]);
+        let first = self.place(start);
+        let times = self.times.get(first..).unwrap_or_default();
+        let matches = self.rows[first..].iter().zip(&self.bits[first..]);
+        let matches = matches.take_while(move |(row, _)| **row < end);
         matches.enumerate().map(move |(at, (row, bits))| {
             let time = times.get(at).copied();
             let time = time.unwrap_or_else(|| i64::from_le_bytes(effective[*row as usize]));
@@ -102,12 +99,13 @@ impl<B: Copy> Few<B> {
     /// Times of the first and the last match of a range of rows.
     #[inline(always)]
     pub(crate) fn span(&self, start: u32, end: u32, effective: &[[u8; 8]]) -> Option<(i64, i64)> {
-        let range = self.range(start, end);
+        let first = self.place(start);
+        let matches = self.rows[first..].iter().take_while(|row| **row < end).count();
         let time = |at: usize| match self.times.get(at) {
             Some(time) => *time,
             None => i64::from_le_bytes(effective[self.rows[at] as usize]),
         };
-        (!range.is_empty()).then(|| (time(range.start), time(range.end - 1)))
+        (matches > 0).then(|| (time(first), time(first + matches - 1)))
     }
 
     /// The rows that are kept.
@@ -142,6 +140,7 @@ mod tests {
                 .collect();
             let span = wanted.first().zip(wanted.last()).map(|(first, last)| (first.1, last.1));
             prop_assert_eq!(few.span(start, end, &effective), span);
+            prop_assert_eq!(few.holds(start), rows.contains(&start));
             prop_assert_eq!(few.within(start, end, &effective).collect::<Vec<_>>(), wanted);
         }
     }
