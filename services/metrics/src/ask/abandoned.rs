@@ -331,7 +331,7 @@ async fn start() -> Suite {
         every: Some(prost_types::Duration { seconds: 3_600, nanos: 0 }),
         decision: Some(pb::ThresholdDecision {
             action: pb::ThresholdAction::Investigate.into(),
-            automation: String::new(),
+            ..Default::default()
         }),
         ..Default::default()
     };

@@ -770,8 +770,8 @@ async fn cohorts_narrow_and_divide_every_insight() {
     let request = pb::AttributeChangeRequest { cohorts: pro.clone(), ..request };
     let only = insights.attribute_change(request.clone()).await.unwrap().into_inner();
     let side = |answer: &pb::AttributeChangeResponse, value: &str| {
-        let segments = answer.dimensions[0].segments.iter();
-        segments.cloned().find(|segment| segment.segment["cohort.pro"] == value)
+        let mut segments = answer.dimensions[0].segments.iter();
+        segments.find(|segment| segment.segment["cohort.pro"] == value).cloned()
     };
     assert_eq!(side(&all, "in").unwrap().after, Some(only.after));
     assert_eq!(side(&only, "out"), None);
@@ -795,7 +795,7 @@ async fn cohorts_narrow_and_divide_every_insight() {
     let segments: Vec<_> = answer
         .segments
         .iter()
-        .map(|segment| (segment.dimensions["cohort.pro"].as_str(), segment.group.clone().unwrap()))
+        .map(|segment| (segment.dimensions["cohort.pro"].as_str(), segment.group.unwrap()))
         .collect();
     let names: Vec<_> = segments.iter().map(|(side, group)| (*side, group.customers)).collect();
     assert_eq!(names, [("in", 20), ("out", 20)]);

@@ -322,11 +322,8 @@ async fn a_definition_restates_every_metric_that_is_built_on_it() {
     };
     let input = |metric: &str| pb::DerivedInput { metric: metric.to_owned(), ..Default::default() };
     suite.metric("per-payment", ratio("")).await;
-    let derived = pb::DerivedMetric {
-        expression: "payers * 100".to_owned(),
-        inputs: vec![input("payers")],
-        ..Default::default()
-    };
+    let derived =
+        pb::DerivedMetric { expression: "payers * 100".to_owned(), inputs: vec![input("payers")] };
     suite.metric("cents", Definition::Derived(derived)).await;
     let cumulative = pb::CumulativeMetric { metric: "payments".to_owned(), ..Default::default() };
     suite.metric("so-far", Definition::Cumulative(cumulative)).await;
@@ -334,7 +331,6 @@ async fn a_definition_restates_every_metric_that_is_built_on_it() {
     let above = pb::DerivedMetric {
         expression: "mean".to_owned(),
         inputs: vec![pb::DerivedInput { alias: "mean".to_owned(), ..input("per-payment") }],
-        ..Default::default()
     };
     suite.metric("mean-payment", Definition::Derived(above)).await;
     let built = ["per-payment", "cents", "so-far", "mean-payment"];
