@@ -388,35 +388,39 @@ mod tests {
         clear: None,
     };
 
+    fn from(value: f64) -> Reference {
+        Reference { value: Some(value), spread: None }
+    }
+
     #[test]
     fn a_value_on_the_line_is_no_breach_and_between_the_levels_nothing_changes() {
-        let read = |value| BELOW.read(Some(value), None);
+        let read = |value| BELOW.read(Some(value), Reference::default());
         assert_eq!(
             [read(0.19), read(0.2), read(0.249), read(0.25)],
             [Reading::Breached, Reading::Between, Reading::Between, Reading::Clear]
         );
-        assert_eq!(BELOW.read(None, None), Reading::Unknown);
-        assert_eq!(BELOW.read(Some(f64::NAN), None), Reading::Unknown);
+        assert_eq!(BELOW.read(None, Reference::default()), Reading::Unknown);
+        assert_eq!(BELOW.read(Some(f64::NAN), Reference::default()), Reading::Unknown);
     }
 
     #[test]
     fn a_relative_change_is_a_share_of_what_it_is_compared_with() {
-        assert_eq!(DROP.read(Some(89.0), Some(100.0)), Reading::Breached);
-        assert_eq!(DROP.read(Some(90.0), Some(100.0)), Reading::Clear);
-        assert_eq!(DROP.read(Some(90.0), None), Reading::Unknown);
+        assert_eq!(DROP.read(Some(89.0), from(100.0)), Reading::Breached);
+        assert_eq!(DROP.read(Some(90.0), from(100.0)), Reading::Clear);
+        assert_eq!(DROP.read(Some(90.0), Reference::default()), Reading::Unknown);
         // From nothing, any move is more than any share of it.
-        assert_eq!(DROP.read(Some(-1.0), Some(0.0)), Reading::Breached);
-        assert_eq!(DROP.read(Some(0.0), Some(0.0)), Reading::Clear);
+        assert_eq!(DROP.read(Some(-1.0), from(0.0)), Reading::Breached);
+        assert_eq!(DROP.read(Some(0.0), from(0.0)), Reading::Clear);
         // A negative value that becomes more negative has decreased.
-        assert_eq!(DROP.read(Some(-120.0), Some(-100.0)), Reading::Breached);
+        assert_eq!(DROP.read(Some(-120.0), from(-100.0)), Reading::Breached);
     }
 
     #[test]
     fn the_worst_of_several_is_the_one_that_is_furthest_out() {
         let outside = Condition::Outside { low: 1.0, high: 3.0, clear_low: None, clear_high: None };
-        let severity = |value: f64| outside.severity(Some(value), None);
+        let severity = |value: f64| outside.severity(Some(value), Reference::default());
         assert!(severity(5.0) > severity(0.0) && severity(0.0) > severity(2.0));
-        assert!(DROP.severity(Some(10.0), Some(100.0)) > DROP.severity(Some(800.0), Some(1_000.0)));
+        assert!(DROP.severity(Some(10.0), from(100.0)) > DROP.severity(Some(800.0), from(1_000.0)));
     }
 
     #[test]

@@ -120,7 +120,10 @@ impl Past {
         let sample = row.map_or(0, |row| row.n);
         let judged = judged[self.buckets.locate(start)];
         Observation {
-            value: row.map_or(self.counts.then_some(0.0), |row| row.value),
+            value: match row {
+                Some(row) => row.value,
+                None => self.counts.then_some(0.0),
+            },
             segment,
             reference: judged.map(|judged| judged.expected),
             spread: judged.map(|judged| judged.spread),

@@ -363,9 +363,9 @@ pub(super) async fn lone_in_stream(
         let opened = clients.ingestion().stream_events(outgoing).await?;
         let mut answers = opened.into_inner();
         let mut latencies = Vec::with_capacity(times);
-        for number in 0..(times + times / 10) as u64 {
+        for (number, sequence) in (0..(times + times / 10) as u64).zip(1..) {
             let request = pb::StreamEventsRequest {
-                sequence: number,
+                sequence,
                 source: "bench-lone-stream".to_owned(),
                 events: vec![generator.distinct(first + number).to_event()],
                 ..Default::default()
