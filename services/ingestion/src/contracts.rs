@@ -19,6 +19,9 @@ use northstar_store::{PgPool, Result};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::pseudonyms::PseudonymKey;
+use crate::sealing::SealingKey;
+
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// Most characters of a violation's message: it may quote the event.
 const MAX_MESSAGE_CHARS: usize = 300;

@@ -18,6 +18,7 @@ use super::{Webhooks, secrets};
 use crate::change::{Begun, Change, check_etag};
 use crate::convert::{time_to_proto, webhook_source_from_proto, webhook_source_to_proto};
 use crate::error::Error;
+use crate::sender::Sender;
 
 const APPLY: &str = "/northstar.ingestion.v1.WebhookSourcesService/ApplyWebhookSource";
 const DELETE: &str = "/northstar.ingestion.v1.WebhookSourcesService/DeleteWebhookSource";
