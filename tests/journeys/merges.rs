@@ -30,7 +30,7 @@ async fn ask(clients: &Clients) -> ingestion::RequestMergeResponse {
         from: user("ada-2"),
         to: user("ada"),
         reason: "ticket 4711: the same person".to_owned(),
-        request_id: String::new(),
+        request_id: "0198c7e0-0000-7000-8000-000000000002".to_owned(),
     };
     clients.subjects().request_merge(request).await.expect("it can be asked").into_inner()
 }
