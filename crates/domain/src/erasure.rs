@@ -208,7 +208,7 @@ mod tests {
         let left = serde_json::json!({
             "ada-lovelace": 1, "who": "erased-x", "list": [2, "by erased-x"], "n": null
         });
-        assert_eq!(renamed_json(&value, &all), Some(left.clone()));
+        assert_eq!(renamed_json(&value, &all), Some(left));
         assert_eq!(renamed_json(&serde_json::json!([1, {"who": "grace"}]), &all), None);
     }
 }

@@ -21,13 +21,13 @@ fn run(arguments: &[&str]) -> Output {
 fn an_exit_code_says_what_kind_of_trouble_it_is() {
     for (arguments, code) in [
         (&["completion", "bash"][..], 0),
-        (&["help", "query"], 0),
-        (&["validate", "no-such-file.yaml"], 1),
-        (&["scorecard", "--colour"], 2),
-        (&["query", "visits"], 2),
-        (&["scorecard", "--api-key", "ns_viewer_x"], 64),
-        (&["scorecard", "--address", "nowhere", "--api-key", "ns_viewer_x"], 64),
-        (&["migrate"], 64),
+        (&["help", "query"][..], 0),
+        (&["validate", "no-such-file.yaml"][..], 1),
+        (&["scorecard", "--colour"][..], 2),
+        (&["query", "visits"][..], 2),
+        (&["scorecard", "--api-key", "ns_viewer_x"][..], 64),
+        (&["scorecard", "--address", "nowhere", "--api-key", "ns_viewer_x"][..], 64),
+        (&["migrate"][..], 64),
     ] {
         let output = run(arguments);
         let told = String::from_utf8_lossy(&output.stderr);

@@ -55,13 +55,6 @@ pub(crate) fn bytes_of<T>(list: &[T]) -> u64 {
 }
 
 impl<S: Merge> Leaf<S> {
-    /// Merges the states of pieces, in their order.
-    pub(crate) fn collect(space: Space, pieces: impl IntoIterator<Item = Vec<(u64, S)>>) -> Self {
-        let mut leaf = Self { space, cells: BTreeMap::new() };
-        pieces.into_iter().flatten().for_each(|(cell, state)| leaf.add(cell, state));
-        leaf
-    }
-
     pub(crate) fn add(&mut self, cell: u64, state: S) {
         add(&mut self.cells, cell, state);
     }

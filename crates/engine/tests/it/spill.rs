@@ -37,7 +37,7 @@ fn event(position: i64) -> Event {
 }
 
 fn metrics() -> Vec<(&'static str, MetricSpec)> {
-    let named = EventSelector::named;
+    let named = |name: &'static str| EventSelector::named(name);
     let amount = || "amount".to_owned();
     let unique = |of| MetricSpec::Unique { event: EventSelector::all(), of };
     let percentile = |approximate| MetricSpec::Percentile {
@@ -57,7 +57,7 @@ fn metrics() -> Vec<(&'static str, MetricSpec)> {
         })
     };
     let trailing = || CumulativeWindow::Trailing(Span { count: 3, unit: SpanUnit::Day });
-    let count = |name: &str| MetricSpec::Count { event: named(name) };
+    let count = |name: &'static str| MetricSpec::Count { event: named(name) };
     let all = || MetricSpec::Count { event: EventSelector::all() };
     let input = |metric| DerivedInput { metric, offset: None };
     let formula = Formula::parse("a / everything", &["a", "everything"]).expect("a formula");

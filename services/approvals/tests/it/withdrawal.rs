@@ -81,7 +81,8 @@ async fn who_asked_takes_it_back_once_and_a_verdict_that_comes_late_counts_for_n
         state: pb::DecisionState::Withdrawn.into(),
         ..pb::ListDecisionRequestsRequest::default()
     };
-    assert_eq!(list(&ada, withdrawn).await, [back.decision_request_id.clone()]);
+    let id = &back.decision_request_id;
+    assert_eq!(list(&ada, withdrawn).await, std::slice::from_ref(id));
     let actions: Vec<(String, String)> =
         sqlx::query_as("SELECT action, actor FROM audit.entries ORDER BY sequence")
             .fetch_all(suite.superuser())

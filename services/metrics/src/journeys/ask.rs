@@ -1,6 +1,7 @@
 //! One way to ask for all questions about journeys: view, position, answer, provenance.
 
 use northstar_domain::ProjectId;
+use northstar_domain::kpi::Window;
 use northstar_engine as engine;
 use northstar_engine::Snapshot;
 use northstar_engine::journeys::{

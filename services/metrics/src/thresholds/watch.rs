@@ -103,7 +103,7 @@ impl Watch {
         let next = next_due(watched.rules.next_slot(now));
         let project = *project;
         let decision = watched.rules.decision.clone();
-        let outcome = ask_view(view, move |view| {
+        let mut outcome = ask_view(view, move |view| {
             let found = watched.evaluate(view, &sources, at)?;
             let logged = watched.conclude(&found, 0, before, at, now);
             let question = match logged.effect {
@@ -118,7 +118,7 @@ impl Watch {
             Ok(Outcome { logged, question, recovery, event })
         })
         .await?;
-        let question = match outcome.question.clone() {
+        let question = match outcome.question.take() {
             None => None,
             Some(asked) => {
                 let episode = outcome.logged.state_after.episode;

@@ -673,7 +673,12 @@ async fn what_moves_one_project_says_nothing_of_another() {
             within.count() as f64
         };
         let mut insights = clients.insights();
-        let request = pb::QueryImpactRequest { metric: "payments".to_owned(), ..impact() };
+        let request = pb::QueryImpactRequest {
+            metric: "payments".to_owned(),
+            property_covariates: Vec::new(),
+            classes: 1,
+            ..impact()
+        };
         let answer = insights.query_impact(request).await.unwrap().into_inner();
         assert_eq!(answer.matched.unwrap().matches.unwrap().adopters, how_many / 4);
 

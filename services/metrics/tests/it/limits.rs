@@ -12,6 +12,8 @@ const FROM: &str = "2026-03-01";
 const TO: &str = "2026-04-01";
 /// More values than fit into the memory of one pass, and more rows than fit at all.
 const PAGES: usize = 8_000;
+/// More rows than fit while they are counted, but not more than fit when they are.
+const DOORS: usize = 3_000;
 
 #[tokio::test]
 async fn a_question_counts_what_does_not_fit_and_refuses_to_list_it() {
@@ -37,4 +39,17 @@ async fn a_question_counts_what_does_not_fit_and_refuses_to_list_it() {
     let refusal = suite.query(by_page).await.unwrap_err();
     assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal}");
     assert_eq!(blamed_fields(&refusal), ["breakdowns"]);
+
+    let open = |door: usize| {
+        event("open", "ada", "2026-03-01T10:00:00Z").with(json!({"door": format!("d{door}")}))
+    };
+    suite.ingest((0..2 * DOORS).map(|turn| open(turn % DOORS)).collect()).await;
+    suite.metric("opened", count("open")).await;
+    let by_door = pb::QueryMetricRequest {
+        breakdowns: vec!["door".to_owned()],
+        ..question("opened", FROM, TO)
+    };
+    let answer = suite.query(by_door).await.unwrap();
+    assert_eq!(answer.rows.len(), DOORS);
+    assert!(answer.rows.iter().all(|row| row.value == Some(2.0)));
 }

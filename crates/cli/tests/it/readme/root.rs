@@ -74,6 +74,8 @@ fn the_walkthroughs_and_the_programs_that_go_on_from_them_work_as_printed() {
         "cart-reminder is active",
         "short-checkout is rolled_back",
         "27 events of 7 subjects",
+        "per subject over 14 days, against ",
+        "subjects held out by chance",
         "automations/cart-reminder is now approved",
         "a quiet launch of the new catalogue",
         "channel organic makes up 68 % of the change",

@@ -93,7 +93,7 @@ impl World<'_> {
             Aggregate::Last(path) => {
                 self.picked(query, spec, path, |events| events.last().copied())
             }
-            aggregate => self.numbers(query, spec, aggregate),
+            aggregate => self.of_subjects(query, spec, aggregate),
         };
         for (key, numbers) in numbers {
             let n = numbers.len() as u64;
@@ -113,7 +113,7 @@ impl World<'_> {
     }
 
     /// The number of each subject in each cell.
-    fn numbers(
+    fn of_subjects(
         &self,
         query: &Query,
         spec: &PerSubjectSpec,
