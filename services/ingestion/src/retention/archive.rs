@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use northstar_archive::{Archive, ArchivedEvent, ParquetEvents, ParquetWriter, to_line};
