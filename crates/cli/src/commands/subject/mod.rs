@@ -447,5 +447,8 @@ async fn show(
     for other in &found.identifiers {
         output::line(format!("  {other}"))?;
     }
+    if !northstar_domain::identity::may_be_linked(&found.subject) {
+        output::note("it stands for nobody: it stays on its events and is never linked");
+    }
     Ok(())
 }
