@@ -33,11 +33,11 @@ pub(super) async fn request_merge(
     if preview.already_one {
         return Err(Error::invalid("to", "is an identifier of the same subject already"));
     }
-    let side = |field: &'static str, side: Option<&pb::MergeSide>| {
+    let subject_of = |field: &'static str, side: Option<&pb::MergeSide>| {
         identifier(field, side.and_then(|side| side.subject.as_ref()))
     };
-    let from = side("from", preview.from.as_ref())?;
-    let to = side("to", preview.to.as_ref())?;
+    let from = subject_of("from", preview.from.as_ref())?;
+    let to = subject_of("to", preview.to.as_ref())?;
     let diff = merge_diff(&from, &to);
     let events = |side: Option<&pb::MergeSide>| side.map_or(0, |side| side.events);
     let evidence = serde_json::json!({
