@@ -276,10 +276,8 @@ async fn an_image_tells_of_what_happened_where_no_script_runs() {
         (json!({"writeKey": key, "userId": "u1"}), "quarantined"),
     ] {
         let answer = image("track", &message).await;
-        assert_eq!(
-            (answer.status, answer.headers["northstar-outcome"].to_str().expect("a text")),
-            (StatusCode::OK, outcome)
-        );
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(answer.headers["northstar-outcome"], outcome);
         assert_eq!(answer.headers["content-type"], "image/gif");
         assert_eq!(answer.headers["cache-control"], "no-store");
         assert!(answer.body.starts_with(b"GIF89a"), "{answer:?}");

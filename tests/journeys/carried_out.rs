@@ -1,7 +1,7 @@
 //! What people approve is done: an automation is scaled or adjusted by the very
 //! definition they looked at, once, and a question to look into is a task.
 
-use chrono::{TimeDelta, Utc};
+use chrono::Utc;
 use northstar_client::Clients;
 use northstar_domain::Role;
 use northstar_proto::approvals::v1 as approvals;

@@ -463,7 +463,7 @@ fn questions(snapshot: &Snapshot, how: &Ask) -> Result<()> {
         Ok(vec![json!(snapshot.lifecycle(&life)?.rows.len())])
     })?;
     // Memory for the answer only, so that partial results go to a file.
-    let by_amount = query(count.clone(), Grain::Day, &["amount", "country"], 0..DAYS);
+    let by_amount = query(count, Grain::Day, &["amount", "country"], 0..DAYS);
     let rows = snapshot.query(&by_amount)?.rows.len() as u64;
     for (name, memory) in
         [("   count by amount", u64::MAX), ("   count by amount, spilled", rows * 300)]

@@ -101,8 +101,9 @@ impl Snapshot {
         for part in self.index().parts_of(subject) {
             let run = &*self.runs()[part.run as usize];
             let position = run.segment.position();
-            positions
-                .extend((part.start..part.end).map(|row| (position.get(row as usize), run, row)));
+            let rows = (part.start..part.end).map(|row| (position.get(row as usize), run, row));
+            let known = |position: i64| self.position().is_none_or(|known| position <= known);
+            positions.extend(rows.filter(|(position, _, _)| known(*position)));
         }
         // Rows of a tail are in the order of the log.
         positions.sort_unstable_by_key(|(position, _, _)| *position);

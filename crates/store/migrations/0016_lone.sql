@@ -35,8 +35,9 @@ CREATE VIEW ingestion.uncounted AS
         CROSS JOIN LATERAL unnest(keys.names) WITH ORDINALITY AS part (name, number)
     WHERE keys.last_position > counted.position;
 
--- Adds it, and returns how many positions that was. Locks the counts of sources, then those of names, each in
--- ascending order, as whoever writes the log does. An append counts under known names only, and under the empty one.
+-- Adds it, and returns how many positions that was. Locks the counts of sources, then those of names, as whoever writes
+-- the log does. An append may count under names that nobody counted before; a source has at most 1,000 such names,
+-- which is decided here while its own counts are locked, and what is beyond counts under the empty one.
 CREATE FUNCTION ingestion.count_appended(project integer) RETURNS bigint
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -45,6 +46,8 @@ DECLARE
     counted_to bigint;
     up_to bigint;
     part record;
+    known_names integer;
+    counted_name text;
 BEGIN
     SELECT position INTO counted_to FROM ingestion.counted WHERE project_id = project FOR UPDATE;
     SELECT max(last_position) INTO up_to FROM ingestion.fresh_keys
@@ -70,11 +73,24 @@ BEGIN
                 last_received_at = greatest(last_received_at, part.last_received_at),
                 last_effective_at = greatest(last_effective_at, part.last_effective_at)
             WHERE project_id = project AND source_id = part.source_id;
-        ELSIF part.summed = 1 THEN
+            CONTINUE;
+        END IF;
+        counted_name := part.name;
+        IF counted_name <> '' AND NOT EXISTS (
+            SELECT FROM ingestion.event_totals
+            WHERE project_id = project AND source_id = part.source_id AND name = part.name)
+        THEN
+            SELECT count(*) INTO known_names FROM ingestion.event_totals
+            WHERE project_id = project AND source_id = part.source_id AND name <> '';
+            IF known_names >= 1000 THEN
+                counted_name := '';
+            END IF;
+        END IF;
+        IF part.summed = 1 THEN
             INSERT INTO ingestion.event_totals AS known
                 (project_id, source_id, name, received, accepted, duplicate, quarantined, rejected,
                  last_received_at, last_accepted_at, last_effective_at)
-            VALUES (project, part.source_id, part.name, part.accepted + part.duplicate + part.rejected,
+            VALUES (project, part.source_id, counted_name, part.accepted + part.duplicate + part.rejected,
                 part.accepted, part.duplicate, 0, part.rejected, part.last_received_at, part.last_accepted_at,
                 part.last_effective_at)
             ON CONFLICT (project_id, source_id, name) DO UPDATE SET
@@ -87,7 +103,7 @@ BEGIN
                 last_effective_at = greatest(known.last_effective_at, excluded.last_effective_at);
         ELSIF part.accepted > 0 THEN
             INSERT INTO ingestion.event_hours AS known (project_id, source_id, name, hour, accepted)
-            VALUES (project, part.source_id, part.name, part.hour, part.accepted)
+            VALUES (project, part.source_id, counted_name, part.hour, part.accepted)
             ON CONFLICT (project_id, source_id, hour, name) DO UPDATE SET
                 accepted = known.accepted + excluded.accepted;
         END IF;
@@ -172,3 +188,84 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION ingestion.append_and_count FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ingestion.append_and_count TO northstar_ingestion;
+
+-- The same, and links that events show of devices about which nothing is said yet: the first user of a device is its
+-- subject, if the identity policy limits no devices. Where that is not so, or the policy has another etag than the
+-- caller knows (null: there is none), `linked` is false and nothing is written. Policies, facts and the map change while
+-- the head is locked. Devices are ascending, and each is named once.
+CREATE FUNCTION ingestion.append_and_link(
+    project integer,
+    after bigint,
+    up_to bigint,
+    last_positions bigint[],
+    contents bytea[],
+    new_keys bytea,
+    erasures bigint,
+    source integer,
+    names text[],
+    counts bigint[],
+    times timestamptz[],
+    policy text,
+    anonymous_ids text[],
+    user_ids text[],
+    linked_at timestamptz[],
+    link_positions bigint[],
+    at_time timestamptz,
+    OUT identity_version bigint,
+    OUT erasure_version bigint,
+    OUT linked boolean
+)
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    linked := true;
+    PERFORM FROM ingestion.log_heads head WHERE head.project_id = project AND head.position = after FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    linked := policy IS NOT DISTINCT FROM (
+        SELECT etag FROM ingestion.subject_policies WHERE project_id = project AND kind = 'identity');
+    -- One look into each index for each device. The order is that of the index, which is taken for it whatever the
+    -- statistics say.
+    FOR link IN 1 .. cardinality(anonymous_ids) LOOP
+        linked := linked AND (
+            SELECT fact.fact_id FROM ingestion.identity_facts fact WHERE fact.project_id = project
+                AND fact.from_kind = 'anonymous_id' AND fact.from_value = anonymous_ids[link]
+            ORDER BY fact.effective_at, fact.to_value LIMIT 1
+        ) IS NULL AND NOT EXISTS (
+            SELECT FROM ingestion.identity_facts fact WHERE fact.project_id = project
+                AND fact.to_kind = 'anonymous_id' AND fact.to_value = anonymous_ids[link]);
+    END LOOP;
+    IF NOT linked THEN
+        RETURN;
+    END IF;
+    SELECT done.identity_version, done.erasure_version INTO identity_version, erasure_version
+    FROM ingestion.append_and_count(project, after, up_to, last_positions, contents, new_keys, erasures, source, names,
+        counts, times) done;
+    IF identity_version IS NULL THEN
+        RETURN;
+    END IF;
+    FOR link IN 1 .. cardinality(anonymous_ids) LOOP
+        INSERT INTO ingestion.identity_facts
+            (project_id, verb, from_kind, from_value, to_kind, to_value, effective_at, recorded_at, position)
+        VALUES (project, 'link', 'anonymous_id', anonymous_ids[link], 'user_id', user_ids[link], linked_at[link],
+            at_time, link_positions[link]);
+        INSERT INTO ingestion.identity_changes
+            (project_id, version, kind, value, subject_kind, subject, recorded_at)
+        SELECT project, identity_version + link, 'anonymous_id', anonymous_ids[link],
+            coalesce(known.subject_kind, 'user_id'), coalesce(known.subject, user_ids[link]), at_time
+        FROM (VALUES (1)) one LEFT JOIN LATERAL (
+            SELECT change.subject_kind, change.subject FROM (
+                -- All of one user, by the key; not all of the newest, by the version.
+                SELECT * FROM ingestion.identity_changes
+                WHERE project_id = project AND kind = 'user_id' AND value = user_ids[link] OFFSET 0
+            ) change
+            ORDER BY change.version DESC LIMIT 1
+        ) known ON true;
+    END LOOP;
+    UPDATE ingestion.log_heads head
+    SET identity_version = append_and_link.identity_version + cardinality(anonymous_ids)
+    WHERE head.project_id = project;
+END $$;
+REVOKE ALL ON FUNCTION ingestion.append_and_link FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ingestion.append_and_link TO northstar_ingestion;

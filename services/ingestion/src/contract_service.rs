@@ -320,16 +320,19 @@ impl ContractService {
                 }
             })
             .collect();
-        let mut shown = notes.iter().filter(|note| !note.omitted_json.is_empty());
-        if let Some(first) = shown.next() {
-            let (last, others) = (shown.clone().last().unwrap_or(first), shown.count());
+        let positions: Vec<i64> = notes
+            .iter()
+            .filter(|note| !note.omitted_json.is_empty())
+            .map(|note| note.position)
+            .collect();
+        if let [first, ..] = positions.as_slice() {
             let shown = Shown {
                 action: "event_notes.read",
                 resource: "event_notes",
                 detail: serde_json::json!({
-                    "first_position": first.position,
-                    "last_position": last.position,
-                    "events": others + 1,
+                    "first_position": first,
+                    "last_position": positions.last(),
+                    "events": positions.len(),
                 }),
             };
             audited(&self.0.pool, &*self.0.clock, caller, shown).await?;

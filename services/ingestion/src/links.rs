@@ -6,15 +6,21 @@
 //! it wrong: whoever uses an erased identifier again starts anew.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use foldhash::fast::RandomState;
 use northstar_domain::ProjectId;
+use northstar_domain::identity::IdentityPolicy;
 use northstar_store::ingestion::identity::ShownLink;
+use northstar_store::ingestion::subject_policies::{self, Kind};
+use northstar_store::{PgConnection, Result};
 use sha2::{Digest as _, Sha256};
 
 /// When the younger generation is full, the older is forgotten.
 const GENERATION_LINKS: usize = 100_000;
+/// Projects whose policies are remembered; beyond them all are forgotten.
+const MAX_POLICIES: usize = 1_000;
 
 type Generation = HashMap<ProjectId, Links>;
 
@@ -44,12 +50,21 @@ struct Links {
     linked_at: HashMap<Pair, DateTime<Utc>, RandomState>,
 }
 
-/// Links that are recorded, at most about 200,000.
+/// Links that are recorded, at most about 200,000, and the policies by which they are.
 #[derive(Debug, Default)]
 pub(crate) struct KnownLinks {
     younger: Generation,
     older: Generation,
     younger_links: usize,
+    policies: HashMap<ProjectId, KnownPolicy>,
+}
+
+/// An identity policy that holds, if it is still that of its etag.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KnownPolicy {
+    /// `None` when the project has none.
+    pub(crate) etag: Option<String>,
+    pub(crate) policy: Arc<IdentityPolicy>,
 }
 
 impl KnownLinks {
@@ -78,6 +93,32 @@ impl KnownLinks {
             .into_iter()
             .find_map(|generation| generation.get(&project))
             .map(|links| links.erasure_version)
+    }
+
+    /// The identity policy of a project, which is read when it is not known.
+    pub(crate) async fn policy(
+        &mut self,
+        connection: &mut PgConnection,
+        project: ProjectId,
+    ) -> Result<KnownPolicy> {
+        if let Some(known) = self.policies.get(&project) {
+            return Ok(known.clone());
+        }
+        let stored = subject_policies::find(connection, project, Kind::Identity).await?;
+        let known = stored.map_or_else(KnownPolicy::default, |stored| KnownPolicy {
+            etag: Some(stored.etag),
+            policy: Arc::new(stored.policy),
+        });
+        if self.policies.len() >= MAX_POLICIES {
+            self.policies.clear();
+        }
+        self.policies.insert(project, known.clone());
+        Ok(known)
+    }
+
+    /// Forgets the policy of a project, which may be another by now.
+    pub(crate) fn forget_policy(&mut self, project: ProjectId) {
+        self.policies.remove(&project);
     }
 
     /// Remembers links that are recorded.
@@ -129,6 +170,11 @@ impl<'a> NewLinks<'a> {
             .entry((anonymous_id, user_id))
             .and_modify(|known| *known = shown.min(*known))
             .or_insert(shown);
+    }
+
+    /// How many.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// The links, by anonymous id and user.

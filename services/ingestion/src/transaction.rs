@@ -34,7 +34,7 @@ use crate::plan::{Outcome, Plan, Taken, ToQuarantine, decide};
 use crate::retold;
 
 /// Fewer events are encoded at once; it takes less than handing them over.
-const FEW_EVENTS: usize = 256;
+pub(crate) const FEW_EVENTS: usize = 256;
 
 /// The answer to one batch.
 #[derive(Debug)]

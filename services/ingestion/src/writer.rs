@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use northstar_domain::ProjectId;
-use northstar_store::ingestion::{heads, settle_writer};
+use northstar_store::ingestion::{accounting, heads, settle_writer};
 use northstar_store::{PgPool, Result};
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, Postgres};
@@ -19,11 +19,12 @@ use tokio_util::sync::CancellationToken;
 use crate::accounting::KnownNames;
 use crate::at_once;
 use crate::batch::Batch;
+use crate::eager::eagerly;
 use crate::error::Error;
 use crate::instruments::Writing;
 use crate::keys::KnownKeys;
 use crate::links::KnownLinks;
-use crate::transaction::{self, Answer, Attempt};
+use crate::transaction::{self, Answer, Attempt, FEW_EVENTS};
 
 /// A transaction takes no more once it holds so many events or bytes.
 const FULL_EVENTS: usize = 20_000;
@@ -74,6 +75,7 @@ impl Writer {
         pool: PgPool,
         queue_mebibytes: u32,
         fresh_keys: usize,
+        eager: Duration,
         shutdown: CancellationToken,
     ) -> (Self, impl Future<Output = anyhow::Result<()>> + Send + 'static) {
         let (queue, waiting) = mpsc::unbounded_channel();
@@ -86,6 +88,7 @@ impl Writer {
             known_links: KnownLinks::default(),
             known_names: KnownNames::default(),
             partition_end: None,
+            eager,
             written: Arc::clone(&written),
             instruments: Writing::new(),
         };
@@ -147,6 +150,8 @@ struct Task {
     /// Last position for which the log has a partition; `None` before the first
     /// transaction.
     partition_end: Option<i64>,
+    /// How long the end of a small transaction is looked for before it is slept for.
+    eager: Duration,
     written: Arc<Notify>,
     instruments: Writing,
 }
@@ -256,17 +261,23 @@ impl Task {
             let end = grow(&mut connection, from, last + PARTITION_LEAD).await?;
             self.partition_end = Some(end);
         }
-        let (links, names) = (&self.known_links, &self.known_names);
+        let (links, names) = (&mut self.known_links, &self.known_names);
         let mut planned = None;
         if others == Others::Absent {
             let plan = transaction::plan(&mut connection, batches, keys).await?;
             let after = keys.position();
             let written =
                 at_once::write(&mut connection, project, batches, &plan, after, links, names);
-            if let Some(attempt) = written.await.map_err(at_commit)? {
+            let eager = if events < FEW_EVENTS { self.eager } else { Duration::ZERO };
+            if let Some(attempt) = eagerly(written, eager).await.map_err(at_commit)? {
                 return Ok(self.learn(project, connection, attempt));
             }
             planned = Some(plan);
+        }
+        // Names that came first are known first.
+        if names.expect_some(project) {
+            accounting::count_appended(&mut connection, project).await?;
+            names.forget(project);
         }
         let mut transaction = connection.begin().await?;
         let plan = match planned {

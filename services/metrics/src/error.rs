@@ -96,6 +96,10 @@ impl From<Failure> for Error {
 impl From<engine::Error> for Error {
     fn from(error: engine::Error) -> Self {
         match error {
+            // The range has two fields; that it ends so late is what can be changed.
+            engine::Error::InvalidQuery { field: "from_micros..to_micros", problem } => {
+                Self::field("end_time", problem)
+            }
             engine::Error::InvalidQuery { field, problem } => Self::field(field, problem),
             engine::Error::AnswerTooLarge { .. } => Self::field("breakdowns", error.to_string()),
             other => Self::Engine(other),

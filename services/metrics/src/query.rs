@@ -66,6 +66,10 @@ pub(crate) async fn query_metric(
     project: ProjectId,
     request: pb::QueryMetricRequest,
 ) -> Result<pb::QueryMetricResponse> {
+    if request.keep_for_restatements && request.log_position != 0 {
+        let problem = "is for answers of the whole log: leave log_position out";
+        return Err(Error::field("keep_for_restatements", problem));
+    }
     let prepared = prepare(service, project, &request, None).await?;
     let head = prepared.view.head;
     let (sources, computed) = tokio::try_join!(
@@ -113,7 +117,8 @@ async fn prepare(
         as_of_micros,
     };
     let window = question.window;
-    let (view, cohorts) = cohorts::view(service, project, &question.scope, window.end).await?;
+    let (mut view, cohorts) = cohorts::view(service, project, &question.scope, window.end).await?;
+    hold(&mut view, question.scope.position).await?;
     Ok(Prepared { metrics, version, query, view, cohorts, window })
 }
 
@@ -155,6 +160,30 @@ impl Computed {
     }
 }
 
+/// Ties a view to a position of the log.
+pub(crate) async fn hold(view: &mut View, position: Option<i64>) -> Result<()> {
+    let Some(position) = position else { return Ok(()) };
+    let head = view.head.position;
+    if position > head {
+        let problem = format!("{position} is beyond the log, which has come to {head}");
+        return Err(Error::field("log_position", problem));
+    }
+    if position < head {
+        let held = ask(&view.snapshot, move |snapshot| Ok::<_, Error>(snapshot.up_to(position)));
+        view.snapshot = held.await?.limited_as(&view.snapshot);
+        view.head.position = position;
+    }
+    Ok(())
+}
+
+/// Reads the position of the log that a question is about; 0 is all of it.
+pub(crate) fn read_position(problems: &mut Problems, position: i64) -> Option<i64> {
+    if position < 0 {
+        problems.fields.push("log_position", "must not be negative; 0 is all of the log");
+    }
+    Some(position).filter(|position| *position > 0)
+}
+
 /// Reads a request, or says everything that is wrong with it.
 fn read(request: &pb::QueryMetricRequest) -> Result<Question> {
     let mut problems = Problems::default();
@@ -167,9 +196,10 @@ fn read(request: &pb::QueryMetricRequest) -> Result<Question> {
     let breakdowns = read_breakdowns(&mut problems, &request.breakdowns);
     let filter = read_filter(&mut problems, "filter", &request.filter);
     cohorts::check_number(&mut problems, &request.cohorts);
+    let position = read_position(&mut problems, request.log_position);
     match (window, zone, grain) {
         (Some(window), Some(zone), Some(grain)) if problems.is_empty() => {
-            let scope = Scope::of(&request.cohorts, &breakdowns);
+            let scope = Scope { position, ..Scope::of(&request.cohorts, &breakdowns) };
             Ok(Question { window, zone, grain, breakdowns, filter, scope })
         }
         _ => Err(Error::Refused(problems)),

@@ -18,7 +18,7 @@ use crate::cohorts;
 use crate::convert::to_timestamp;
 use crate::plan::{self, Metrics};
 use crate::provenance::{Answered, Sources, provenance};
-use crate::query::{find, row_to_proto};
+use crate::query::{find, hold, row_to_proto};
 use crate::service::Metrics as Service;
 use crate::{Error, Result};
 
@@ -63,8 +63,9 @@ pub(crate) async fn query_metrics(
         let (metrics, version) = find(&service.pool, project, name).await?;
         asked.push(ask(&question, name, metrics, version)?);
     }
-    let (view, cohorts) =
+    let (mut view, cohorts) =
         cohorts::view(service, project, &question.scope, question.window.end).await?;
+    hold(&mut view, question.scope.position).await?;
     let sources = Sources::read(&service.pool, project, view.head, service.clock.now()).await?;
     let answered = crate::ask::ask(&view.snapshot, move |snapshot| {
         let found = asked.iter().map(|asked| answer(snapshot, asked));

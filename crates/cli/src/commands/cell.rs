@@ -39,6 +39,9 @@ pub struct Cell {
     /// Cohort of the question; give it again for more.
     #[arg(long = "cohort", value_name = "COHORT")]
     cohorts: Vec<String>,
+    /// Position of the log that the question is about, as in the answer; 0 is all of it.
+    #[arg(long, value_name = "POSITION", default_value_t = 0)]
+    at_position: i64,
 }
 
 impl Cell {
@@ -67,6 +70,7 @@ impl Cell {
                 filter: self.filter.clone(),
                 time_zone: self.zone.to_string(),
                 cohorts: self.cohorts.clone(),
+                log_position: self.at_position,
                 ..Default::default()
             }),
             bucket_time: self.bucket.as_deref().map(instant).transpose()?,

@@ -20,6 +20,7 @@ Examples:
   northstar decision reject 0199f3b0-7c1e-7aa0-8000-0123456789ab --reason \"no guardrail on churn\"
   northstar decision list --kind task --owner growth
   northstar decision acknowledge 0199f3b0-7c1e-7aa0-8000-0123456789ab --note \"a release broke it\"
+  northstar decision withdraw 0199f3b0-7c1e-7aa0-8000-0123456789ab --reason \"asked in error\"
   northstar decision edit 0199f3b0-7c1e-7aa0-8000-0123456789ab --diff smaller.json")]
 pub enum Decision {
     /// List decision requests, newest first.

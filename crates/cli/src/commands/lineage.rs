@@ -101,7 +101,8 @@ pub async fn run(command: Lineage, connection: &Connection) -> anyhow::Result<()
         return output::json(&answer);
     }
     if answer.links.is_empty() {
-        return output::line("Nothing that is defined reads it.");
+        output::line("Nothing that is defined reads it.")?;
+        return Ok(());
     }
     let rows = answer.links.into_iter().map(|link| {
         let name = match link.state.as_str() {

@@ -23,6 +23,7 @@ Examples:
       --having \"values['sign-ups'] >= 30\" --order -sign-ups --limit 5 --compare previous-period
   northstar query revenue --from 2026-01-01 --to 2026-04-01 --by cohort.power-users
   northstar query revenue --from 2026-01-01 --to 2026-04-01 --cohort power-users --keep
+  northstar query revenue --from 2026-01-01 --to 2026-04-01 --at-position 31106
 
 --having sees value (of the first metric), values['name'], previous['name'] and
 dimensions['plan']. --limit keeps the largest groups and adds up the others as $other
@@ -67,6 +68,9 @@ pub struct Query {
     /// Only subjects in this cohort; give it again for more, all of which must hold.
     #[arg(long = "cohort", value_name = "COHORT")]
     cohorts: Vec<String>,
+    /// Ask the log as it was at this position, as an earlier answer tells it: the same answer again.
+    #[arg(long, value_name = "POSITION", default_value_t = 0)]
+    at_position: i64,
     /// Keep the values, so that `northstar restatements` tells when one changes.
     #[arg(long)]
     keep: bool,
@@ -225,6 +229,7 @@ pub async fn run(query: Query, connection: &Connection) -> anyhow::Result<()> {
         time_zone: query.zone.to_string(),
         cohorts: query.cohorts.clone(),
         keep_for_restatements: query.keep,
+        log_position: query.at_position,
     };
     let response = connection.clients()?.metrics().query_metric(request).await?.into_inner();
     if query.json { output::json(&answer(response)) } else { print(&query, &response) }

@@ -67,6 +67,66 @@ pub enum Condition {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         clear: Option<f64>,
     },
+    /// The value strays from what the buckets before it lead to expect.
+    Anomaly {
+        /// By more than so many robust standard deviations.
+        #[serde(default = "usual_deviations")]
+        deviations: f64,
+        /// Which way.
+        #[serde(default)]
+        direction: Stray,
+        /// And by more than this share of what was expected, however steady the past was.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        minimum_change: f64,
+        /// Recovered within so many deviations; as many as breach when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        clear: Option<f64>,
+    },
+}
+
+/// Robust standard deviations beyond which a value is an anomaly: Iglewicz & Hoaglin (1993), "How to Detect and Handle
+/// Outliers".
+pub const USUAL_DEVIATIONS: f64 = 3.5;
+
+fn usual_deviations() -> f64 {
+    USUAL_DEVIATIONS
+}
+
+fn is_zero(number: &f64) -> bool {
+    *number == 0.0
+}
+
+/// Which way a value strays from what was expected.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stray {
+    /// Either way.
+    #[default]
+    Both,
+    /// Above.
+    Up,
+    /// Below.
+    Down,
+}
+
+impl Stray {
+    /// How far a value strays that way; below zero the other.
+    fn of(self, value: f64, expected: f64) -> f64 {
+        match self {
+            Self::Both => (value - expected).abs(),
+            Self::Up => value - expected,
+            Self::Down => expected - value,
+        }
+    }
+}
+
+/// What a value is held against.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Reference {
+    /// What a change is measured from, or what was expected.
+    pub value: Option<f64>,
+    /// How far the past of an anomaly strayed, as a robust standard deviation.
+    pub spread: Option<f64>,
 }
 
 /// How an amount is meant.
@@ -112,14 +172,18 @@ impl Condition {
     pub fn versus(&self) -> Option<Versus> {
         match self {
             Self::Increase { versus, .. } | Self::Decrease { versus, .. } => Some(*versus),
-            Self::Above { .. } | Self::Below { .. } | Self::Outside { .. } => None,
+            Self::Above { .. }
+            | Self::Below { .. }
+            | Self::Outside { .. }
+            | Self::Anomaly { .. } => None,
         }
     }
 
     /// Judges a value. A change from nothing is measured against nothing: of a
     /// reference of zero, every increase is more than any share.
-    pub fn read(&self, value: Option<f64>, reference: Option<f64>) -> Reading {
+    pub fn read(&self, value: Option<f64>, reference: Reference) -> Reading {
         let Some(value) = value.filter(|value| value.is_finite()) else { return Reading::Unknown };
+        let Reference { value: reference, spread } = reference;
         match *self {
             Self::Above { value: level, clear } => {
                 levels(value > level, value <= clear.unwrap_or(level))
@@ -139,13 +203,22 @@ impl Condition {
                 let change = |reference: f64| reference - value;
                 changed(reference, change, amount, clear, scale)
             }
+            Self::Anomaly { deviations, direction, minimum_change, clear } => {
+                let (Some(expected), Some(spread)) = (reference, spread) else {
+                    return Reading::Unknown;
+                };
+                let stray = direction.of(value, expected);
+                let width = |times: f64| (times * spread).max(minimum_change * expected.abs());
+                levels(stray > width(deviations), stray <= width(clear.unwrap_or(deviations)))
+            }
         }
     }
 
     /// How far a value is on the bad side, for choosing the worst of several:
     /// larger is worse.
-    pub fn severity(&self, value: Option<f64>, reference: Option<f64>) -> f64 {
+    pub fn severity(&self, value: Option<f64>, reference: Reference) -> f64 {
         let Some(value) = value else { return f64::NEG_INFINITY };
+        let Reference { value: reference, spread } = reference;
         let relative = |change: f64, scale: Scale| match (scale, reference) {
             (_, None) => f64::NEG_INFINITY,
             (Scale::Absolute, Some(_)) => change,
@@ -159,6 +232,11 @@ impl Condition {
             Self::Outside { low, high, .. } => (low - value).max(value - high),
             Self::Increase { scale, .. } => relative(value - from, scale),
             Self::Decrease { scale, .. } => relative(from - value, scale),
+            Self::Anomaly { direction, .. } => match (reference, spread) {
+                (Some(expected), Some(0.0)) => direction.of(value, expected) * f64::MAX.sqrt(),
+                (Some(expected), Some(spread)) => direction.of(value, expected) / spread,
+                _ => f64::NEG_INFINITY,
+            },
         }
     }
 
@@ -186,6 +264,17 @@ impl Condition {
             Self::Decrease { amount, scale, versus, .. } => {
                 change("decreased", amount, scale, versus)
             }
+            Self::Anomaly { deviations, direction, .. } => {
+                let way = match direction {
+                    Stray::Both => "away from",
+                    Stray::Up => "above",
+                    Stray::Down => "below",
+                };
+                format!(
+                    "more than {deviations} robust standard deviations {way} what its past leads \
+                     to expect"
+                )
+            }
         }
     }
 
@@ -208,6 +297,11 @@ impl Condition {
             }
             Self::Increase { amount, clear, .. } | Self::Decrease { amount, clear, .. } => {
                 number("amount", amount);
+                number("clear", clear.unwrap_or_default());
+            }
+            Self::Anomaly { deviations, minimum_change, clear, .. } => {
+                number("deviations", deviations);
+                number("minimum_change", minimum_change);
                 number("clear", clear.unwrap_or_default());
             }
         }
@@ -238,6 +332,12 @@ impl Condition {
                 order(amount >= 0.0, "amount", "must not be negative");
                 let below = clear.is_none_or(|clear| clear <= amount);
                 order(below, "clear", "must not be more than amount");
+            }
+            Self::Anomaly { deviations, minimum_change, clear, .. } => {
+                order(deviations > 0.0, "deviations", "must be above 0, for example 3.5");
+                order(minimum_change >= 0.0, "minimum_change", "must not be negative");
+                let within = clear.is_none_or(|clear| (0.0..=deviations).contains(&clear));
+                order(within, "clear", "must lie between 0 and deviations");
             }
         }
     }
@@ -288,35 +388,39 @@ mod tests {
         clear: None,
     };
 
+    fn from(value: f64) -> Reference {
+        Reference { value: Some(value), spread: None }
+    }
+
     #[test]
     fn a_value_on_the_line_is_no_breach_and_between_the_levels_nothing_changes() {
-        let read = |value| BELOW.read(Some(value), None);
+        let read = |value| BELOW.read(Some(value), Reference::default());
         assert_eq!(
             [read(0.19), read(0.2), read(0.249), read(0.25)],
             [Reading::Breached, Reading::Between, Reading::Between, Reading::Clear]
         );
-        assert_eq!(BELOW.read(None, None), Reading::Unknown);
-        assert_eq!(BELOW.read(Some(f64::NAN), None), Reading::Unknown);
+        assert_eq!(BELOW.read(None, Reference::default()), Reading::Unknown);
+        assert_eq!(BELOW.read(Some(f64::NAN), Reference::default()), Reading::Unknown);
     }
 
     #[test]
     fn a_relative_change_is_a_share_of_what_it_is_compared_with() {
-        assert_eq!(DROP.read(Some(89.0), Some(100.0)), Reading::Breached);
-        assert_eq!(DROP.read(Some(90.0), Some(100.0)), Reading::Clear);
-        assert_eq!(DROP.read(Some(90.0), None), Reading::Unknown);
+        assert_eq!(DROP.read(Some(89.0), from(100.0)), Reading::Breached);
+        assert_eq!(DROP.read(Some(90.0), from(100.0)), Reading::Clear);
+        assert_eq!(DROP.read(Some(90.0), Reference::default()), Reading::Unknown);
         // From nothing, any move is more than any share of it.
-        assert_eq!(DROP.read(Some(-1.0), Some(0.0)), Reading::Breached);
-        assert_eq!(DROP.read(Some(0.0), Some(0.0)), Reading::Clear);
+        assert_eq!(DROP.read(Some(-1.0), from(0.0)), Reading::Breached);
+        assert_eq!(DROP.read(Some(0.0), from(0.0)), Reading::Clear);
         // A negative value that becomes more negative has decreased.
-        assert_eq!(DROP.read(Some(-120.0), Some(-100.0)), Reading::Breached);
+        assert_eq!(DROP.read(Some(-120.0), from(-100.0)), Reading::Breached);
     }
 
     #[test]
     fn the_worst_of_several_is_the_one_that_is_furthest_out() {
         let outside = Condition::Outside { low: 1.0, high: 3.0, clear_low: None, clear_high: None };
-        let severity = |value: f64| outside.severity(Some(value), None);
+        let severity = |value: f64| outside.severity(Some(value), Reference::default());
         assert!(severity(5.0) > severity(0.0) && severity(0.0) > severity(2.0));
-        assert!(DROP.severity(Some(10.0), Some(100.0)) > DROP.severity(Some(800.0), Some(1_000.0)));
+        assert!(DROP.severity(Some(10.0), from(100.0)) > DROP.severity(Some(800.0), from(1_000.0)));
     }
 
     #[test]

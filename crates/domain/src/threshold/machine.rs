@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::condition::Reading;
+use super::condition::{Reading, Reference};
 use super::spec::Rules;
 use crate::kpi::Freshness;
 use crate::timestamp;
@@ -78,9 +78,13 @@ pub struct Observation {
     pub segment: Option<String>,
     /// The value; absent when it cannot be computed.
     pub value: Option<f64>,
-    /// What a change is measured from.
+    /// What a change is measured from, or what the past of an anomaly leads to
+    /// expect; absent when too little of it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<f64>,
+    /// How far the past of an anomaly strayed, as a robust standard deviation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<f64>,
     /// Events or subjects that the value rests on.
     pub sample: u64,
     /// Whether nothing but late events can still change it.
@@ -149,6 +153,11 @@ pub struct Step {
 }
 
 impl Observation {
+    /// What its value is held against.
+    pub fn held_against(&self) -> Reference {
+        Reference { value: self.reference, spread: self.spread }
+    }
+
     /// What it says by the rules, and what keeps it from saying more.
     pub fn read(&self, rules: &Rules) -> (Reading, Option<Gate>) {
         let gate = if self.value.is_none() {
@@ -158,7 +167,7 @@ impl Observation {
         } else if self.sample < rules.minimum_sample {
             Gate::SmallSample
         } else {
-            return match rules.condition.read(self.value, self.reference) {
+            return match rules.condition.read(self.value, self.held_against()) {
                 Reading::Unknown => (Reading::Unknown, Some(Gate::NoData)),
                 reading => (reading, None),
             };

@@ -10,7 +10,7 @@ mod machine;
 mod quiet;
 mod spec;
 
-pub use condition::{Condition, Reading, Scale, Versus};
+pub use condition::{Condition, Reading, Reference, Scale, Stray, USUAL_DEVIATIONS, Versus};
 pub use machine::{Effect, Evaluation, Gate, Observation, Phase, State, Step};
 pub use quiet::{InvalidTimeOfDay, Quiet, QuietHours, TimeOfDay};
 pub use spec::{

@@ -264,6 +264,10 @@ impl Threshold {
             if of_kpi && self.kpi.is_empty() {
                 found.push("condition.versus", "only a KPI has a baseline and a target");
             }
+            if matches!(condition, Condition::Anomaly { .. }) && self.grain.is_none() {
+                let problem = "is required by an anomaly: a bucket is judged by those before it";
+                found.push("grain", problem);
+            }
         }
         let (breaches, of) = self.check_breaches(&mut found);
         let minimum_sample = u64::try_from(self.minimum_sample);

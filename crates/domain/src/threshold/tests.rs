@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use proptest::prelude::*;
 
 use super::*;
-use crate::threshold::{Condition, Threshold};
+use crate::threshold::{Condition, Stray, Threshold};
 
 const FRIDAY: &str = "2026-03-06T00:00:00Z";
 
@@ -28,6 +28,7 @@ fn observation(end: DateTime<Utc>, value: Option<f64>) -> Observation {
         segment: None,
         value,
         reference: None,
+        spread: None,
         sample: 1_000,
         complete: true,
     }
@@ -318,6 +319,22 @@ proptest! {
         prop_assert_eq!(serde_json::from_str::<State>(&json).unwrap(), state);
     }
 
+    /// An anomaly is as far from what was expected whichever way it is looked for, and recovered only within.
+    #[test]
+    fn an_anomaly_is_one_either_way(value in -9.0_f64..9.0, expected in -9.0_f64..9.0, spread in 0.0_f64..3.0, clear in 0.0_f64..2.0) {
+        let read = |direction| {
+            let condition = Condition::Anomaly { deviations: 2.0, direction, minimum_change: 0.1, clear: Some(clear) };
+            condition.read(Some(value), Reference { value: Some(expected), spread: Some(spread) })
+        };
+        let one_way = if value > expected { Stray::Up } else { Stray::Down };
+        prop_assert_eq!(read(Stray::Both), read(one_way));
+        let distance = (value - expected).abs();
+        prop_assert_eq!(read(Stray::Both) == Reading::Breached, distance > (2.0 * spread).max(0.1 * expected.abs()));
+        prop_assert_eq!(read(Stray::Both) == Reading::Clear, distance <= (clear * spread).max(0.1 * expected.abs()));
+        let unknown = Condition::Anomaly { deviations: 2.0, direction: one_way, minimum_change: 0.0, clear: None };
+        prop_assert_eq!(unknown.read(Some(value), Reference::default()), Reading::Unknown);
+    }
+
     /// No value both breaches and has recovered, whatever the levels.
     #[test]
     fn a_breach_is_never_a_recovery(value in -2.0_f64..2.0, level in -1.0_f64..1.0, gap in 0.0_f64..1.0) {
@@ -332,7 +349,7 @@ proptest! {
                 (false, true) => Reading::Clear,
                 (false, false) => Reading::Between,
             };
-            prop_assert_eq!(condition.read(Some(value), None), expected);
+            prop_assert_eq!(condition.read(Some(value), Reference::default()), expected);
         }
     }
 }

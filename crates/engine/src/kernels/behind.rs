@@ -8,6 +8,8 @@ use std::{
     sync::Arc,
 };
 
+use chrono_tz::Tz;
+
 use super::{
     Context, check, context, cumulative, lifecycle, offset,
     scan::{self, Bits, Event, Matches, RowVisitor, RunScan, Scratch, Visitor},
@@ -15,19 +17,22 @@ use super::{
     tasks,
 };
 use crate::{
-    calendar::Grain,
+    calendar::{Buckets, Grain},
     error::Result,
     evidence::{Cell, Contribution, Contributions},
     filter::Predicate,
     limits::Use,
     query::{
-        Aggregate, Dimension, DistinctOf, EventSelector, MetricSpec, PerSubjectSpec, Query,
-        StickinessSpec,
+        Aggregate, Dimension, DistinctOf, EventSelector, MetricSpec, PerSubjectSpec, Period, Query,
+        RetentionSpec, Return, StickinessSpec,
     },
     runs::Run,
     snapshot::{Snapshot, cores},
     subjects::SubjectSet,
 };
+
+/// A day of 24 hours in microseconds.
+const DAY_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
 
 /// Subjects that one thread is asked about at a time.
 const SUBJECTS_PER_TASK: usize = 256;
@@ -341,7 +346,11 @@ impl<'a> Place<'a> {
             let passing = scan::matches::<u8>(run, &[entry], whole, context.threads);
             let named = scan::matches::<u8>(run, &[&of_name], None, context.threads);
             let effective = run.segment.effective();
-            let in_bucket = |row: &usize| self.range.contains(&i64::from_le_bytes(effective[*row]));
+            let (positions, known) = (run.segment.position(), snapshot.position());
+            let in_bucket = |row: &usize| {
+                self.range.contains(&i64::from_le_bytes(effective[*row]))
+                    && known.is_none_or(|known| positions.get(*row) <= known)
+            };
             let lacking = snapshot.rows_without_consent(number);
             for rows in lacking {
                 let rows = (rows.start as usize..rows.end as usize).filter(in_bucket);
@@ -363,7 +372,7 @@ fn any<B: Bits>(matches: &Matches<B>, row: usize) -> bool {
         Matches::Nothing => false,
         Matches::Same(bits) => *bits != 0,
         Matches::Rows(rows) => rows[row].into() != 0,
-        Matches::Few(few) => !few.range(row as u32, row as u32 + 1).is_empty(),
+        Matches::Few(few) => few.holds(row as u32),
     }
 }
 
@@ -589,15 +598,44 @@ impl Visitor for Journey<'_> {
         if event.bits & 1 == 1
             && self.place.holds(event.run as usize, event.row as usize, event.time)
         {
-            let window = self.window.unwrap_or(i64::MAX);
-            let end = event.time.saturating_add(window).min(self.last);
-            self.deadline = self.deadline.max(end);
+            match &self.context.query.metric {
+                // The first start is the one that counts.
+                MetricSpec::Retention(spec) if self.deadline == i64::MIN => {
+                    self.deadline = last_return(spec, event.time, self.context.query.zone);
+                }
+                MetricSpec::Retention(_) => {}
+                _ => {
+                    let window = self.window.unwrap_or(i64::MAX);
+                    let end = event.time.saturating_add(window).min(self.last);
+                    self.deadline = self.deadline.max(end);
+                }
+            }
         }
         if event.time <= self.deadline {
             self.events.push(event);
         }
         ControlFlow::Continue(())
     }
+}
+
+/// The last instant at which a return may count after a start.
+fn last_return(spec: &RetentionSpec, start: i64, zone: Tz) -> i64 {
+    let Some(offset) = spec.offsets.iter().max().filter(|_| spec.mode == Return::On) else {
+        return i64::MAX;
+    };
+    let days = match spec.period {
+        Period::Day => 1,
+        Period::Week => 7,
+        Period::Month => 31,
+    };
+    // One period more than there are, each a day longer than any is.
+    let beyond = (i64::from(*offset) + 2) * (days + 1) * DAY_MICROS;
+    let end = start.saturating_add(beyond);
+    let Ok(periods) = Buckets::covering(start, end, zone, spec.period.grain()) else {
+        return i64::MAX;
+    };
+    let next = i64::from(periods.number(0)) + i64::from(*offset) + 1;
+    periods.first_at_or_after(next).map_or(i64::MAX, |period| periods.start(period) - 1)
 }
 
 /// Roles beyond those that fit are not told apart.

@@ -1,22 +1,17 @@
 //! The matching rows of a question that is about few of the events, as a list.
 
-use std::ops::Range;
-
 /// Rows of a stretch, whose first match is known.
 const STRETCH: usize = 16;
 
 /// One row in so many matches at most: beyond that a slot for every row is smaller and faster.
 const FEW: usize = 6;
 
-/// One row in so many matches at most for times to be listed: those of denser matches lie side by side anyway.
-const TIMED: usize = 12;
-
 /// Rows in rising order and what each matches.
 #[derive(Debug)]
 pub(crate) struct Few<B> {
     rows: Vec<u32>,
     bits: Vec<B>,
-    /// The time of each match, or nothing where they are not listed.
+    /// The time of each match, so that nobody has to look for it among those of all rows.
     times: Vec<i64>,
     /// For each stretch of rows the first match that is not before it.
     starts: Vec<u32>,
@@ -44,11 +39,8 @@ impl<B: Copy> Few<B> {
             }
         }
         starts.resize((events / STRETCH + 1).max(starts.len()), rows.len() as u32);
-        let times = if rows.len() < events / TIMED {
-            rows.iter().map(|row| i64::from_le_bytes(effective[*row as usize])).collect()
-        } else {
-            Vec::new()
-        };
+        let time = |row: &u32| i64::from_le_bytes(effective[*row as usize]);
+        let times = rows.iter().map(time).collect();
         Self { rows, bits, times, starts }
     }
 
@@ -74,40 +66,28 @@ impl<B: Copy> Few<B> {
         at
     }
 
-    /// The numbers of the matches of a range of rows.
-    #[inline(always)]
-    pub(crate) fn range(&self, start: u32, end: u32) -> Range<usize> {
-        let first = self.place(start);
-        first..self.place(end).max(first)
+    /// Whether a row matches.
+    pub(crate) fn holds(&self, row: u32) -> bool {
+        self.rows.get(self.place(row)) == Some(&row)
     }
 
-    /// The matches of a range of rows: row, time and what it matches. `effective` are the times of all rows.
+    /// The matches of a range of rows: row, time and what it matches.
     #[inline(always)]
-    pub(crate) fn within(
-        &self,
-        start: u32,
-        end: u32,
-        effective: &[[u8; 8]],
-    ) -> impl Iterator<Item = (u32, i64, B)> {
-        let range = self.range(start, end);
-        let times = self.times.get(range.clone()).unwrap_or_default();
-        let matches = self.rows[range.clone()].iter().zip(&self.bits[range]);
-        matches.enumerate().map(move |(at, (row, bits))| {
-            let time = times.get(at).copied();
-            let time = time.unwrap_or_else(|| i64::from_le_bytes(effective[*row as usize]));
-            (*row, time, *bits)
-        })
+    pub(crate) fn within(&self, start: u32, end: u32) -> impl Iterator<Item = (u32, i64, B)> {
+        let first = self.place(start);
+        let (rows, times) = (self.rows[first..].iter(), self.times[first..].iter());
+        let matches = rows.zip(times).zip(&self.bits[first..]);
+        let matches = matches.take_while(move |((row, _), _)| **row < end);
+        matches.map(|((row, time), bits)| (*row, *time, *bits))
     }
 
     /// Times of the first and the last match of a range of rows.
     #[inline(always)]
-    pub(crate) fn span(&self, start: u32, end: u32, effective: &[[u8; 8]]) -> Option<(i64, i64)> {
-        let range = self.range(start, end);
-        let time = |at: usize| match self.times.get(at) {
-            Some(time) => *time,
-            None => i64::from_le_bytes(effective[self.rows[at] as usize]),
-        };
-        (!range.is_empty()).then(|| (time(range.start), time(range.end - 1)))
+    pub(crate) fn span(&self, start: u32, end: u32) -> Option<(i64, i64)> {
+        let first = self.place(start);
+        let matches = self.rows[first..].iter().take_while(|row| **row < end).count();
+        let times = &self.times[first..first + matches];
+        Some((*times.first()?, *times.last()?))
     }
 
     /// The rows that are kept.
@@ -141,8 +121,9 @@ mod tests {
                 .map(|row| (*row, i64::from(*row) * 7, *row as u8))
                 .collect();
             let span = wanted.first().zip(wanted.last()).map(|(first, last)| (first.1, last.1));
-            prop_assert_eq!(few.span(start, end, &effective), span);
-            prop_assert_eq!(few.within(start, end, &effective).collect::<Vec<_>>(), wanted);
+            prop_assert_eq!(few.span(start, end), span);
+            prop_assert_eq!(few.holds(start), rows.contains(&start));
+            prop_assert_eq!(few.within(start, end).collect::<Vec<_>>(), wanted);
         }
     }
 }

@@ -52,11 +52,11 @@ pub(super) fn shifted(query: &Query, metric: &MetricSpec, offset: Offset) -> Res
             let starts = (0..buckets.len()).map(starts).collect::<Result<Vec<_>>>()?;
             Ok(by_buckets(question, &starts)?.0)
         }
-        Offset::Window(span) => by_window(query, question, &buckets, span),
+        Offset::Window(span) => by_window(query, &question, &buckets, span),
     }
 }
 
-fn by_window(query: &Query, question: Query, buckets: &Buckets, span: Span) -> Result<Shifted> {
+fn by_window(query: &Query, question: &Query, buckets: &Buckets, span: Span) -> Result<Shifted> {
     let back = |micros| span.before(micros, query.zone);
     // A bucket that the range cuts begins and ends with the range.
     let stretches = (0..buckets.len())

@@ -49,9 +49,10 @@ pub(super) fn run(context: &Context<'_>, event: &EventSelector, of: &DistinctOf)
     }
 }
 
-/// Subjects by bucket, from the days on which actors were active; `None` when buckets do not hold whole days.
+/// Subjects by bucket, from the days on which actors were active; `None` when buckets do not hold whole days, or
+/// not all of the log is known.
 fn by_days(context: &Context<'_>, event: &EventSelector) -> Option<Found> {
-    if context.buckets.grain() == Grain::Hour {
+    if context.buckets.grain() == Grain::Hour || context.snapshot.position().is_some() {
         return None;
     }
     let mut active = Vec::new();

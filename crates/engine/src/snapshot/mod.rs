@@ -70,8 +70,18 @@ struct View {
     /// Of each run the rows whose subject's consent is lacking.
     without_consent: Arc<Vec<Vec<Range<u32>>>>,
     cohorts: BTreeMap<String, SubjectSet>,
+    /// How much of the log is known; `None` is all that was taken in.
+    known: Option<Known>,
     /// Where the data set has its files.
     folder: Arc<Path>,
+}
+
+/// A part of the log, from its beginning.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    position: i64,
+    /// Earliest and latest effective time of its events.
+    range: Option<(i64, i64)>,
 }
 
 impl Snapshot {
@@ -97,6 +107,7 @@ impl Snapshot {
                 without_consent: Arc::clone(&excluded),
                 excluded,
                 cohorts: BTreeMap::new(),
+                known: None,
                 folder: folder.into(),
             }),
             limits: Limits::default(),
@@ -145,6 +156,37 @@ impl Snapshot {
         let mut view = View::clone(&self.view);
         (view.index, view.excluded) = (Arc::new(index), Arc::new(excluded));
         Self { view: Arc::new(view), limits: self.limits.clone() }
+    }
+
+    /// The same view of the log as it was up to a position: metrics, and what lies behind them, do not know later
+    /// events. Who is whom and who may be counted are what they are now.
+    #[must_use]
+    pub fn up_to(&self, position: i64) -> Self {
+        let of_run = |run: &Arc<Run>| {
+            let segment = &run.segment;
+            if segment.positions().1 <= position {
+                return Some((segment.min_effective(), segment.max_effective()));
+            }
+            let positions = segment.position();
+            let times = segment.effective().iter().enumerate();
+            let known = times
+                .filter(|(row, _)| positions.get(*row) <= position)
+                .map(|(_, time)| i64::from_le_bytes(*time));
+            known.fold(None, |range, time| {
+                let (first, last) = range.unwrap_or((time, time));
+                Some((first.min(time), last.max(time)))
+            })
+        };
+        let ranges = self.runs().iter().filter_map(of_run);
+        let range = ranges.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)));
+        let known = Some(Known { position, range });
+        let view = View { known, ..View::clone(&self.view) };
+        Self { view: Arc::new(view), limits: self.limits.clone() }
+    }
+
+    /// Position of the log beyond which events are not known; `None` when all are.
+    pub(crate) fn position(&self) -> Option<i64> {
+        self.view.known.map(|known| known.position)
     }
 
     /// The same view with cohorts by name, for [`Dimension::Cohort`](crate::Dimension::Cohort). They must be sets of
@@ -245,7 +287,7 @@ impl Snapshot {
 
     /// Highest log position that the view covers; `i64::MIN` when empty.
     pub fn watermark(&self) -> i64 {
-        self.view.watermark
+        self.position().map_or(self.view.watermark, |position| position.min(self.view.watermark))
     }
 
     /// Events in the view.
@@ -276,6 +318,9 @@ impl Snapshot {
 
     /// Earliest and latest effective time; `None` when empty.
     pub fn effective_range(&self) -> Option<(i64, i64)> {
+        if let Some(known) = self.view.known {
+            return known.range;
+        }
         let runs = &self.view.runs;
         let earliest = runs.iter().map(|run| run.segment.min_effective()).min()?;
         let latest = runs.iter().map(|run| run.segment.max_effective()).max()?;

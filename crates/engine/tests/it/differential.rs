@@ -164,6 +164,24 @@ proptest! {
     }
 
     #[test]
+    fn a_view_up_to_a_position_does_not_know_what_came_later(
+        events in events(120), steps in steps(), queries in proptest::collection::vec(query(), 3)
+    ) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (dataset, links) = play(&events, &steps, dir.path());
+        let position = events.get(events.len() / 2).map_or(0, |event| event.position);
+        let view = dataset.snapshot().expect("a snapshot").up_to(position);
+        let known: Vec<Event> =
+            events.iter().filter(|event| event.position <= position).cloned().collect();
+        let world = World { events: &known, links: &links };
+        for query in queries {
+            let answer = view.query(&query).expect("an answer");
+            assert_same(&answer, &query, &world.answer(&query, &query.metric));
+            prop_assert_eq!(answer.watermark, known.last().map_or(i64::MIN, |event| event.position));
+        }
+    }
+
+    #[test]
     fn a_row_of_a_breakdown_is_the_answer_to_a_filter_on_its_value(
         events in events(120), steps in steps(), mut query in query(), metric in by_events()
     ) {

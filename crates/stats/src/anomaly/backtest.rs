@@ -95,7 +95,14 @@ mod tests {
         let judged: Vec<Option<Judged>> = (0..20)
             .map(|at| {
                 let anomaly = [5, 6, 12].contains(&at);
-                let judged = Judged { expected: 0.0, low: -1.0, high: 1.0, score: None, anomaly };
+                let judged = Judged {
+                    expected: 0.0,
+                    low: -1.0,
+                    high: 1.0,
+                    spread: 0.0,
+                    score: None,
+                    anomaly,
+                };
                 (at > 1).then_some(judged)
             })
             .collect();

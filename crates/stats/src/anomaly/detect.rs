@@ -57,6 +57,8 @@ pub struct Judged {
     pub low: f64,
     /// Above this it would be an anomaly.
     pub high: f64,
+    /// Robust standard deviation of the past from what would have been expected of it.
+    pub spread: f64,
     /// Deviation in robust standard deviations; absent for a past that did not vary.
     pub score: Option<f64>,
     /// Whether it is one.
@@ -173,7 +175,7 @@ fn judge(points: &[Point], at: usize, settings: &Settings, room: &mut Room) -> O
         Direction::Down => value < low,
     };
     let score = (spread > 0.0).then(|| (value - expected) / spread);
-    Some(Judged { expected, low, high, score, anomaly })
+    Some(Judged { expected, low, high, spread, score, anomaly })
 }
 
 /// The median; sorts the values.

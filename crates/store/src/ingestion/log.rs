@@ -10,6 +10,7 @@ use sqlx::PgConnection;
 
 use super::SourceId;
 use super::accounting::Appendix;
+use super::identity::ShownLink;
 use super::keys::NewKeys;
 use crate::block::{Block, BlockWriter, Events, NotABlock, Row};
 use crate::{Error, Result};
@@ -174,15 +175,24 @@ pub async fn append(
     }))
 }
 
+/// Where the head of a project must be for anything to be appended.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadAt {
+    /// The project.
+    pub project: ProjectId,
+    /// The last position.
+    pub position: i64,
+    /// The erasure version, when it matters.
+    pub erasures: Option<i64>,
+}
+
 /// As [`append`], and leaves the counts of what was appended, which are those of one
 /// source, beside its keys: a whole transaction in one round trip when it is called
-/// outside of one. With `erasures`, the head must also have this erasure version.
-/// [`super::accounting`] reads such counts at once and adds them up later.
+/// outside of one. [`super::accounting`] reads such counts at once and adds them up
+/// later.
 pub async fn append_and_count(
     connection: &mut PgConnection,
-    project: ProjectId,
-    after: i64,
-    erasures: Option<i64>,
+    HeadAt { project, position: after, erasures }: HeadAt,
     blocks: &Blocks,
     keys: &NewKeys,
     (source, counts): (SourceId, &Appendix),
@@ -209,6 +219,66 @@ pub async fn append_and_count(
             Appended::At { identity_version, erasure_version }
         }
         _ => Appended::HeadMoved,
+    })
+}
+
+/// Links that events show of devices about which nothing is said yet.
+#[derive(Debug)]
+pub struct NewDevices<'a> {
+    /// The etag of the identity policy that allows them and limits no devices; `None`
+    /// when the project has none.
+    pub policy: Option<&'a str>,
+    /// By anonymous id, each of which occurs once.
+    pub links: &'a [ShownLink],
+    /// When they are recorded.
+    pub recorded_at: DateTime<Utc>,
+}
+
+/// As [`append_and_count`], and adds links to the identity map, in the same round
+/// trip. `None` when something is said of a device already, or the policy is another:
+/// then nothing was written.
+pub async fn append_and_link(
+    connection: &mut PgConnection,
+    HeadAt { project, position: after, erasures }: HeadAt,
+    blocks: &Blocks,
+    keys: &NewKeys,
+    (source, counts): (SourceId, &Appendix),
+    NewDevices { policy, links, recorded_at }: NewDevices<'_>,
+) -> Result<Option<Appended>> {
+    let anonymous_ids: Vec<String> = links.iter().map(|link| link.anonymous_id.clone()).collect();
+    let user_ids: Vec<String> = links.iter().map(|link| link.user_id.clone()).collect();
+    let linked_at: Vec<DateTime<Utc>> = links.iter().map(|link| link.linked_at).collect();
+    let positions: Vec<i64> = links.iter().map(|link| link.position).collect();
+    let head = sqlx::query!(
+        r#"SELECT identity_version, erasure_version, linked AS "linked!"
+           FROM ingestion.append_and_link(
+               $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"#,
+        project.0,
+        after,
+        blocks.last_position().unwrap_or(after),
+        &blocks.last_positions,
+        &blocks.contents,
+        keys.as_bytes(),
+        erasures,
+        source.0,
+        &counts.names,
+        &counts.counts,
+        &counts.times as &[Option<DateTime<Utc>>],
+        policy,
+        &anonymous_ids,
+        &user_ids,
+        &linked_at,
+        &positions,
+        recorded_at,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(match (head.identity_version, head.erasure_version) {
+        _ if !head.linked => None,
+        (Some(identity_version), Some(erasure_version)) => {
+            Some(Appended::At { identity_version, erasure_version })
+        }
+        _ => Some(Appended::HeadMoved),
     })
 }
 

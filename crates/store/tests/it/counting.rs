@@ -6,7 +6,7 @@ use northstar_domain::event::{Event, message_hash};
 use northstar_domain::time_correction::TimeCorrection;
 use northstar_store::ingestion::accounting::{self, Appendix, EventCounts};
 use northstar_store::ingestion::keys::NewKeys;
-use northstar_store::ingestion::log::{self, Appended, Blocks, EncodedEvents, NewEvent};
+use northstar_store::ingestion::log::{self, Appended, Blocks, EncodedEvents, HeadAt, NewEvent};
 use northstar_store::ingestion::sources::{self, Counts};
 use northstar_store::ingestion::{SourceId, heads};
 use northstar_store::{MIGRATOR, PgConnection};
@@ -18,6 +18,10 @@ const HOUR: TimeDelta = TimeDelta::hours(1);
 
 fn at(hours: i32) -> DateTime<Utc> {
     DateTime::from_timestamp(1_772_323_200, 0).unwrap() + HOUR * hours
+}
+
+fn head(position: i64, erasures: Option<i64>) -> HeadAt {
+    HeadAt { project: PROJECT, position, erasures }
 }
 
 fn counts(accepted: i64, duplicate: i64, rejected: i64, received: i32) -> EventCounts {
@@ -76,7 +80,7 @@ async fn append(
     }
     let counted = (source, &appendix);
     let appended =
-        log::append_and_count(connection, PROJECT, after, None, &blocks, &keys, counted).await;
+        log::append_and_count(connection, head(after, None), &blocks, &keys, counted).await;
     assert_eq!(appended.unwrap(), Appended::At { identity_version: 0, erasure_version: 0 });
 }
 
@@ -178,15 +182,8 @@ async fn a_head_that_is_elsewhere_or_an_erasure_leaves_no_count() {
     let (blocks, keys, nothing) = (Blocks::default(), NewKeys::default(), Appendix::default());
     for (after, erasures) in [(0, None), (1, Some(1))] {
         let counted = (web, &nothing);
-        let appended = log::append_and_count(
-            &mut connection,
-            PROJECT,
-            after,
-            erasures,
-            &blocks,
-            &keys,
-            counted,
-        );
+        let appended =
+            log::append_and_count(&mut connection, head(after, erasures), &blocks, &keys, counted);
         assert_eq!(appended.await.unwrap(), Appended::HeadMoved);
     }
     assert_eq!(told(&mut connection).await, before);

@@ -3,7 +3,7 @@
 use northstar_domain::Violations;
 use northstar_domain::threshold::{
     Action, Breaches, Breakdown, Condition, Decision, Effect, Gate, Grain, Observation, Phase,
-    QuietHours, Reading, Rules, Scale, State, Threshold, Versus,
+    QuietHours, Reading, Rules, Scale, State, Stray, Threshold, USUAL_DEVIATIONS, Versus,
 };
 use northstar_proto::metrics::v1 as pb;
 use northstar_proto::metrics::v1::threshold::Condition as PbCondition;
@@ -95,6 +95,19 @@ fn condition_to_proto(condition: Condition) -> PbCondition {
         }
         Condition::Decrease { amount, scale, versus, clear } => {
             PbCondition::Decrease(change(amount, scale, versus, clear))
+        }
+        Condition::Anomaly { deviations, direction, minimum_change, clear } => {
+            let direction = match direction {
+                Stray::Both => pb::AnomalyDirection::Unspecified,
+                Stray::Up => pb::AnomalyDirection::Up,
+                Stray::Down => pb::AnomalyDirection::Down,
+            };
+            PbCondition::Anomaly(pb::AnomalyCondition {
+                deviations,
+                direction: direction.into(),
+                minimum_change,
+                clear,
+            })
         }
     }
 }
@@ -190,6 +203,24 @@ fn condition_from_proto(found: &mut Violations, condition: PbCondition) -> Optio
         PbCondition::Decrease(decrease) => {
             let (scale, versus) = change(&decrease)?;
             Condition::Decrease { amount: decrease.amount, scale, versus, clear: decrease.clear }
+        }
+        PbCondition::Anomaly(anomaly) => {
+            let direction = match pb::AnomalyDirection::try_from(anomaly.direction) {
+                Ok(pb::AnomalyDirection::Unspecified) => Stray::Both,
+                Ok(pb::AnomalyDirection::Up) => Stray::Up,
+                Ok(pb::AnomalyDirection::Down) => Stray::Down,
+                Err(_) => {
+                    found.push("condition.direction", "must be both, up or down");
+                    return None;
+                }
+            };
+            let usual = anomaly.deviations == 0.0;
+            Condition::Anomaly {
+                deviations: if usual { USUAL_DEVIATIONS } else { anomaly.deviations },
+                direction,
+                minimum_change: anomaly.minimum_change,
+                clear: anomaly.clear,
+            }
         }
     })
 }
@@ -323,6 +354,7 @@ fn observation_to_proto(observation: &Observation, rules: &Rules) -> pb::Thresho
         segment: observation.segment.clone(),
         value: observation.value,
         reference: observation.reference,
+        spread: observation.spread,
         sample: observation.sample.cast_signed(),
         complete: observation.complete,
         reading: reading_to_proto(observation.read(rules).0).into(),
@@ -375,6 +407,8 @@ mod tests {
             "{type: outside, low: 1, high: 4, clear_low: 2, clear_high: 3}",
             "{type: increase, amount: 0.5, scale: relative, versus: target, clear: 0.25}",
             "{type: decrease, amount: 3}",
+            "{type: anomaly}",
+            "{type: anomaly, deviations: 5, direction: down, minimum_change: 0.1, clear: 2}",
         ] {
             let json: serde_json::Value = serde_json::json!({
                 "owner": "growth", "kpi": "activation", "grain": "week", "time_zone": "Asia/Tokyo",

@@ -45,6 +45,14 @@ struct Missing {
     lists: Lists,
 }
 
+impl Missing {
+    /// Nothing but what comes with the head of the log.
+    fn nothing(project: ProjectId, head: Head, query_bytes: u64, lists: Lists) -> Self {
+        let (changes, words, sources) = (Vec::new(), Vec::new(), HashMap::new());
+        Self { project, head, changes, words, policy: None, sources, query_bytes, lists }
+    }
+}
+
 /// A view, and the subjects of lists in it.
 type Found = (View, BTreeMap<String, SubjectSet>);
 
@@ -57,11 +65,20 @@ impl Datasets {
     /// The same, and whom lists name under the identity map of that view.
     pub(crate) async fn view_with(&self, project: ProjectId, lists: Lists) -> Result<Found> {
         let mut loaded = self.slot(project).lock_owned().await;
+        let mut connection = self.pool.acquire().await.map_err(StoreError::from)?;
+        // After the lock: whoever waited for it need not read the log twice.
+        let head = log::head(&mut connection, project).await?;
+        drop(connection);
+        if loaded.as_ref().is_some_and(|loaded| loaded.covers(head)) {
+            let missing = Missing::nothing(project, head, self.query_bytes, lists);
+            let (sender, receiver) = mpsc::channel(1);
+            // There is room for it, and whoever is gone has failed and says why.
+            let _ = sender.try_send(Part::End);
+            return spawn_blocking(move || take_in(loaded, receiver, missing)).await?;
+        }
         // A transaction only for its planner setting; it ends unchanged.
         let mut connection = self.pool.begin().await.map_err(StoreError::from)?;
         northstar_store::ingestion::prefer_indexes(&mut connection).await?;
-        // After the lock: whoever waited for it need not read the log twice.
-        let head = log::head(&mut connection, project).await?;
         loaded.take_if(|loaded| loaded.known.erasure_version != head.erasure_version);
         if loaded.is_none() {
             *loaded = Some(self.load(&mut connection, project, head.erasure_version).await?);
@@ -139,6 +156,16 @@ fn take_in(
 }
 
 impl Loaded {
+    /// Whether everything up to a head of the log is taken in.
+    fn covers(&self, head: Head) -> bool {
+        let known = &self.known;
+        known.erasure_version == head.erasure_version
+            && known.identity_version >= head.identity_version
+            && known.consent_version >= head.consent_version
+            && known.consent_policy_version == Some(head.consent_policy_version)
+            && self.dataset.watermark().max(0) >= head.position
+    }
+
     /// Fails when the reader did not come to its end. What was taken in until
     /// then stays and need not be read again.
     fn take_in(&mut self, mut parts: Receiver<Part>, missing: Missing) -> Result<Found> {

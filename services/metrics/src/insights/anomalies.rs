@@ -7,6 +7,7 @@ use chrono::{DateTime, Datelike as _, TimeDelta, Timelike as _};
 use chrono_tz::Tz;
 use northstar_domain::kpi::{Window, not_a_zone, read_zone};
 use northstar_domain::metric::Definition;
+use northstar_domain::threshold::USUAL_DEVIATIONS;
 use northstar_domain::{Problems, ProjectId};
 use northstar_engine::calendar::Buckets;
 use northstar_engine::{Answer, Grain, Query, Row};
@@ -42,18 +43,34 @@ struct Question {
 }
 
 /// What a grain goes by unless the request says otherwise.
-struct Habits {
+pub(crate) struct Habits {
     /// Longest a bucket may be.
-    bucket: TimeDelta,
+    pub(crate) bucket: TimeDelta,
     /// Buckets of the past.
-    history: i32,
+    pub(crate) history: i32,
     /// Newest buckets that say where the level is.
     level: usize,
     /// Whether buckets have seasons.
     seasons: bool,
 }
 
-fn habits(grain: Grain) -> Habits {
+impl Habits {
+    /// The settings by which buckets are judged.
+    pub(crate) fn settings(&self, history: i32, minimum: i32) -> Settings {
+        let history = history.unsigned_abs() as usize;
+        Settings {
+            history,
+            minimum_history: minimum.unsigned_abs().max(1) as usize,
+            minimum_season: if self.seasons { MINIMUM_SEASON } else { 1 },
+            level: self.level.min(history),
+            threshold: USUAL_DEVIATIONS,
+            minimum_change: 0.0,
+            direction: Direction::Both,
+        }
+    }
+}
+
+pub(crate) fn habits(grain: Grain) -> Habits {
     let habits = |bucket, history, level, seasons| Habits { bucket, history, level, seasons };
     match grain {
         Grain::Hour => habits(TimeDelta::hours(1), 28 * 24, 24, true),
@@ -157,7 +174,7 @@ fn read(
         let problem = format!("must lie between 1 and the history, which is {history}");
         problems.fields.push("minimum_history_buckets", problem);
     }
-    let threshold = if request.threshold == 0.0 { 3.5 } else { request.threshold };
+    let threshold = if request.threshold == 0.0 { USUAL_DEVIATIONS } else { request.threshold };
     if !(threshold > 0.0 && threshold.is_finite()) {
         problems.fields.push("threshold", "must be greater than 0, for example 3.5");
     }
@@ -185,15 +202,11 @@ fn read(
     let start = past
         .and_then(|past| window.start.checked_sub_signed(past))
         .ok_or_else(|| Error::field("history_buckets", "begins before the calendar does"))?;
-    let history = history.unsigned_abs() as usize;
     let settings = Settings {
-        history,
-        minimum_history: minimum.unsigned_abs().max(1) as usize,
-        minimum_season: if habits.seasons { MINIMUM_SEASON } else { 1 },
-        level: habits.level.min(history),
         threshold,
         minimum_change: change,
         direction,
+        ..habits.settings(history, minimum)
     };
     let query = Query {
         metric,
@@ -232,7 +245,7 @@ fn judge(
 ) -> Result<Vec<pb::AnomalySeries>> {
     let query = &question.query;
     let buckets = Buckets::covering(query.from_micros, query.to_micros, query.zone, query.grain)?;
-    let seasons = seasons(&buckets, question);
+    let seasons = seasons(&buckets, question.zone, question.grain);
     let judged_from = (0..buckets.len())
         .find(|at| buckets.end(*at) > plan::instant(question.window.start))
         .unwrap_or(0);
@@ -293,12 +306,12 @@ fn judge(
 }
 
 /// The season of every bucket: the weekday, or the hour of the week, by the local clock.
-fn seasons(buckets: &Buckets, question: &Question) -> Vec<u32> {
+pub(crate) fn seasons(buckets: &Buckets, zone: Tz, grain: Grain) -> Vec<u32> {
     (0..buckets.len())
         .map(|at| {
             let local = DateTime::from_timestamp_micros(buckets.start(at))
-                .map(|start| start.with_timezone(&question.zone));
-            match (question.grain, local) {
+                .map(|start| start.with_timezone(&zone));
+            match (grain, local) {
                 (Grain::Hour, Some(local)) => {
                     local.weekday().num_days_from_monday() * 24 + local.hour()
                 }

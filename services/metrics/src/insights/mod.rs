@@ -1,7 +1,7 @@
 //! InsightsService: what a change did, what is out of the ordinary, why a number
 //! moved, and what customers will be worth.
 
-mod anomalies;
+pub(crate) mod anomalies;
 mod attribution;
 mod customers;
 mod impact;

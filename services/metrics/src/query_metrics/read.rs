@@ -10,7 +10,7 @@ use northstar_engine::{Dimension, Filter, Grain, Span, SpanUnit};
 use northstar_proto::metrics::v1 as pb;
 
 use crate::cohorts::{Scope, check_number};
-use crate::query::{read_breakdowns, read_filter, read_grain, read_window};
+use crate::query::{read_breakdowns, read_filter, read_grain, read_position, read_window};
 use crate::{Error, Result, plan};
 
 /// Most metrics of a question.
@@ -98,13 +98,14 @@ pub(super) fn read(request: &pb::QueryMetricsRequest) -> Result<Question> {
     if compare.is_err() {
         problems.fields.push("compare", "is not a known comparison");
     }
+    let position = read_position(&mut problems, request.log_position);
     match (window, zone, grain, having, compare) {
         (Some(window), Some(zone), Some(grain), Some(having), Ok(compare))
             if problems.is_empty() =>
         {
             Ok(Question {
                 compare: span(compare, window, zone),
-                scope: Scope::of(&request.cohorts, &breakdowns),
+                scope: Scope { position, ..Scope::of(&request.cohorts, &breakdowns) },
                 window,
                 zone,
                 grain,

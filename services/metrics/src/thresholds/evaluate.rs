@@ -9,7 +9,8 @@ use northstar_domain::ProjectId;
 use northstar_domain::kpi::{Charter, Kpi};
 use northstar_domain::metric::Definition;
 use northstar_domain::threshold::{
-    Breakdown, Evaluation, Observation, Reading, Rules, State, Subject, Threshold, Versus,
+    Breakdown, Condition, Evaluation, Observation, Reading, Rules, State, Subject, Threshold,
+    Versus,
 };
 use northstar_engine::{Answer, Grain, Query};
 use northstar_proto::metrics::v1 as pb;
@@ -18,6 +19,7 @@ use northstar_store::metrics::definition::Stored;
 use northstar_store::metrics::threshold::Logged;
 use prost::Message as _;
 
+use super::past;
 use super::periods::{Pair, Period, Shape, periods, shape};
 use crate::dataset::View;
 use crate::plan::{self, Metrics, instant};
@@ -26,7 +28,7 @@ use crate::scorecard::{self, Judged, Versions};
 use crate::{Error, Result};
 
 /// Most values of a dimension that are judged.
-const MAX_SEGMENTS: usize = 10_000;
+pub(super) const MAX_SEGMENTS: usize = 10_000;
 
 /// A threshold with everything that its evaluation needs beside the log.
 pub(super) struct Watched {
@@ -41,7 +43,7 @@ pub(super) struct Watched {
     pub(super) metric_version: i64,
     /// Every metric of the project, for guardrails.
     pub(super) versions: Versions,
-    zone: Tz,
+    pub(super) zone: Tz,
     shape: Shape,
 }
 
@@ -182,7 +184,7 @@ impl Watched {
         periods(self.shape, self.zone, self.rules.settle, count, at)
     }
 
-    fn query(&self, period: Period) -> Result<Query> {
+    pub(super) fn query(&self, period: Period) -> Result<Query> {
         let breakdown = self.rules.breakdown.iter();
         Ok(Query {
             metric: plan::spec(&self.metrics, &self.metric)?,
@@ -197,7 +199,7 @@ impl Watched {
     }
 
     /// Whether nothing is zero: where a count has no row, nothing happened.
-    fn counts(&self) -> Result<bool> {
+    pub(super) fn counts(&self) -> Result<bool> {
         let definition = plan::definition(&self.metrics, &self.metric)?;
         Ok(definition.is_additive() || matches!(definition, Definition::Unique { .. }))
     }
@@ -255,6 +257,11 @@ impl Asked<'_> {
         pairs: &[Pair],
         breakdown: Option<&Breakdown>,
     ) -> Result<Vec<Observation>> {
+        if let (Condition::Anomaly { .. }, Some(grain)) =
+            (self.watched.rules.condition, self.watched.rules.grain)
+        {
+            return past::observe(self.watched, self.view, grain, pairs, breakdown);
+        }
         let any = breakdown.is_some_and(|breakdown| breakdown.value.is_none());
         let previous = any || self.watched.rules.condition.versus() == Some(Versus::Previous);
         let mut columns = Vec::with_capacity(pairs.len());
@@ -308,13 +315,14 @@ impl Asked<'_> {
     }
 }
 
-fn nothing(period: Period) -> Observation {
+pub(super) fn nothing(period: Period) -> Observation {
     Observation {
         start: period.window.start,
         end: period.window.end,
         segment: None,
         value: None,
         reference: None,
+        spread: None,
         sample: 0,
         complete: true,
     }
@@ -352,6 +360,7 @@ impl Watched {
             segment,
             value: now.value,
             reference,
+            spread: None,
             sample,
             complete: now.complete,
         }
@@ -359,7 +368,7 @@ impl Watched {
 
     /// A breach is worse than none, one further out is worse, and of what is
     /// equally bad the first by name is taken.
-    fn worse(&self, a: &Observation, b: &Observation) -> Ordering {
+    pub(super) fn worse(&self, a: &Observation, b: &Observation) -> Ordering {
         let rank = |observation: &Observation| match observation.read(&self.rules).0 {
             Reading::Unknown => 0,
             Reading::Clear => 1,
@@ -367,7 +376,7 @@ impl Watched {
             Reading::Breached => 3,
         };
         let severity = |observation: &Observation| {
-            self.rules.condition.severity(observation.value, observation.reference)
+            self.rules.condition.severity(observation.value, observation.held_against())
         };
         rank(a)
             .cmp(&rank(b))

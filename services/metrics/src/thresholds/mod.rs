@@ -4,6 +4,7 @@ mod ask;
 mod change;
 mod evaluate;
 mod events;
+mod past;
 mod periods;
 mod question;
 mod replay;

@@ -99,12 +99,13 @@ pub(super) fn periods(
 
 /// The last `count` whole buckets up to an instant, oldest first.
 fn buckets(grain: Grain, zone: Tz, count: usize, end: DateTime<Utc>) -> Result<Vec<Window>> {
-    let (grain, longest) = match grain {
-        Grain::Hour => (engine::Grain::Hour, TimeDelta::hours(2)),
-        Grain::Day => (engine::Grain::Day, TimeDelta::days(2)),
-        Grain::Week => (engine::Grain::Week, TimeDelta::days(8)),
-        Grain::Month => (engine::Grain::Month, TimeDelta::days(32)),
+    let longest = match grain {
+        Grain::Hour => TimeDelta::hours(2),
+        Grain::Day => TimeDelta::days(2),
+        Grain::Week => TimeDelta::days(8),
+        Grain::Month => TimeDelta::days(32),
     };
+    let grain = engine_grain(grain);
     let span = longest * i32::try_from(count + 2).unwrap_or(i32::MAX);
     let covered = Buckets::covering(instant(end - span), instant(end), zone, grain)?;
     let time = |micros: i64| DateTime::from_timestamp_micros(micros).unwrap_or_default();
@@ -113,6 +114,16 @@ fn buckets(grain: Grain, zone: Tz, count: usize, end: DateTime<Utc>) -> Result<V
         .map(|bucket| Window { start: time(covered.start(bucket)), end: time(covered.end(bucket)) })
         .collect();
     Ok(whole[whole.len().saturating_sub(count)..].to_vec())
+}
+
+/// A grain for the engine.
+pub(super) fn engine_grain(grain: Grain) -> engine::Grain {
+    match grain {
+        Grain::Hour => engine::Grain::Hour,
+        Grain::Day => engine::Grain::Day,
+        Grain::Week => engine::Grain::Week,
+        Grain::Month => engine::Grain::Month,
+    }
 }
 
 /// The shape that a definition and the rules ask for.

@@ -155,6 +155,7 @@ fn value(watched: &Watched, logged: &Logged) -> Value {
     json!({
         "value": newest.and_then(|newest| newest.value),
         "reference": newest.and_then(|newest| newest.reference),
+        "spread": newest.and_then(|newest| newest.spread),
         "segment": newest.and_then(|newest| newest.segment.clone()),
         "sample": newest.map(|newest| newest.sample),
         "start_time": newest.map(|newest| time(newest.start)),

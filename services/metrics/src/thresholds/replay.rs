@@ -215,6 +215,8 @@ fn differences(logged: &Logged, replayed: &Logged) -> Vec<String> {
         differ(&what, number(was.value), number(is.value));
         let what = format!("reference of {}", timestamp::format(was.start));
         differ(&what, number(was.reference), number(is.reference));
+        let what = format!("spread of {}", timestamp::format(was.start));
+        differ(&what, number(was.spread), number(is.spread));
     }
     let word = |debug: &dyn std::fmt::Debug| format!("{debug:?}");
     differ("reading", word(&logged.reading), word(&replayed.reading));

@@ -232,6 +232,77 @@ async fn an_empty_log_has_answers_too() {
 }
 
 #[tokio::test]
+async fn an_answer_is_given_again_from_the_log_as_it_was() {
+    let suite = Suite::start().await;
+    suite.metric("payers", unique("Paid")).await;
+    suite.metric("visits", count("Visited")).await;
+    let paid = |user: &str, at| event("Paid", user, at);
+    suite
+        .ingest(vec![
+            paid("ada", "2026-03-01T09:00:00Z"),
+            paid("bob", "2026-03-01T10:00:00Z"),
+            event("Visited", "cleo", "2026-03-02T10:00:00Z"),
+        ])
+        .await;
+    let asked = |log_position| pb::QueryMetricRequest {
+        grain: pb::Grain::Day.into(),
+        log_position,
+        ..question("payers", "2026-03-01", "2026-03-04")
+    };
+    let told = suite.query(asked(0)).await.unwrap();
+    let position = told.provenance.as_ref().unwrap().log_position;
+    // A late event, and later ones.
+    suite
+        .ingest(vec![
+            paid("cleo", "2026-03-01T11:00:00Z"),
+            paid("ada", "2026-03-03T09:00:00Z"),
+            event("Visited", "dan", "2026-03-02T10:00:00Z"),
+        ])
+        .await;
+    let values = |answer: &pb::QueryMetricResponse| {
+        answer.rows.iter().map(|row| row.value).collect::<Vec<_>>()
+    };
+    assert_eq!(values(&told), [Some(2.0), Some(0.0), Some(0.0)]);
+    let now = suite.query(asked(0)).await.unwrap();
+    assert_eq!(values(&now), [Some(3.0), Some(0.0), Some(1.0)]);
+    let again = suite.query(asked(position)).await.unwrap();
+    assert_eq!(again.rows, told.rows);
+    let (told, again) = (told.provenance.unwrap(), again.provenance.unwrap());
+    assert_eq!((again.digest, again.log_position), (told.digest, position));
+
+    // So are several metrics, and who is behind a number.
+    let request = pb::QueryMetricsRequest {
+        metrics: vec!["visits".to_owned(), "payers".to_owned()],
+        start_time: Some(timestamp("2026-03-01")),
+        end_time: Some(timestamp("2026-03-04")),
+        log_position: position,
+        ..Default::default()
+    };
+    let mut parts = suite.analyst.metrics().query_metrics(request).await.unwrap().into_inner();
+    let cells = parts.message().await.unwrap().unwrap().rows.remove(0).cells;
+    assert_eq!(cells.iter().map(|cell| cell.value).collect::<Vec<_>>(), [Some(1.0), Some(2.0)]);
+    let cell = pb::Cell {
+        question: Some(asked(position)),
+        bucket_time: Some(timestamp("2026-03-01")),
+        ..Default::default()
+    };
+    let request = pb::ListSubjectsRequest { cell: Some(cell), ..Default::default() };
+    let mut parts = suite.analyst.evidence().list_subjects(request).await.unwrap().into_inner();
+    let summary = parts.message().await.unwrap().unwrap().summary.unwrap();
+    assert_eq!(summary.subjects, 2);
+
+    for (position, keep, field) in [
+        (-1, false, "log_position"),
+        (1_000, false, "log_position"),
+        (1, true, "keep_for_restatements"),
+    ] {
+        let request = pb::QueryMetricRequest { keep_for_restatements: keep, ..asked(position) };
+        let refused = suite.query(request).await.unwrap_err();
+        assert_eq!(blamed_fields(&refused), [field]);
+    }
+}
+
+#[tokio::test]
 async fn a_question_is_refused_with_everything_that_is_wrong_with_it() {
     let suite = Suite::start().await;
     let request = pb::QueryMetricRequest {

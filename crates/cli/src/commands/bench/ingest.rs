@@ -220,6 +220,13 @@ async fn measure(
             .target(at_most(LONE_TIMES_COMMIT), p99 / commit.p99_micros()),
     );
     report.push(Measured::new("lone/p99/of-disk", p99, Unit::Micros).against(disk.p99_micros()));
+    used += 2 * SINGLES as u64;
+    let lone = load::lone_in_stream(&service, generator, used, SINGLES).await?;
+    report.add("lone-in-stream/p50", lone.p50_micros(), Unit::Micros);
+    report.push(
+        Measured::new("lone-in-stream/p99", lone.p99_micros(), Unit::Micros)
+            .against(commit.p99_micros()),
+    );
     service.stop().await?;
 
     output::note("from acknowledged to visible, in the whole suite");

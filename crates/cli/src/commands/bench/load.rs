@@ -347,6 +347,42 @@ pub(super) async fn lone(
     .await
 }
 
+/// The same on a stream that is open, which saves each request the beginning and the
+/// end of a call.
+pub(super) async fn lone_in_stream(
+    service: &Service,
+    generator: &Generator,
+    first: u64,
+    times: usize,
+) -> anyhow::Result<Latencies> {
+    let (connect, generator) = (service.connector(), generator.clone());
+    alone(async move || {
+        let (requests, outgoing) = tokio::sync::mpsc::channel(1);
+        let outgoing = ReceiverStream::new(outgoing);
+        let clients = connect()?;
+        let opened = clients.ingestion().stream_events(outgoing).await?;
+        let mut answers = opened.into_inner();
+        let mut latencies = Vec::with_capacity(times);
+        for (number, sequence) in (0..(times + times / 10) as u64).zip(1..) {
+            let request = pb::StreamEventsRequest {
+                sequence,
+                source: "bench-lone-stream".to_owned(),
+                events: vec![generator.distinct(first + number).to_event()],
+                ..Default::default()
+            };
+            let start = Instant::now();
+            requests.send(request).await.context("the stream ended")?;
+            let answer = answers.message().await?.context("the stream ended")?;
+            if number >= (times / 10) as u64 {
+                latencies.push(start.elapsed());
+            }
+            check(1, answer.results)?;
+        }
+        Ok(Latencies::new(latencies))
+    })
+    .await
+}
+
 /// How long it takes from the acknowledgement of an event to an answer that
 /// counts it: first when the engine has read nothing yet, then (the median of
 /// twenty) when only that event is new.

@@ -145,6 +145,7 @@ pub(super) async fn run(query: &Query, connection: &Connection) -> anyhow::Resul
         .into(),
         zero_fill: query.fill,
         cohorts: query.cohorts.clone(),
+        log_position: query.at_position,
     };
     let mut stream = connection.clients()?.metrics().query_metrics(request).await?.into_inner();
     let mut answer = pb::QueryMetricsResponse::default();

@@ -40,6 +40,7 @@ const PATHS: &[(&str, &[&str], &str)] = &[
     ("query revenue,buyers", &["plan"], "rows/*/dimensions/plan"),
     ("query revenue,buyers", &["revenue", "buyers"], "rows/*/values/=/value"),
     ("query", &["plan"], "rows/*/dimensions/plan"),
+    ("query", &["bucket"], "rows/*/time"),
     ("query", &["cohort"], "rows/*/dimensions/cohort.regulars"),
     ("query", &["value", "answer", "revenue"], "rows/*/value"),
     ("query", &["before"], "rows/*/previous_value"),

@@ -92,6 +92,7 @@ fn follows(threshold: &Threshold, table: &Table) {
             segment: None,
             value: Some(cell("value").parse().expect("a value")),
             reference: None,
+            spread: None,
             sample: at("sample").map_or(1_000, |at| row[at].parse().expect("a number")),
             complete: true,
         });

@@ -49,6 +49,7 @@ pub(crate) fn scan_up_to<'a, B: Bits>(
     position: Option<i64>,
     workers: Workers<'_>,
 ) -> Vec<RunScan<'a, B>> {
+    let position = [position, snapshot.position()].into_iter().flatten().min();
     let runs = snapshot.runs().iter().enumerate();
     runs.map(|(number, run)| {
         let excluded = snapshot.excluded_rows(number);

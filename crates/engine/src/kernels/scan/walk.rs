@@ -91,7 +91,7 @@ fn walk_part<B: Bits>(
             }
         }
         Matches::Few(few) => {
-            for (row, time, bits) in few.within(part.start, part.end, scan.effective) {
+            for (row, time, bits) in few.within(part.start, part.end) {
                 visitor.see(Event { run: part.run, row, time, bits: bits.into() })?;
             }
         }
@@ -115,7 +115,7 @@ fn span<B: Bits>(scans: &[RunScan<'_, B>], part: Part) -> Option<(i64, i64)> {
     match &*scan.matches {
         Matches::Nothing => None,
         Matches::Same(_) | Matches::Rows(_) => Some((time(part.start), time(part.end - 1))),
-        Matches::Few(few) => few.span(part.start, part.end, scan.effective),
+        Matches::Few(few) => few.span(part.start, part.end),
     }
 }
 
@@ -177,7 +177,7 @@ pub(crate) fn walk_rows<B: Bits>(
         }
         Matches::Few(few) => {
             let (start, end) = (rows.start as u32, rows.end as u32);
-            for (row, time, _) in few.within(start, end, scan.effective) {
+            for (row, time, _) in few.within(start, end) {
                 visitor.see(row as usize, time);
             }
         }

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use chrono::{DateTime, Datelike, NaiveDate, TimeZone};
 use chrono_tz::Tz;
 use northstar_engine::{
-    Entry, Grain, RetentionTablePartial,
-    journeys::{Bracket, Clock, Cohorts, RetentionCellKey, RetentionMode, RetentionQuery, Unit},
+    Entry, EventSelector, Grain, RetentionTablePartial,
+    journeys::{
+        Bracket, Clock, Cohorts, RetentionCellKey, RetentionMode, RetentionQuery, Scope, Unit,
+    },
 };
 use proptest::prelude::*;
 
@@ -14,7 +16,7 @@ use super::{Values, all_pages, histories, name, scope, values, whole};
 use crate::{
     differential::shards,
     naive::{bucket, number, passes, selected},
-    world::{Event, events, play, selector, steps},
+    world::{DAY, EPOCH, Event, events, play, selector, steps},
 };
 
 const HOUR: i64 = 3_600_000_000;
@@ -194,6 +196,46 @@ fn retention_query() -> impl Strategy<Value = RetentionQuery> {
                 same_values,
             },
         )
+}
+
+#[test]
+fn any_number_of_returns_counts_from_the_start_on() {
+    const MINUTE: i64 = HOUR / 60;
+    // A thousand events on one day, of which the 301st is the start, and one two days later.
+    let event = |position: i64| Event {
+        position,
+        name: if position == 300 { "start" } else { "visit" },
+        source: "web",
+        user: Some("ada".to_owned()),
+        anonymous: None,
+        account: None,
+        time: EPOCH + if position < 1_000 { position * MINUTE } else { 2 * DAY },
+        sequence: 0,
+        properties: serde_json::json!({}),
+    };
+    let events: Vec<Event> = (0..=1_000).map(event).collect();
+    let query = RetentionQuery {
+        scope: Scope::of(EPOCH, EPOCH + 3 * DAY),
+        start: EventSelector::named("start"),
+        returning: EventSelector::all(),
+        entry: Entry::FirstEver,
+        cohorts: Cohorts::One,
+        unit: Unit::Day,
+        clock: Clock::Calendar,
+        brackets: (0..3).map(Bracket::at).collect(),
+        mode: RetentionMode::On,
+        value: None,
+        same_values: false,
+    };
+    let snapshot = whole(&events).snapshot().expect("a snapshot");
+    let answer = snapshot.retention(&query).expect("an answer");
+    let cells: Vec<_> = answer.cohorts[0]
+        .cells
+        .iter()
+        .map(|cell| (cell.begun_retained, cell.eligible, cell.retained, cell.value))
+        .collect();
+    // The last day has begun, but is not over.
+    assert_eq!(cells, [(1, 1, 1, 700.0), (0, 1, 0, 0.0), (1, 0, 0, 0.0)]);
 }
 
 proptest! {

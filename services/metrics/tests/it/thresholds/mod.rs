@@ -353,6 +353,60 @@ async fn of_any_value_the_worst_is_judged_also_one_that_went_missing() {
 }
 
 #[tokio::test]
+async fn a_bucket_is_held_against_what_its_past_leads_to_expect() {
+    let suite = start().await;
+    // Eight weeks: six or seven visits on weekdays, two on weekends; and on the last Friday as few as on a Saturday.
+    let first = time("2026-02-01");
+    let mut events = Vec::new();
+    for day in 0..56 {
+        let morning = first + TimeDelta::days(day) + TimeDelta::hours(10);
+        let how_many = match day % 7 {
+            0 | 6 => 2,
+            5 if day > 49 => 2,
+            _ => 6 + day % 2,
+        };
+        let morning: &'static str = morning.to_rfc3339().leak();
+        events.extend((0..how_many).map(|user| event("Visited", &format!("user {user}"), morning)));
+    }
+    suite.ingest(events).await;
+    let unlike = |name: &str, direction: pb::AnomalyDirection| pb::Threshold {
+        condition: Some(Condition::Anomaly(pb::AnomalyCondition {
+            direction: direction.into(),
+            ..pb::AnomalyCondition::default()
+        })),
+        ..threshold(name)
+    };
+    apply(&suite, unlike("fewer", pb::AnomalyDirection::Down)).await.unwrap();
+    apply(&suite, unlike("more", pb::AnomalyDirection::Up)).await.unwrap();
+
+    let friday = evaluate(&suite, "fewer", "2026-03-28").await.unwrap();
+    let newest = friday.observations.last().unwrap();
+    assert_eq!(friday.reading(), pb::ThresholdReading::Breached);
+    assert_eq!(newest.value, Some(2.0));
+    let expected = newest.reference.unwrap();
+    assert!((6.0..=7.0).contains(&expected), "{newest:?}");
+    assert!(newest.spread.unwrap() < (expected - 2.0) / 3.5, "{newest:?}");
+    // Few, but as few as on every Saturday; and nothing is too much.
+    let saturday = evaluate(&suite, "fewer", "2026-03-29").await.unwrap();
+    assert_eq!(saturday.observations.last().unwrap().value, Some(2.0));
+    assert_eq!(saturday.reading(), pb::ThresholdReading::Clear);
+    let friday = evaluate(&suite, "more", "2026-03-28").await.unwrap();
+    assert_eq!(friday.reading(), pb::ThresholdReading::Clear);
+    // Of too little a past nothing follows.
+    let early = evaluate(&suite, "fewer", "2026-02-12").await.unwrap();
+    assert_eq!(early.reading(), pb::ThresholdReading::Unknown);
+    assert_eq!(early.observations.last().unwrap().reference, None);
+
+    let windowed = pb::Threshold {
+        grain: pb::Grain::Unspecified.into(),
+        window_days: 7,
+        ..unlike("windowed", pb::AnomalyDirection::Down)
+    };
+    let refused = apply(&suite, windowed).await.unwrap_err();
+    assert_eq!(blamed_fields(&refused), ["threshold.grain"]);
+}
+
+#[tokio::test]
 async fn a_paused_one_rests_and_a_deleted_one_leaves_its_log() {
     let suite = start().await;
     visits(&suite, "2026-03-30T10:00:00Z", 2).await;

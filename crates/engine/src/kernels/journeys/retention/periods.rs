@@ -15,6 +15,9 @@ use crate::{
 /// Bytes an event that the periods of a run may take: where actors have few events in a period, times are as good.
 const BYTES_OF_EVENT: usize = 2;
 
+/// Bytes that they may take in any case.
+const LEAST_BYTES: usize = 1 << 16;
+
 /// The events of the actors of one run by the periods of one calendar.
 #[derive(Debug)]
 pub(super) struct Periods {
@@ -35,8 +38,9 @@ impl Periods {
         if let Some(known) = run.derived.get::<Option<Arc<Self>>>(&key) {
             return (*known).clone();
         }
+        let room = (run.events() * BYTES_OF_EVENT).max(LEAST_BYTES);
         let found = Self::new(run, zone, grain, workers)
-            .filter(|periods| periods.bytes() <= run.events() * BYTES_OF_EVENT)
+            .filter(|periods| periods.bytes() <= room)
             .map(Arc::new);
         if workers.should_stop() {
             return None;
