@@ -98,6 +98,7 @@ const CASES: &[(&str, Role)] = &[
     ("ingestion.v1.SubjectsService/ListIdentityFacts", Role::Analyst),
     ("ingestion.v1.SubjectsService/ListIdentityPolicies", Role::Viewer),
     ("ingestion.v1.SubjectsService/MergeSubjects", Role::Operator),
+    ("ingestion.v1.SubjectsService/RequestMerge", Role::Operator),
     ("ingestion.v1.SubjectsService/PreviewMerge", Role::Analyst),
     ("ingestion.v1.SubjectsService/RecordConsent", Role::Operator),
     ("ingestion.v1.SubjectsService/ReportErasure", Role::Admin),

@@ -360,7 +360,7 @@ async fn what_is_to_be_looked_into_is_a_task_that_lists_and_reports_tell_of() {
         ..Default::default()
     };
     let listed = bob.approvals().list_decision_requests(request).await.expect("a read");
-    assert_eq!(listed.into_inner().decision_requests, [question.clone()]);
+    assert_eq!(listed.into_inner().decision_requests, std::slice::from_ref(question));
 
     let executive = async || {
         let request = metrics::GetExecutiveReportRequest {

@@ -5,4 +5,5 @@ mod contracts;
 mod decisions;
 mod erasure;
 mod fresh;
+mod merges;
 mod reserved;

@@ -7,10 +7,12 @@
 //! as if it had never been said.
 
 mod identifier;
+mod leave;
 mod map;
 mod policy;
 
 pub use identifier::{Identifier, IdentifierKind, InvalidIdentifier};
+pub use leave::{MERGE_ACTION, MergeLeave, NoLeave, merge_diff, merge_subject};
 pub use map::{Fact, IdentityMap, Refusal, SaidBy, Verb, resolve};
 pub use policy::{IdentityPolicy, KindRule, LimitWindow, POLICY_NAME};
 

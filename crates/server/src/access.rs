@@ -61,6 +61,7 @@ pub const TABLE: &[(&str, Role)] = &[
     ("/northstar.ingestion.v1.SubjectsService/UnlinkIdentifiers", Role::Operator),
     ("/northstar.ingestion.v1.SubjectsService/PreviewMerge", Role::Analyst),
     ("/northstar.ingestion.v1.SubjectsService/MergeSubjects", Role::Operator),
+    ("/northstar.ingestion.v1.SubjectsService/RequestMerge", Role::Operator),
     ("/northstar.ingestion.v1.SubjectsService/UnmergeSubjects", Role::Operator),
     ("/northstar.ingestion.v1.SubjectsService/ListIdentityFacts", Role::Analyst),
     ("/northstar.ingestion.v1.SubjectsService/RecordConsent", Role::Operator),

@@ -5,6 +5,7 @@ mod convert;
 mod erase;
 mod export;
 mod history;
+mod merges;
 mod policies;
 mod preview;
 mod resolve;
@@ -154,6 +155,15 @@ impl SubjectsService for Subjects {
         let caller = caller(&request)?;
         let request = request.into_inner();
         Ok(Response::new(statements::merge(self, &caller, &request).await?))
+    }
+
+    async fn request_merge(
+        &self,
+        request: Request<pb::RequestMergeRequest>,
+    ) -> Result<Response<pb::RequestMergeResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        Ok(Response::new(merges::request_merge(self, &caller, &request).await?))
     }
 
     async fn unmerge_subjects(

@@ -426,6 +426,10 @@ async fn list(command: List, connection: &Connection) -> anyhow::Result<()> {
     if command.json {
         return output::json(&json!({"events": events, "counts": counts}));
     }
+    if events.is_empty() {
+        output::note("no event in quarantine is like that");
+        return Ok(());
+    }
     let rows = events.into_iter().map(|event| {
         [event.id, event.source, event.state, event.event, event.reason, event.field, event.message]
     });

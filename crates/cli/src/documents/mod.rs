@@ -201,10 +201,7 @@ impl Document {
         let mut found = self.spec.violations(&self.name);
         if let (Spec::Contract(spec), true) = (&self.spec, found.is_empty()) {
             let compiled = ContractSet::compile([(self.name.clone(), spec.clone())], None);
-            let unusable = |error: UnusableContract| Violation {
-                field: "json_schema".to_owned(),
-                problem: error.problem,
-            };
+            let unusable = |error: UnusableContract| Violation::new("json_schema", error.problem);
             found.extend(compiled.err().map(unusable));
         }
         found

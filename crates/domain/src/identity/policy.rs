@@ -31,6 +31,9 @@ pub struct IdentityPolicy {
     /// being named: users are unique and come first, anonymous ids come last.
     #[serde(default)]
     pub identifiers: Vec<KindRule>,
+    /// A merge needs an approved decision about exactly it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub approve_merges: bool,
 }
 
 /// The rule of one kind of identifier.
@@ -108,6 +111,7 @@ impl Default for IdentityPolicy {
                 rule("phone", 3, false),
                 rule(IdentifierKind::ANONYMOUS_ID, LAST_PRIORITY, false),
             ],
+            approve_merges: false,
         }
     }
 }

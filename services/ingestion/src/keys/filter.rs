@@ -56,9 +56,38 @@ pub(super) fn build(keys: impl Iterator<Item = MessageKey>) -> Vec<u8> {
 /// The filters of all runs of a project.
 #[derive(Debug, Default)]
 pub(super) struct Filters {
-    /// Eight filters each, place by place.
-    groups: Vec<Box<[[Place; ABREAST]]>>,
+    groups: Vec<Group>,
     filters: usize,
+}
+
+/// Up to eight filters, place by place. The last group has room for no more than twice
+/// as many as it holds: one filter is 2 MiB.
+#[derive(Debug)]
+struct Group {
+    /// Filters that there is room for: 1, 2, 4 or 8.
+    width: usize,
+    places: Box<[Place]>,
+}
+
+impl Group {
+    fn new(width: usize) -> Self {
+        Self { width, places: vec![[0; 8]; PLACES * width].into_boxed_slice() }
+    }
+
+    /// The same filters, with room for as many more.
+    fn widened(&self) -> Self {
+        let mut wide = Self::new(self.width * 2);
+        let rows = wide.places.chunks_exact_mut(self.width * 2);
+        for (wide, narrow) in rows.zip(self.places.chunks_exact(self.width)) {
+            wide[..self.width].copy_from_slice(narrow);
+        }
+        wide
+    }
+
+    /// What the filters have in a place.
+    fn at(&self, place: usize) -> &[Place] {
+        &self.places[place * self.width..][..self.width]
+    }
 }
 
 impl Filters {
@@ -68,13 +97,19 @@ impl Filters {
             return false;
         }
         let column = self.filters % ABREAST;
-        if column == 0 {
-            self.groups.push(vec![[[0; 8]; ABREAST]; PLACES].into_boxed_slice());
+        match self.groups.last_mut() {
+            Some(group) if column > 0 => {
+                if column == group.width {
+                    *group = group.widened();
+                }
+            }
+            _ => self.groups.push(Group::new(1)),
         }
         let group = self.groups.last_mut().expect("one was just made if there was none");
         let words = filter.as_chunks::<4>().0;
-        for (place, words) in group.iter_mut().zip(words.as_chunks::<8>().0) {
-            place[column] = words.map(u32::from_le_bytes);
+        for (row, words) in group.places.chunks_exact_mut(group.width).zip(words.as_chunks::<8>().0)
+        {
+            row[column] = words.map(u32::from_le_bytes);
         }
         self.filters += 1;
         true
@@ -82,14 +117,14 @@ impl Filters {
 
     /// Memory that they take.
     pub(super) fn bytes(&self) -> usize {
-        self.groups.len() * ABREAST * FILTER_BYTES
+        self.groups.iter().map(|group| group.width * FILTER_BYTES).sum()
     }
 
     /// Numbers of the filters that may have a key.
     pub(super) fn candidates(&self, key: MessageKey) -> impl Iterator<Item = usize> {
         let (place, bits) = (place_of(key), bits_of(key));
         self.groups.iter().enumerate().flat_map(move |(group, filters)| {
-            filters[place].iter().enumerate().filter_map(move |(column, words)| {
+            filters.at(place).iter().enumerate().filter_map(move |(column, words)| {
                 // Without a branch for each word, so that they are compared at once.
                 let missing =
                     words.iter().zip(&bits).fold(0, |missing, (word, bit)| missing | (bit & !word));

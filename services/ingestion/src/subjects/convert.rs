@@ -50,6 +50,7 @@ pub fn identity_policy_from_proto(from: &pb::IdentityPolicy) -> Result<IdentityP
         owner: from.owner.clone(),
         description: from.description.clone(),
         identifiers,
+        approve_merges: from.approve_merges,
     };
     found.extend(policy.violations());
     found.or(policy)
@@ -76,6 +77,7 @@ pub fn identity_policy_to_proto(policy: &IdentityPolicy) -> pb::IdentityPolicy {
         owner: policy.owner.clone(),
         description: policy.description.clone(),
         identifiers: policy.identifiers.iter().map(rule).collect(),
+        approve_merges: policy.approve_merges,
         etag: String::new(),
         update_time: None,
     }

@@ -20,6 +20,7 @@ use northstar_store::ingestion::identity::{self as facts, NewStatement, StoredFa
 
 use super::Subjects;
 use super::convert::{effective_time, fact_to_proto, identifier, identifier_to_proto, reason};
+use super::merges::{check_leave, find_leave};
 use super::policies::not_found;
 use crate::change::{Begun, Change};
 use crate::error::Error;
@@ -82,6 +83,8 @@ pub(super) async fn merge(
 ) -> Result<pb::MergeSubjectsResponse, Error> {
     let (from, to) = two(request.from.as_ref(), request.to.as_ref())?;
     let reason = reason(&request.reason)?;
+    // Other services are asked before the transaction begins.
+    let leave = find_leave(&service.clients, &request.decision_request).await?;
     let mut change = match service.begin(caller, MERGE, &request.request_id, request).await? {
         Begun::Answered(answer) => return Ok(answer),
         Begun::Open(change) => change,
@@ -91,6 +94,9 @@ pub(super) async fn merge(
     let to = subject_of(&mut change.transaction, caller.project, &to, version).await?.name;
     if from == to {
         return Err(Error::invalid("to", "is an identifier of the same subject already"));
+    }
+    if policy(&mut change.transaction, caller.project).await?.approve_merges {
+        check_leave(&mut change.transaction, caller, (&from, &to), leave.as_ref()).await?;
     }
     let effective_at = change.now;
     let said = Said { verb: Verb::Merge, from: &from, to: &to, effective_at, undoes: None, reason };

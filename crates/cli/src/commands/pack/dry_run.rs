@@ -103,7 +103,7 @@ fn needs(documents: &[Document]) -> anyhow::Result<BTreeMap<String, Vec<String>>
 async fn look(clients: &Clients, event: String, properties: Vec<String>) -> anyhow::Result<Event> {
     let request = pb::InferContractRequest { name: event.clone(), ..Default::default() };
     let schema = match clients.contracts().infer_contract(request).await {
-        Ok(found) => Some(found.into_inner().contract.unwrap_or_default().schema),
+        Ok(found) => Some(found.into_inner().contract.unwrap_or_default().json_schema),
         Err(status) if status.code() == Code::NotFound => None,
         Err(status) => return Err(status).with_context(|| format!("events {event:?}")),
     };

@@ -28,6 +28,7 @@ Examples:
   northstar subject show anonymous_id:phone-1 --known 2026-03-01
   northstar subject preview ada-2 ada
   northstar subject merge ada-2 ada --reason \"ticket 4711: the same person\"
+  northstar subject merge ada-2 ada --reason \"ticket 4711\" --request
   northstar subject unmerge 17 --reason \"ticket 4712: two people after all\"
   northstar subject link anonymous_id:phone-1 ada --reason \"signed in on it\"
   northstar subject history ada
@@ -70,6 +71,13 @@ pub enum Subject {
         /// Why.
         #[arg(long)]
         reason: String,
+        /// Ask people to decide about it, and merge nothing yet.
+        #[arg(long, conflicts_with = "decision")]
+        request: bool,
+        /// The approved decision request about it, where the identity policy has people
+        /// decide.
+        #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+        decision: String,
         /// Print one JSON document.
         #[arg(long)]
         json: bool,
@@ -205,12 +213,33 @@ pub async fn run(command: Subject, connection: &Connection) -> anyhow::Result<()
             let request = pb::PreviewMergeRequest { from: Some(from.into()), to: Some(to.into()) };
             preview(subjects.preview_merge(request).await?.into_inner(), json)
         }
-        Subject::Merge { from, to, reason, json } => {
+        Subject::Merge { from, to, reason, request: true, json, .. } => {
+            let request = pb::RequestMergeRequest {
+                from: Some(from.into()),
+                to: Some(to.into()),
+                reason,
+                request_id: request_id(),
+            };
+            let asked = subjects.request_merge(request).await?.into_inner();
+            if json {
+                return output::json(&serde_json::json!({
+                    "decision_request": asked.decision_request,
+                }));
+            }
+            preview(asked.preview.unwrap_or_default(), false)?;
+            output::line(format!(
+                "asked as {}; once it is approved, merge with --decision {}",
+                asked.decision_request, asked.decision_request
+            ))?;
+            Ok(())
+        }
+        Subject::Merge { from, to, reason, decision, json, .. } => {
             let request = pb::MergeSubjectsRequest {
                 from: Some(from.into()),
                 to: Some(to.into()),
                 reason,
                 request_id: request_id(),
+                decision_request: decision,
             };
             let merged = subjects.merge_subjects(request).await?.into_inner();
             let fact = ShownFact::from(merged.fact.unwrap_or_default());
@@ -417,6 +446,9 @@ async fn show(
     output::line(format!("{subject} (map version {})", found.identity_map_version))?;
     for other in &found.identifiers {
         output::line(format!("  {other}"))?;
+    }
+    if !northstar_domain::identity::may_be_linked(&found.subject) {
+        output::note("it stands for nobody: it stays on its events and is never linked");
     }
     Ok(())
 }

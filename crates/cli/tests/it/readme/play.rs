@@ -46,7 +46,7 @@ pub fn play(suite: &Suite, path: &str, title: &str) {
 
 /// Applies the metrics or cohorts that a table defines, and compares what they give.
 fn define(suite: &Suite, table: &Table) {
-    let kind = match table.column("definition").or(table.column("rule")) {
+    let kind = match table.column("definition").or_else(|| table.column("rule")) {
         Some(1) if table.header[0] == "metric" => "Metric",
         Some(1) if table.header[0] == "cohort" => "Cohort",
         _ => return,

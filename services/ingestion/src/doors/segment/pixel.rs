@@ -87,13 +87,13 @@ pub(super) async fn pixel(
     );
     let results = taken.await.map_err(Failure::from)?;
     let outcome = results.first().map_or("", |result| outcome_text(result.outcome()));
-    let headers = [
+    let told = [
         (header::CONTENT_TYPE.as_str(), "image/gif"),
         // Each time it is looked at is an event.
         (header::CACHE_CONTROL.as_str(), "no-store"),
         (OUTCOME, outcome),
     ];
-    Ok((headers, IMAGE).into_response())
+    Ok((told, IMAGE).into_response())
 }
 
 #[cfg(test)]

@@ -63,6 +63,7 @@ async fn merge(
         to: Some(id(to)),
         reason: "the same person".to_owned(),
         request_id: Uuid::new_v4().to_string(),
+        ..pb::MergeSubjectsRequest::default()
     };
     clients.subjects().merge_subjects(request).await.map(tonic::Response::into_inner)
 }

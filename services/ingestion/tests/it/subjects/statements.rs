@@ -265,6 +265,7 @@ async fn the_same_request_is_answered_once_and_every_change_is_audited_without_i
         to: Some(id("ada")),
         reason: "ticket 4711".to_owned(),
         request_id: Uuid::new_v4().to_string(),
+        ..pb::MergeSubjectsRequest::default()
     };
     let first = clients.subjects().merge_subjects(request.clone()).await.unwrap().into_inner();
     let second = clients.subjects().merge_subjects(request.clone()).await.unwrap().into_inner();
