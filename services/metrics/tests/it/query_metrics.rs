@@ -285,6 +285,7 @@ async fn a_question_is_refused_with_everything_that_is_wrong_with_it() {
         compare: 99,
         zero_fill: false,
         cohorts: Vec::new(),
+        log_position: -1,
     };
     let refused = ask(&suite, request).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
@@ -300,6 +301,7 @@ async fn a_question_is_refused_with_everything_that_is_wrong_with_it() {
             "order_by[1]",
             "limit",
             "compare",
+            "log_position",
             "filter",
             "having",
         ]
