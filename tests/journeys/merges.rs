@@ -87,7 +87,7 @@ async fn a_merge_waits_for_people_where_the_policy_says_so() {
     assert_eq!(merged.subject, user("ada"));
 
     // Taken back, it needs to be agreed to again.
-    let fact_id = merged.fact.expect("a fact").id;
+    let fact_id = merged.fact.expect("a fact").fact_id;
     let request = ingestion::UnmergeSubjectsRequest {
         fact_id,
         reason: "two people after all".to_owned(),

@@ -159,9 +159,10 @@ fn print(answer: &pb::QueryCustomerValueResponse, zone: Tz) -> anyhow::Result<()
     let header = ["first purchase", "customers", "bought again", "alive", "spent", "will spend"];
     output::line(output::table(&header, cohorts))?;
     if !answer.segments.is_empty() {
-        let segments = answer.segments.iter().map(|segment| {
-            row(named(&segment.dimensions), &segment.group.clone().unwrap_or_default())
-        });
+        let segments = answer
+            .segments
+            .iter()
+            .map(|segment| row(named(&segment.dimensions), &segment.group.unwrap_or_default()));
         let header = ["segment", "customers", "bought again", "alive", "spent", "will spend"];
         output::line(output::table(&header, segments))?;
     }
