@@ -209,9 +209,9 @@ async fn retention_is_told_of_the_bracket_before_too() {
     );
     for (day, came_back) in [
         ("2026-03-01T09:00:00Z", &["ada", "bob", "cleo"][..]),
-        ("2026-03-02T09:00:00Z", &["ada", "bob"]),
-        ("2026-03-03T09:00:00Z", &["bob"]),
-        ("2026-03-05T09:00:00Z", &["bob"]),
+        ("2026-03-02T09:00:00Z", &["ada", "bob"][..]),
+        ("2026-03-03T09:00:00Z", &["bob"][..]),
+        ("2026-03-05T09:00:00Z", &["bob"][..]),
     ] {
         events.extend(came_back.iter().map(|who| event("Back", who, day)));
     }
@@ -237,7 +237,7 @@ async fn retention_is_told_of_the_bracket_before_too() {
             (Some(0.5), Some(2.0 / 3.0)),
             (Some(0.25), Some(0.5)),
             (Some(0.0), Some(0.0)),
-            // Of nobody, and not over.
+            // Not over yet.
             (None, None),
         ]
     );
