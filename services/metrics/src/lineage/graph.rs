@@ -137,13 +137,15 @@ impl Graph {
             graph.link(&node, watched, "watches");
             let Some(breakdown) = &threshold.breakdown else { continue };
             match plan::dimension(&breakdown.by) {
-                Dimension::Cohort(cohort) => graph.link(&node, Node::Cohort(cohort), "breakdown"),
                 Dimension::Property(path) => {
                     for event in events_of(&by_name, activities, metric) {
                         graph.property(&node, &event, path.clone(), "breakdown");
                     }
                 }
-                Dimension::Event | Dimension::Source | Dimension::AccountId => {}
+                Dimension::Event
+                | Dimension::Source
+                | Dimension::AccountId
+                | Dimension::Cohort(_) => {}
             }
         }
         graph
