@@ -44,6 +44,8 @@ class DuckDb:
             loaded = os.path.exists(path)
             connection = duckdb.connect(path)
             connection.execute("SET threads = 2")
+            # It would be drawn between the answers.
+            connection.execute("SET enable_progress_bar = false")
             if not loaded:
                 connection.execute(f"CREATE TABLE events AS SELECT {COLUMNS} FROM '{source}'")
                 connection.execute("CHECKPOINT")
