@@ -189,10 +189,10 @@ END $$;
 REVOKE ALL ON FUNCTION ingestion.append_and_count FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ingestion.append_and_count TO northstar_ingestion;
 
--- The same, and links that events show of devices about which nothing is said yet: the first user of a device is its
--- subject, if the identity policy limits no devices. Where that is not so, or the policy has another etag than the
--- caller knows (null: there is none), `linked` is false and nothing is written. Policies, facts and the map change while
--- the head is locked. Devices are ascending, and each is named once.
+-- The same, and links that events show of devices with which nobody else was seen yet, and of which no person said
+-- anything: the first user of a device is its subject, if the identity policy limits no devices. Where that is not so, or
+-- the policy has another etag than the caller knows (null: there is none), `linked` is false and nothing is written.
+-- Policies, facts and the map change while the head is locked. Devices are ascending, and each is named once.
 CREATE FUNCTION ingestion.append_and_link(
     project integer,
     after bigint,
@@ -217,6 +217,10 @@ CREATE FUNCTION ingestion.append_and_link(
 )
 LANGUAGE plpgsql
 AS $$
+DECLARE
+    -- The first that was shown of each device.
+    shown_at timestamptz[] := array_fill(NULL::timestamptz, ARRAY[cardinality(anonymous_ids)]);
+    changes bigint := 0;
 BEGIN
     linked := true;
     PERFORM FROM ingestion.log_heads head WHERE head.project_id = project AND head.position = after FOR UPDATE;
@@ -228,13 +232,24 @@ BEGIN
     -- One look into each index for each device. The order is that of the index, which is taken for it whatever the
     -- statistics say.
     FOR link IN 1 .. cardinality(anonymous_ids) LOOP
-        linked := linked AND (
-            SELECT fact.fact_id FROM ingestion.identity_facts fact WHERE fact.project_id = project
+        shown_at[link] := (
+            SELECT fact.effective_at FROM ingestion.identity_facts fact WHERE fact.project_id = project
                 AND fact.from_kind = 'anonymous_id' AND fact.from_value = anonymous_ids[link]
-            ORDER BY fact.effective_at, fact.to_value LIMIT 1
-        ) IS NULL AND NOT EXISTS (
+            ORDER BY fact.effective_at, fact.to_value LIMIT 1);
+        linked := linked AND NOT EXISTS (
             SELECT FROM ingestion.identity_facts fact WHERE fact.project_id = project
                 AND fact.to_kind = 'anonymous_id' AND fact.to_value = anonymous_ids[link]);
+        IF shown_at[link] IS NOT NULL THEN
+            -- A device with more facts than these takes the longer way.
+            linked := linked AND (
+                SELECT count(*) < 20
+                    AND bool_and(to_kind = 'user_id' AND to_value = user_ids[link] AND position IS NOT NULL)
+                FROM (
+                    SELECT * FROM ingestion.identity_facts
+                    WHERE project_id = project AND from_kind = 'anonymous_id' AND from_value = anonymous_ids[link]
+                    ORDER BY effective_at, to_value LIMIT 20
+                ) fact);
+        END IF;
     END LOOP;
     IF NOT linked THEN
         RETURN;
@@ -246,13 +261,17 @@ BEGIN
         RETURN;
     END IF;
     FOR link IN 1 .. cardinality(anonymous_ids) LOOP
+        -- A later event of the same user says nothing new, an earlier one is a fact that changes nothing.
+        CONTINUE WHEN shown_at[link] <= linked_at[link];
         INSERT INTO ingestion.identity_facts
             (project_id, verb, from_kind, from_value, to_kind, to_value, effective_at, recorded_at, position)
         VALUES (project, 'link', 'anonymous_id', anonymous_ids[link], 'user_id', user_ids[link], linked_at[link],
             at_time, link_positions[link]);
+        CONTINUE WHEN shown_at[link] IS NOT NULL;
+        changes := changes + 1;
         INSERT INTO ingestion.identity_changes
             (project_id, version, kind, value, subject_kind, subject, recorded_at)
-        SELECT project, identity_version + link, 'anonymous_id', anonymous_ids[link],
+        SELECT project, identity_version + changes, 'anonymous_id', anonymous_ids[link],
             coalesce(known.subject_kind, 'user_id'), coalesce(known.subject, user_ids[link]), at_time
         FROM (VALUES (1)) one LEFT JOIN LATERAL (
             SELECT change.subject_kind, change.subject FROM (
@@ -263,9 +282,10 @@ BEGIN
             ORDER BY change.version DESC LIMIT 1
         ) known ON true;
     END LOOP;
-    UPDATE ingestion.log_heads head
-    SET identity_version = append_and_link.identity_version + cardinality(anonymous_ids)
-    WHERE head.project_id = project;
+    IF changes > 0 THEN
+        UPDATE ingestion.log_heads head SET identity_version = append_and_link.identity_version + changes
+        WHERE head.project_id = project;
+    END IF;
 END $$;
 REVOKE ALL ON FUNCTION ingestion.append_and_link FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ingestion.append_and_link TO northstar_ingestion;

@@ -27,11 +27,6 @@ pub struct Config {
     #[arg(long, env = "NORTHSTAR_INGESTION_FRESH_KEYS", default_value_t = 700_000,
           value_parser = clap::value_parser!(u32).range(100..=2_000_000))]
     pub ingestion_fresh_keys: u32,
-    /// Microseconds that the writer of the log looks for the end of a small
-    /// transaction before it sleeps until it is woken.
-    #[arg(long, env = "NORTHSTAR_INGESTION_EAGER_MICROSECONDS", default_value_t = 0,
-          value_parser = clap::value_parser!(u64).range(0..=10_000))]
-    pub ingestion_eager_microseconds: u64,
     /// Key that secrets of webhook sources, and values that contracts keep aside, are
     /// sealed with in the database: 32 bytes in base64. Without it they are stored as
     /// they are.
@@ -86,7 +81,6 @@ impl Default for Config {
         Self {
             ingestion_queue_mebibytes: 64,
             ingestion_fresh_keys: 700_000,
-            ingestion_eager_microseconds: 0,
             webhook_sealing_key: None,
             webhook_sealing_key_file: None,
             ingestion_pseudonym_key: None,

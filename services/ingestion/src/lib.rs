@@ -15,7 +15,6 @@ mod contracts;
 pub mod convert;
 mod counting;
 mod doors;
-mod eager;
 mod erasure;
 mod error;
 mod events;
@@ -89,7 +88,6 @@ pub async fn build(config: Config, context: Context) -> anyhow::Result<Service> 
         writer_pool,
         config.ingestion_queue_mebibytes,
         config.ingestion_fresh_keys as usize,
-        Duration::from_micros(config.ingestion_eager_microseconds),
         context.shutdown.clone(),
     );
     let contracts = contracts::Contracts::new(pool.clone(), sealing_key.clone(), pseudonym_key);

@@ -19,12 +19,11 @@ use tokio_util::sync::CancellationToken;
 use crate::accounting::KnownNames;
 use crate::at_once;
 use crate::batch::Batch;
-use crate::eager::eagerly;
 use crate::error::Error;
 use crate::instruments::Writing;
 use crate::keys::KnownKeys;
 use crate::links::KnownLinks;
-use crate::transaction::{self, Answer, Attempt, FEW_EVENTS};
+use crate::transaction::{self, Answer, Attempt};
 
 /// A transaction takes no more once it holds so many events or bytes.
 const FULL_EVENTS: usize = 20_000;
@@ -75,7 +74,6 @@ impl Writer {
         pool: PgPool,
         queue_mebibytes: u32,
         fresh_keys: usize,
-        eager: Duration,
         shutdown: CancellationToken,
     ) -> (Self, impl Future<Output = anyhow::Result<()>> + Send + 'static) {
         let (queue, waiting) = mpsc::unbounded_channel();
@@ -88,7 +86,6 @@ impl Writer {
             known_links: KnownLinks::default(),
             known_names: KnownNames::default(),
             partition_end: None,
-            eager,
             written: Arc::clone(&written),
             instruments: Writing::new(),
         };
@@ -150,8 +147,6 @@ struct Task {
     /// Last position for which the log has a partition; `None` before the first
     /// transaction.
     partition_end: Option<i64>,
-    /// How long the end of a small transaction is looked for before it is slept for.
-    eager: Duration,
     written: Arc<Notify>,
     instruments: Writing,
 }
@@ -268,8 +263,7 @@ impl Task {
             let after = keys.position();
             let written =
                 at_once::write(&mut connection, project, batches, &plan, after, links, names);
-            let eager = if events < FEW_EVENTS { self.eager } else { Duration::ZERO };
-            if let Some(attempt) = eagerly(written, eager).await.map_err(at_commit)? {
+            if let Some(attempt) = written.await.map_err(at_commit)? {
                 return Ok(self.learn(project, connection, attempt));
             }
             planned = Some(plan);

@@ -222,7 +222,8 @@ pub async fn append_and_count(
     })
 }
 
-/// Links that events show of devices about which nothing is said yet.
+/// Links that events show of devices, with which nobody else was seen yet and of which
+/// no person said anything.
 #[derive(Debug)]
 pub struct NewDevices<'a> {
     /// The etag of the identity policy that allows them and limits no devices; `None`
@@ -235,8 +236,8 @@ pub struct NewDevices<'a> {
 }
 
 /// As [`append_and_count`], and adds links to the identity map, in the same round
-/// trip. `None` when something is said of a device already, or the policy is another:
-/// then nothing was written.
+/// trip. `None` when more is known of a device, or the policy is another: then nothing
+/// was written.
 pub async fn append_and_link(
     connection: &mut PgConnection,
     HeadAt { project, position: after, erasures }: HeadAt,
