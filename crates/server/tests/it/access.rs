@@ -36,6 +36,7 @@ fn what_only_reads_needs_no_more_than_an_analyst() {
         "ReplayEvaluations",
         "DetectAnomalies",
         "AttributeChange",
+        "Preview",
     ];
     // They show what is personal, or who asked to be forgotten.
     let personal = ["ListEventNotes", "GetErasure", "ListErasures"];
