@@ -50,7 +50,7 @@ fn the_examples_of_the_doors_work_as_printed() {
     let key =
         key.split_whitespace().find(|word| word.starts_with("ns_")).expect("a key").to_owned();
     let address = suite.http();
-    for heading in ["## Segment", "## CloudEvents", "## OpenTelemetry"] {
+    for heading in ["## Segment", "## Images", "## CloudEvents", "## OpenTelemetry"] {
         let (block, commands) = ingestion_block(heading);
         assert!(commands.contains("http://127.0.0.1:8080"), "{commands}");
         let here = commands.replace("http://127.0.0.1:8080", &address);
