@@ -20,7 +20,9 @@ use crate::accounting::KnownNames;
 use crate::batch::{Batch, Item};
 use crate::links::{KnownLinks, KnownPolicy, NewLinks};
 use crate::plan::Plan;
-use crate::transaction::{Attempt, Written, answers, count, encode, positions, remembered_keys};
+use crate::transaction::{
+    Attempt, FEW_EVENTS, Written, answers, count, encode, positions, remembered_keys,
+};
 
 /// Links of new devices that are added by the way, at most.
 const FEW_LINKS: usize = 16;
@@ -62,6 +64,11 @@ pub(crate) async fn write(
         let (blocks, keys) = encode(batches, plan, after).await;
         log::append_and_count(connection, head, &blocks, &keys, by_source).await?
     } else {
+        // Where there is much to encode, a round trip more is nothing, and to encode it
+        // twice is much.
+        if plan.new.len() >= FEW_EVENTS {
+            return Ok(None);
+        }
         let KnownPolicy { etag, policy } = known_links.policy(connection, project).await?;
         if !links.may_be_added(&policy) {
             return Ok(None);

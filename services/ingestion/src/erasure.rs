@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use northstar_archive::ArchivedEvent;
-use northstar_domain::Clock;
 use northstar_domain::erasure::{names, without_personal};
 use northstar_domain::identity::IdentifierKind;
+use northstar_domain::{Clock, ProjectId};
 use northstar_proto::ingestion::v1 as pb;
 use northstar_server::erasure::SUBJECT_ERASED;
 use northstar_store::ingestion::erasure::{
@@ -27,7 +27,7 @@ use northstar_store::ingestion::erasure::{
 };
 use northstar_store::ingestion::log::{self, Erasable, LoggedEvent};
 use northstar_store::ingestion::quarantine::Content;
-use northstar_store::ingestion::{commit_durably, contracts, identity};
+use northstar_store::ingestion::{commit_durably, contracts, identity, retention};
 use northstar_store::outbox::{NewMessage, Outbox};
 use northstar_store::{PgConnection, PgPool, Result, audit};
 use prost::Message as _;
@@ -157,6 +157,10 @@ impl Erasures {
         let quarantined = empty_quarantine(connection, erasure, subject).await?;
         store::pseudonymise(connection, erasure.id).await?;
         store::rewritten(connection, erasure.id, quarantined, now).await?;
+        if files.is_empty() {
+            store::set_stage(connection, erasure.id, Stage::Following).await?;
+            store::finish(connection, erasure.id, now).await?;
+        }
         let mut detail = serde_json::json!({
             "identifiers": erasure.identifiers,
             "events": erasure.events,
@@ -209,14 +213,25 @@ fn fact(erasure: &Erasure, now: DateTime<Utc>) -> NewMessage {
     }
 }
 
+/// The position before the next event behind a gap, for example of what is archived.
+pub(crate) async fn before_next(
+    connection: &mut PgConnection,
+    project: ProjectId,
+    position: i64,
+) -> Result<i64> {
+    let held = retention::held(connection, project, position + 1, i64::MAX).await?;
+    Ok(held.map_or(i64::MAX, |(first, _)| first - 1))
+}
+
 /// Looks at one page of the log.
 async fn look(connection: &mut PgConnection, erasure: &Erasure, subject: &Forgotten) -> Result<()> {
     let events =
         log::read_after(connection, erasure.project, erasure.position, PAGE_EVENTS).await?;
-    let up_to = events
-        .last()
-        .map_or(erasure.position + PAGE_EVENTS, |last| last.position)
-        .min(erasure.last_position);
+    let up_to = match events.last() {
+        Some(last) => last.position,
+        None => before_next(connection, erasure.project, erasure.position).await?,
+    };
+    let up_to = up_to.min(erasure.last_position);
     let positions: Vec<i64> = events
         .iter()
         .filter(|event| event.position <= up_to && subject.owns(event))

@@ -5,6 +5,7 @@
 
 pub mod activity;
 pub mod cohort;
+pub(crate) mod evaluation;
 pub mod kpi;
 pub mod metric;
 pub mod pillar;

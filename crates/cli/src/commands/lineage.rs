@@ -83,14 +83,15 @@ struct Link {
 
 /// Runs the command.
 pub async fn run(command: Lineage, connection: &Connection) -> anyhow::Result<()> {
-    let subject = command
-        .kpi
-        .map(Subject::Kpi)
-        .or(command.metric.map(Subject::Metric))
-        .or(command.activity.map(Subject::Activity))
-        .or(command.cohort.map(Subject::Cohort))
-        .or(command.threshold.map(Subject::Threshold))
-        .or(command.event.map(Subject::Event));
+    let subjects = [
+        command.kpi.map(Subject::Kpi),
+        command.metric.map(Subject::Metric),
+        command.activity.map(Subject::Activity),
+        command.cohort.map(Subject::Cohort),
+        command.threshold.map(Subject::Threshold),
+        command.event.map(Subject::Event),
+    ];
+    let subject = subjects.into_iter().flatten().next();
     let request = pb::GetLineageRequest { subject, property: command.property.unwrap_or_default() };
     let clients = connection.clients()?;
     let response = clients.metrics().get_lineage(request).await?.into_inner();

@@ -16,7 +16,6 @@ use super::{Document, Kind, Mode, Summary, retention, source, threshold, webhook
 
 /// What a document says, in the domain's words.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a handful of documents at a time")]
 pub enum Spec {
     /// See [`Kind::Source`].
     Source(northstar_domain::source::SourceSpec),

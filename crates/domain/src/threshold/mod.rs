@@ -6,13 +6,13 @@
 //! from an evaluation, so that a log of evaluations can be replayed.
 
 mod condition;
+mod decision;
 mod machine;
 mod quiet;
 mod spec;
 
 pub use condition::{Condition, Reading, Reference, Scale, Stray, USUAL_DEVIATIONS, Versus};
+pub use decision::{Action, Decision};
 pub use machine::{Effect, Evaluation, Gate, Observation, Phase, State, Step};
 pub use quiet::{InvalidTimeOfDay, Quiet, QuietHours, TimeOfDay};
-pub use spec::{
-    Action, Breaches, Breakdown, Decision, Grain, MAX_OBSERVATIONS, Rules, Subject, Threshold,
-};
+pub use spec::{Breaches, Breakdown, Grain, MAX_OBSERVATIONS, Rules, Subject, Threshold};

@@ -5,8 +5,8 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use super::condition::{Condition, Versus};
+use super::decision::Decision;
 use super::quiet::{Quiet, QuietHours};
-use crate::automation::Wanted;
 use crate::kpi::{MAX_WINDOW_DAYS, not_a_zone, read_zone, required};
 use crate::{ResourceName, Violations, duration};
 
@@ -116,70 +116,6 @@ pub struct Breaches {
     pub of: Option<u32>,
 }
 
-/// What people are asked to decide. A pause, and a scale or adjust that names what is
-/// changed, is carried out when people approve; everything else is a task for the
-/// owner of the threshold.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Decision {
-    /// What would happen.
-    pub action: Action,
-    /// The automation it would happen to. Required for pause and scale.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub automation: String,
-    /// Of a scale: added to the share of the automation's holdout. Below 0 more
-    /// subjects are acted on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub holdout_by: Option<f64>,
-    /// Of an adjust: a JSON merge patch (RFC 7396) of the automation's spec.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub change: Option<serde_json::Value>,
-}
-
-impl Decision {
-    /// What would become of the automation's definition; `None` when that stays as it
-    /// is.
-    pub fn wanted(&self) -> Option<Wanted> {
-        match self.action {
-            Action::Scale => self.holdout_by.map(Wanted::HoldoutBy),
-            Action::Adjust => self.change.clone().map(Wanted::Patch),
-            Action::Pause | Action::Investigate => None,
-        }
-    }
-
-    /// Whether an approval is carried out by the suite. Otherwise people are given a
-    /// task.
-    pub fn is_carried_out(&self) -> bool {
-        self.action == Action::Pause || self.wanted().is_some()
-    }
-}
-
-/// What would happen.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// The automation is paused.
-    Pause,
-    /// The automation gets more of what it acts on.
-    Scale,
-    /// What is done is changed.
-    Adjust,
-    /// Somebody finds out why.
-    Investigate,
-}
-
-impl Action {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pause => "pause",
-            Self::Scale => "scale",
-            Self::Adjust => "adjust",
-            Self::Investigate => "investigate",
-        }
-    }
-}
-
 /// What a threshold watches.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Subject {
@@ -283,7 +219,10 @@ impl Threshold {
             found.require(wait.is_none_or(within), field, "must lie between nothing and 366d");
         }
         let quiet = self.quiet.as_ref().and_then(|quiet| quiet.check(&mut found));
-        let decision = self.check_decision(&mut found);
+        let decision = required(&mut found, "decision", self.decision.clone());
+        if let Some(decision) = &decision {
+            decision.check(&mut found);
+        }
         match (subject, condition, every, decision) {
             (Some(subject), Some(condition), Some(every), Some(decision)) if found.is_empty() => {
                 Ok(Rules {
@@ -373,49 +312,12 @@ impl Threshold {
         );
         (count, of)
     }
-
-    fn check_decision(&self, found: &mut Violations) -> Option<Decision> {
-        let decision = required(found, "decision", self.decision.clone())?;
-        if !decision.automation.is_empty() {
-            found.parse::<ResourceName>("decision.automation", &decision.automation)?;
-        } else if matches!(decision.action, Action::Pause | Action::Scale) {
-            found.push("decision.automation", "is required for pause and scale");
-        }
-        check_change(&decision, found);
-        Some(decision)
-    }
-}
-
-fn check_change(decision: &Decision, found: &mut Violations) {
-    if let Some(by) = decision.holdout_by {
-        found.require(
-            decision.action == Action::Scale,
-            "decision.holdout_by",
-            "must be empty unless the action is scale",
-        );
-        found.require(
-            by != 0.0 && by > -1.0 && by < 1.0,
-            "decision.holdout_by",
-            "must lie between -1 and 1, and not be 0: -0.1 acts on a tenth more",
-        );
-    }
-    if let Some(change) = &decision.change {
-        found.require(
-            decision.action == Action::Adjust && !decision.automation.is_empty(),
-            "decision.change",
-            "must be empty unless an automation is adjusted",
-        );
-        found.require(
-            change.as_object().is_some_and(|change| !change.is_empty()),
-            "decision.change",
-            "must name the fields of the automation's spec that change",
-        );
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::threshold::Action;
     use crate::timestamp::parse;
 
     const DOCUMENT: &str = "
@@ -480,36 +382,6 @@ mod tests {
             fields(&threshold),
             ["window_days", "condition.versus", "breaches.of", "every", "decision.automation"]
         );
-    }
-
-    #[test]
-    fn a_change_belongs_to_its_action() {
-        let decided = |decision: &str| {
-            let mut threshold: Threshold = serde_norway::from_str(DOCUMENT).unwrap();
-            threshold.decision = serde_norway::from_str(decision).unwrap();
-            let carried_out = threshold.decision.as_ref().unwrap().is_carried_out();
-            (fields(&threshold), carried_out)
-        };
-        for (decision, carried_out) in [
-            ("{action: pause, automation: nudge}", true),
-            ("{action: scale, automation: nudge, holdout_by: -0.1}", true),
-            ("{action: adjust, automation: nudge, change: {holdout: 0.2}}", true),
-            ("{action: scale, automation: nudge}", false),
-            ("{action: adjust, automation: nudge}", false),
-            ("{action: investigate}", false),
-        ] {
-            assert_eq!(decided(decision), (vec![], carried_out), "{decision}");
-        }
-        for (decision, field) in [
-            ("{action: scale, automation: nudge, holdout_by: 0}", "decision.holdout_by"),
-            ("{action: scale, automation: nudge, holdout_by: -1}", "decision.holdout_by"),
-            ("{action: pause, automation: nudge, holdout_by: 0.1}", "decision.holdout_by"),
-            ("{action: adjust, automation: nudge, change: {}}", "decision.change"),
-            ("{action: adjust, change: {holdout: 0.2}}", "decision.change"),
-            ("{action: investigate, change: {holdout: 0.2}}", "decision.change"),
-        ] {
-            assert_eq!(decided(decision).0, [field], "{decision}");
-        }
     }
 
     #[test]

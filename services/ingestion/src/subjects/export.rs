@@ -23,7 +23,7 @@ use super::Subjects;
 use super::consent::states;
 use super::convert::{fact_to_proto, identifier, identifier_to_proto, reason};
 use crate::convert::{logged_to_proto, quarantined_to_proto};
-use crate::erasure::Forgotten;
+use crate::erasure::{Forgotten, before_next};
 use crate::error::Error;
 use crate::identity::{Subject, subject_of};
 use crate::notes::unsealed;
@@ -219,8 +219,11 @@ impl Export {
             let mut connection = self.pool.acquire().await.map_err(northstar_store::Error::from)?;
             let events =
                 log::read_after(&mut connection, self.project, position, PAGE_EVENTS).await?;
+            position = match events.last() {
+                Some(last) => last.position,
+                None => before_next(&mut connection, self.project, position).await?,
+            };
             drop(connection);
-            position = events.last().map_or(position + PAGE_EVENTS, |last| last.position);
             let mut positions = Vec::new();
             for event in events {
                 if event.position > self.position || !named.owns(&event) {

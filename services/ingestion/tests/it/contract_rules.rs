@@ -380,6 +380,7 @@ async fn values_kept_aside_are_sealed_when_there_is_a_key() {
         name: "Signed Up".to_owned(),
         schema_version: "1-0-0".to_owned(),
         json_schema: r#"{"type":"object","properties":{"plan":{"type":"string"}}}"#.to_owned(),
+        mode: pb::ContractMode::Quarantine.into(),
         unplanned_properties: pb::ContractMode::Omit.into(),
         owner: "growth".to_owned(),
         ..pb::Contract::default()

@@ -442,6 +442,7 @@ async fn an_erasure_of_archived_files_that_was_killed_is_finished_by_whoever_com
     let name =
         format!("events-{:012}-{:012}-{id}.parquet", before.first_position, before.last_position);
     std::fs::write(old.with_file_name(name), b"PAR1 and no more").unwrap();
+    let mut entered = suite.superuser().begin().await.unwrap();
     for statement in [
         format!(
             "INSERT INTO ingestion.erasures (erasure_id, project_id, pseudonym, actor, reason,
@@ -454,8 +455,9 @@ async fn an_erasure_of_archived_files_that_was_killed_is_finished_by_whoever_com
              VALUES ('{id}', 'user_id', 'ada-lovelace', 'erased-x')"
         ),
     ] {
-        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(suite.superuser()).await.unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut *entered).await.unwrap();
     }
+    entered.commit().await.unwrap();
     let done = until(&suite, &id.to_string(), is_done).await;
     assert_eq!((done.archived_files, done.archived_events), (1, 5));
     let after = is_clean(&suite.clients(), &before).await;
@@ -463,6 +465,7 @@ async fn an_erasure_of_archived_files_that_was_killed_is_finished_by_whoever_com
 
     // And after the new file took the place of the old one, which is still there.
     std::fs::write(old, b"the old file").unwrap();
+    let mut entered = suite.superuser().begin().await.unwrap();
     for statement in [
         format!(
             "INSERT INTO ingestion.erasure_files VALUES
@@ -474,8 +477,9 @@ async fn an_erasure_of_archived_files_that_was_killed_is_finished_by_whoever_com
              WHERE erasure_id = '{id}'"
         ),
     ] {
-        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(suite.superuser()).await.unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut *entered).await.unwrap();
     }
+    entered.commit().await.unwrap();
     until(&suite, &id.to_string(), is_done).await;
     assert!(!old.exists());
     is_clean(&suite.clients(), &before).await;

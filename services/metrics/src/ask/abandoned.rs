@@ -307,6 +307,11 @@ async fn start() -> Suite {
             end_time: Some(timestamp(TO)),
         }),
         target: Some(pb::Target { value: 50.0, due_time: Some(timestamp("2026-06-30")) }),
+        guardrails: vec![pb::Guardrail {
+            metric: "visits".to_owned(),
+            direction: pb::Direction::Increase.into(),
+            margin: 0.1,
+        }],
         review_time: Some(timestamp("2026-05-01")),
         window_days: 30,
         ..Default::default()

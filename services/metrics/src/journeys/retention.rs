@@ -182,11 +182,15 @@ fn cohort_to_proto(row: &CohortRow, breakdowns: &[String]) -> pb::RetentionCohor
         bucket_time: row.bucket_start.and_then(times::instant),
         dimensions: dimensions(breakdowns, &row.dimensions),
         entered: row.entered.cast_signed(),
-        cells: row.cells.iter().map(cell_to_proto).collect(),
+        cells: (0..row.cells.len()).map(|at| cell_to_proto(&row.cells, at)).collect(),
     }
 }
 
-fn cell_to_proto(cell: &RetentionTableCell) -> pb::RetentionCount {
+fn cell_to_proto(cells: &[RetentionTableCell], at: usize) -> pb::RetentionCount {
+    let cell = &cells[at];
+    let before = at.checked_sub(1).map_or(0, |before| cells[before].retained);
+    // Where the bracket is over for everybody, so is the one before.
+    let of_previous = cell.mature && before > 0;
     pb::RetentionCount {
         eligible: cell.eligible.cast_signed(),
         retained: cell.retained.cast_signed(),
@@ -196,5 +200,6 @@ fn cell_to_proto(cell: &RetentionTableCell) -> pb::RetentionCount {
         begun: cell.begun.cast_signed(),
         begun_retained: cell.begun_retained.cast_signed(),
         mature: cell.mature,
+        of_previous: of_previous.then(|| cell.retained as f64 / before as f64),
     }
 }

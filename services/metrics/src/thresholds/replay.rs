@@ -22,8 +22,8 @@ use tonic::Status;
 use super::Thresholds;
 use super::evaluate::Watched;
 use crate::ask::ask_view;
+use crate::convert::evaluation::evaluation_to_proto;
 use crate::convert::from_timestamp;
-use crate::convert::threshold::evaluation_to_proto;
 use crate::provenance::Sources;
 use crate::{Error, Result};
 

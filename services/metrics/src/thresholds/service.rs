@@ -22,10 +22,9 @@ use super::evaluate::Watched;
 use super::replay::{self, Replayed};
 use crate::apply::{self, Application};
 use crate::ask::ask_view;
+use crate::convert::evaluation::{evaluation_to_proto, status_to_proto};
 use crate::convert::from_timestamp;
-use crate::convert::threshold::{
-    evaluation_to_proto, from_proto, status_to_proto, stored_to_proto,
-};
+use crate::convert::threshold::{from_proto, stored_to_proto};
 use crate::dataset::Datasets;
 use crate::provenance::Sources;
 use crate::{Error, Result};

@@ -245,23 +245,7 @@ async fn merges_and_consent_change_rules_and_leave_lists_and_erasure_changes_bot
     };
     suite.operator().subjects().record_consent(consent).await.unwrap();
     assert_eq!(both().await, (vec!["ada".to_owned()], everybody));
-    let request = log::EraseSubjectRequest {
-        identifier: Some(log::Identifier { kind: "user_id".to_owned(), value: "linus".to_owned() }),
-        reason: "article 17".to_owned(),
-        proof: "ticket 4714".to_owned(),
-        request_id: String::new(),
-    };
-    let subjects = || suite.operator().subjects();
-    let entered = subjects().erase_subject(request).await.unwrap().into_inner();
-    let erasure_id = entered.erasure.unwrap().erasure_id;
-    loop {
-        let request = log::GetErasureRequest { erasure_id: erasure_id.clone() };
-        let found = subjects().get_erasure(request).await.unwrap().into_inner().erasure.unwrap();
-        if found.state() == log::ErasureState::Done {
-            break;
-        }
-        tokio::task::yield_now().await;
-    }
+    suite.erase("linus").await;
     let (_, list) = both().await;
     assert_eq!(list, ["ada", "grace"]);
 }

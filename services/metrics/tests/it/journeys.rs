@@ -201,6 +201,49 @@ async fn a_period_is_compared_with_another_from_the_same_view() {
 }
 
 #[tokio::test]
+async fn retention_is_told_of_the_bracket_before_too() {
+    let suite = Suite::start().await;
+    let mut events = vec![event("Looked", "eve", "2026-03-05T09:00:00Z")];
+    events.extend(
+        ["ada", "bob", "cleo", "dan"].map(|who| event("Joined", who, "2026-03-01T08:00:00Z")),
+    );
+    for (day, came_back) in [
+        ("2026-03-01T09:00:00Z", &["ada", "bob", "cleo"][..]),
+        ("2026-03-02T09:00:00Z", &["ada", "bob"][..]),
+        ("2026-03-03T09:00:00Z", &["bob"][..]),
+        ("2026-03-05T09:00:00Z", &["bob"][..]),
+    ] {
+        events.extend(came_back.iter().map(|who| event("Back", who, day)));
+    }
+    suite.ingest(events).await;
+    let question = pb::RetentionQuestion {
+        scope: Some(scope()),
+        start: Some(selector("Joined")),
+        r#return: Some(selector("Back")),
+        brackets: [0, 1, 2, 3, 4]
+            .map(|unit| pb::RetentionBracket { first: unit, last: unit })
+            .to_vec(),
+        ..Default::default()
+    };
+    let request = pb::QueryRetentionRequest { question: Some(question), ..Default::default() };
+    let mut messages =
+        suite.analyst.journeys().query_retention(request).await.unwrap().into_inner();
+    let cells = messages.message().await.unwrap().unwrap().cohorts.remove(0).cells;
+    let shares: Vec<_> = cells.iter().map(|cell| (cell.rate, cell.of_previous)).collect();
+    assert_eq!(
+        shares,
+        [
+            (Some(0.75), None),
+            (Some(0.5), Some(2.0 / 3.0)),
+            (Some(0.25), Some(0.5)),
+            (Some(0.0), Some(0.0)),
+            // Not over yet.
+            (None, None),
+        ]
+    );
+}
+
+#[tokio::test]
 async fn retention_flags_what_is_not_over_and_lists_who_came_back() {
     let suite = shop().await;
     let question = pb::RetentionQuestion {

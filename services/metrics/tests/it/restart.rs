@@ -242,6 +242,58 @@ async fn archive(suite: &Suite, folder: &std::path::Path) -> PathBuf {
 async fn numbers_stay_when_events_leave_the_log_for_the_archive() {
     let mut suite = shop(Config::default()).await;
     suite.ingest(purchases(0, 3_000)).await;
+    pass_the_first_partition(&suite).await;
+    suite.ingest(purchases(3_000, 3_010)).await;
+    let before = essence(&answers(&suite).await);
+    let folder = tempfile::tempdir().unwrap();
+    let file = archive(&suite, folder.path()).await;
+    suite.restart().await;
+    assert_eq!(essence(&answers(&suite).await), before);
+
+    // Without its events a number would be wrong, so there is none.
+    std::fs::remove_file(file).unwrap();
+    suite.restart().await;
+    let refused = suite.query(question("payments", "2026-03-01", "2026-04-01")).await.unwrap_err();
+    assert_eq!(crate::suite::reason(&refused), "DEPENDENCY_UNAVAILABLE");
+}
+
+#[tokio::test]
+async fn numbers_stay_when_a_subject_is_erased_from_archived_files() {
+    let mut suite = shop(Config::default()).await;
+    suite.ingest(purchases(0, 3_000)).await;
+    pass_the_first_partition(&suite).await;
+    suite.ingest(purchases(3_000, 3_040)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = archive(&suite, folder.path()).await;
+    suite.restart().await;
+    let totals = async |suite: &Suite| {
+        let mut totals = Vec::new();
+        for metric in ["payments", "payers", "revenue"] {
+            let total = suite.total(metric, "2026-03-01", "2026-04-01").await.unwrap();
+            totals.push(format!("{total:.6}"));
+        }
+        totals
+    };
+    let before = totals(&suite).await;
+    assert_eq!(before[..2], ["3040.000000", "17.000000"]);
+    let erasure = suite.erase("user-3").await;
+    assert_eq!(erasure.archived_files, 1);
+    assert_eq!(erasure.archived_events, purchases_of("user-3", 0, 3_000));
+    assert_eq!(erasure.events, purchases_of("user-3", 3_000, 3_040));
+    assert!(!file.exists());
+    assert_eq!(totals(&suite).await, before);
+    // Made anew from nothing but the new file and the log.
+    suite.restart_anew().await;
+    assert_eq!(totals(&suite).await, before);
+}
+
+/// How many of some purchases are a user's.
+fn purchases_of(user: &str, from: usize, to: usize) -> i64 {
+    purchases(from, to).iter().filter(|event| event.user == user).count() as i64
+}
+
+/// Moves the head to where the second partition begins.
+async fn pass_the_first_partition(suite: &Suite) {
     sqlx::query(
         "WITH passed AS (
              INSERT INTO ingestion.fresh_keys (project_id, first_position, last_position, keys)
@@ -257,16 +309,4 @@ async fn numbers_stay_when_events_leave_the_log_for_the_archive() {
         .execute(suite.superuser())
         .await
         .unwrap();
-    suite.ingest(purchases(3_000, 3_010)).await;
-    let before = essence(&answers(&suite).await);
-    let folder = tempfile::tempdir().unwrap();
-    let file = archive(&suite, folder.path()).await;
-    suite.restart().await;
-    assert_eq!(essence(&answers(&suite).await), before);
-
-    // Without its events a number would be wrong, so there is none.
-    std::fs::remove_file(file).unwrap();
-    suite.restart().await;
-    let refused = suite.query(question("payments", "2026-03-01", "2026-04-01")).await.unwrap_err();
-    assert_eq!(crate::suite::reason(&refused), "DEPENDENCY_UNAVAILABLE");
 }

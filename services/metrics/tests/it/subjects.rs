@@ -186,23 +186,7 @@ async fn an_erasure_changes_no_count_and_leaves_no_copy_in_a_segment() {
     while holding(suite.folder.path(), "ada-lovelace").is_empty() {
         tokio::task::yield_now().await;
     }
-    let request = log::EraseSubjectRequest {
-        identifier: user("ada-lovelace"),
-        reason: "article 17".to_owned(),
-        proof: "ticket 4714".to_owned(),
-        request_id: String::new(),
-    };
-    let clients = suite.operator();
-    let entered = clients.subjects().erase_subject(request).await.unwrap().into_inner();
-    let erasure_id = entered.erasure.unwrap().erasure_id;
-    loop {
-        let request = log::GetErasureRequest { erasure_id: erasure_id.clone() };
-        let found = clients.subjects().get_erasure(request).await.unwrap().into_inner();
-        if found.erasure.unwrap().state() == log::ErasureState::Done {
-            break;
-        }
-        tokio::task::yield_now().await;
-    }
+    suite.erase("ada-lovelace").await;
     assert_eq!(suite.total("visitors", FROM, TO).await, Some(2.0));
     assert_eq!(holding(suite.folder.path(), "ada-lovelace"), Vec::<std::path::PathBuf>::new());
     suite.restart_anew().await;

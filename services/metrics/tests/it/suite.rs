@@ -208,6 +208,29 @@ impl Suite {
     }
 
     /// The one value of a metric over a range.
+    /// Erases a user and waits until nothing is left, here either.
+    pub async fn erase(&self, user: &str) -> log::Erasure {
+        let subjects = || self.operator().subjects();
+        let request = log::EraseSubjectRequest {
+            identifier: Some(log::Identifier {
+                kind: "user_id".to_owned(),
+                value: user.to_owned(),
+            }),
+            reason: "article 17".to_owned(),
+            proof: "ticket 4714".to_owned(),
+            request_id: String::new(),
+        };
+        let entered = subjects().erase_subject(request).await.unwrap().into_inner();
+        let mut erasure = entered.erasure.unwrap();
+        while erasure.state() != log::ErasureState::Done {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            let request = log::GetErasureRequest { erasure_id: erasure.erasure_id };
+            let found = subjects().get_erasure(request).await.unwrap().into_inner();
+            erasure = found.erasure.unwrap();
+        }
+        erasure
+    }
+
     pub async fn total(&self, name: &str, from: &str, to: &str) -> Option<f64> {
         let answer = self.query(question(name, from, to)).await.unwrap();
         assert_eq!(answer.rows.len(), 1);

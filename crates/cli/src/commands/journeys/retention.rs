@@ -55,6 +55,9 @@ pub struct Retention {
     /// Only returns with the start's values of the breakdowns.
     #[arg(long)]
     same_values: bool,
+    /// Show shares of those who came back in the column before, rather than of the cohort.
+    #[arg(long, conflicts_with = "value")]
+    of_previous: bool,
     /// List the subjects that came back in this column, counted from 0.
     #[arg(long, value_name = "COLUMN", conflicts_with = "lost")]
     retained: Option<i32>,
@@ -242,6 +245,7 @@ fn cohort_to_json(row: &pb::RetentionCohort) -> Value {
             "begun": cell.begun,
             "begun_retained": cell.begun_retained,
             "mature": cell.mature,
+            "of_previous": cell.of_previous,
         })
     });
     json!({
@@ -287,7 +291,7 @@ fn print(command: &Retention, answer: &pb::QueryRetentionResponse) -> anyhow::Re
             cells.push(show::place(&row.dimensions, &command.by));
         }
         cells.push(output::number(row.entered as f64));
-        cells.extend(row.cells.iter().map(|cell| cell_text(cell, by_value)));
+        cells.extend(row.cells.iter().map(|cell| cell_text(cell, command)));
         cells
     });
     let mut rows: Vec<Vec<String>> = rows.collect();
@@ -303,7 +307,10 @@ fn print(command: &Retention, answer: &pb::QueryRetentionResponse) -> anyhow::Re
             show::percent(column.rate)
         }
     }));
-    rows.push(mean);
+    // A mean of shares of the column before would not be of the same subjects.
+    if !command.of_previous {
+        rows.push(mean);
+    }
     if answer.columns.iter().any(|column| column.previous_rate.is_some()) {
         let points = |change: f64| format!("{:+.1} pp", 100.0 * change);
         let mut change = vec!["change of the mean".to_owned()];
@@ -320,10 +327,14 @@ fn print(command: &Retention, answer: &pb::QueryRetentionResponse) -> anyhow::Re
 }
 
 /// A cell of the triangle: empty before it begins, flagged before it is over.
-fn cell_text(cell: &pb::RetentionCount, by_value: bool) -> String {
+fn cell_text(cell: &pb::RetentionCount, command: &Retention) -> String {
     if cell.begun == 0 {
         return String::new();
     }
+    if command.of_previous {
+        return cell.of_previous.map_or_else(String::new, |share| show::percent(Some(share)));
+    }
+    let by_value = !command.value.is_empty();
     let so_far = || Some(cell.begun_retained as f64 / cell.begun as f64);
     let text = match (by_value, cell.eligible) {
         (true, _) => output::optional(cell.value_per_subject),

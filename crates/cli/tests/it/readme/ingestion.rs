@@ -1,6 +1,6 @@
 //! The examples of the README of ingestion.
 
-use super::markdown::{blocks_of, commands};
+use super::markdown::{blocks_of, commands, shown};
 use super::root::{link_contracts, run_python};
 use super::{readme, run};
 use crate::suite::Suite;
@@ -51,11 +51,18 @@ fn the_examples_of_the_doors_work_as_printed() {
         key.split_whitespace().find(|word| word.starts_with("ns_")).expect("a key").to_owned();
     let address = suite.http();
     for heading in ["## Segment", "## Images", "## CloudEvents", "## OpenTelemetry"] {
-        let (block, commands) = ingestion_block(heading);
-        assert!(commands.contains("http://127.0.0.1:8080"), "{commands}");
-        let here = commands.replace("http://127.0.0.1:8080", &address);
-        let output = run(&suite, &format!("KEY={key}\n{}", here.replace("curl ", "curl -sS ")));
-        prints_as_shown(&block, &output.stdout);
+        let blocks = ingestion_blocks(heading);
+        assert!(!blocks.is_empty(), "{heading} has no example");
+        for block in blocks {
+            let commands = commands(&block);
+            assert!(commands.contains("http://127.0.0.1:8080"), "{commands}");
+            let here = commands.replace("http://127.0.0.1:8080", &address);
+            let here = here.replace("curl ", "curl -sS ");
+            let output = run(&suite, &format!("KEY={key}\n{here}"));
+            if !shown(&block).is_empty() {
+                prints_as_shown(&block, &output.stdout);
+            }
+        }
     }
     suite.file("signing-secret.txt", "whsec_c2VjcmV0IG9mIHRoZSBleGFtcGxl");
     let (_, webhooks) = ingestion_block("## Webhooks");

@@ -14,7 +14,7 @@ async fn erase(suite: &Suite, identifier: &str) -> pb::Erasure {
 }
 
 async fn wait_for_erasure(suite: &Suite, mut erasure: pb::Erasure) -> pb::Erasure {
-    while erasure.state() == pb::ErasureState::Running {
+    while erasure.state() != pb::ErasureState::Done {
         tokio::task::yield_now().await;
         let request = pb::GetErasureRequest { erasure_id: erasure.erasure_id };
         let found = suite.clients().subjects().get_erasure(request).await.unwrap().into_inner();

@@ -58,7 +58,7 @@ async fn eventful() -> Suite {
     visits(&suite, "2026-03-31T10:00:00Z", 4).await;
     suite.clock.set(time("2026-04-01T00:30:00Z"));
     evaluated(&suite, "few-visits", 3).await;
-    // A day without events is stale; what comes then breaches while it cools down.
+    // What comes the next day breaches while it cools down.
     suite.clock.set(time("2026-04-01T22:30:00Z"));
     evaluated(&suite, "few-visits", 4).await;
     visits(&suite, "2026-04-01T10:00:00Z", 1).await;
@@ -92,7 +92,6 @@ async fn the_whole_log_comes_out_the_same() {
         ]
     );
     assert_eq!(log[0].gates().collect::<Vec<_>>(), [pb::ThresholdGate::Quiet]);
-    assert_eq!(log[3].gates().collect::<Vec<_>>(), [pb::ThresholdGate::Stale]);
     assert_eq!(log[4].gates().collect::<Vec<_>>(), [pb::ThresholdGate::CoolDown]);
     for input in [pb::ReplayInput::Logged, pb::ReplayInput::Recomputed] {
         let replayed = replay(&suite, "few-visits", input).await;
