@@ -50,14 +50,8 @@ impl Context {
         let unusable = |error: &dyn std::fmt::Display| InvalidConfig::Unusable(error.to_string());
         let own: Url =
             format!("http://{}", reachable(grpc)).parse().expect("a socket address makes a URL");
-        let credentials = match config.suite_key()? {
-            Some(key) => Credentials::api_key(key.expose()).map_err(|error| {
-                InvalidConfig::Unusable(format!("NORTHSTAR_SUITE_KEY: {error}"))
-            })?,
-            None => Credentials::none(),
-        };
-        let clients =
-            Clients::new(&config.endpoints(&own), credentials).map_err(|error| unusable(&error))?;
+        let clients = Clients::new(&config.endpoints(&own), credentials(config)?)
+            .map_err(|error| unusable(&error))?;
         Ok(Self {
             database_url: config.database_url().map(|url| Secret::expose(&url).to_owned())?,
             connections: config.database.database_connections,
@@ -68,6 +62,29 @@ impl Context {
             max_message_bytes: config.max_message_bytes,
         })
     }
+}
+
+/// What services call each other with.
+fn credentials(config: &Config) -> Result<Credentials, InvalidConfig> {
+    match config.suite_key()? {
+        Some(key) => Credentials::api_key(key.expose())
+            .map_err(|error| InvalidConfig::Unusable(format!("NORTHSTAR_SUITE_KEY: {error}"))),
+        None => Ok(Credentials::none()),
+    }
+}
+
+/// Checks what can be told before a port is bound.
+///
+/// # Errors
+/// What cannot be used.
+pub(crate) fn check(config: &Config) -> Result<(), InvalidConfig> {
+    config.database_url()?;
+    // Which port the own address has changes nothing about the others.
+    let own = format!("http://{}", reachable(config.grpc_listen));
+    let own: Url = own.parse().expect("a socket address makes a URL");
+    Clients::new(&config.endpoints(&own), credentials(config)?)
+        .map(|_| ())
+        .map_err(|error| InvalidConfig::Unusable(error.to_string()))
 }
 
 /// An address to connect to from an address listened at: a wildcard is reached

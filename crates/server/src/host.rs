@@ -50,8 +50,7 @@ impl Host {
         B: AsyncFnOnce(Context) -> anyhow::Result<Vec<Service>>,
     {
         // All of the configuration is read before a port is bound.
-        config.database_url()?;
-        config.suite_key()?;
+        crate::context::check(&config)?;
         let grpc_listener = bind(config.grpc_listen).await?;
         let http_listener = bind(config.http_listen).await?;
         let (grpc, http) = (grpc_listener.local_addr()?, http_listener.local_addr()?);

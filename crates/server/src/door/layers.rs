@@ -90,11 +90,16 @@ pub(crate) async fn not_found(request: Request) -> Refusal {
 /// The answer to a method that the route does not have. Every one it has is in
 /// the table, or the process would not have started.
 pub(super) fn method_not_allowed(method: &Method, path: &str) -> Refusal {
+    let routes = access::DOORS.iter().filter_map(|(route, _)| route.split_once(' '));
+    let methods: Vec<&str> =
+        routes.filter(|(_, of)| *of == path).map(|(method, _)| method).collect();
+    let methods = methods.join(", ");
+    let message = format!("{path} answers {methods}, not {method}");
     Refusal::new(
         http::StatusCode::METHOD_NOT_ALLOWED,
-        failure(ErrorReason::NotFound, format!("{path} does not answer {method}"))
-            .metadata("path", path),
+        failure(ErrorReason::NotFound, message).metadata("path", path),
     )
+    .with_methods(methods)
 }
 
 /// The path of the route, with its parameters' names instead of their values.

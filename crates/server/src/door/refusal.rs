@@ -18,12 +18,21 @@ use crate::status::{Failure, code};
 pub struct Refusal {
     status: StatusCode,
     failure: Box<Failure>,
+    /// The methods that the route has, when it was called with another.
+    methods: Option<String>,
 }
 
 impl Refusal {
     /// A refusal with a status of its own, where HTTP is finer than gRPC.
     pub fn new(status: StatusCode, failure: Failure) -> Self {
-        Self { status, failure: Box::new(failure) }
+        Self { status, failure: Box::new(failure), methods: None }
+    }
+
+    /// Names the methods that the route has.
+    #[must_use]
+    pub(super) fn with_methods(mut self, methods: String) -> Self {
+        self.methods = Some(methods);
+        self
     }
 
     /// The HTTP status.
@@ -64,6 +73,9 @@ impl Refusal {
             // Whole seconds, and at least one: 0 would ask for a storm.
             headers.insert(header::RETRY_AFTER, delay.as_secs().max(1).into());
         }
+        if let Some(Ok(methods)) = self.methods.as_deref().map(HeaderValue::from_str) {
+            headers.insert(header::ALLOW, methods);
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             // Not Basic, for which a browser would ask the visitor of a page.
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -74,7 +86,8 @@ impl Refusal {
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
-        Self { status: status(failure.reason()), failure: Box::new(failure) }
+        let status = status(failure.reason());
+        Self { status, failure: Box::new(failure), methods: None }
     }
 }
 

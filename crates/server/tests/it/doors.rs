@@ -179,6 +179,7 @@ async fn who_holds_no_key_of_the_right_role_is_refused_with_a_reason() {
     assert_eq!((answer.status, answer.reason()), (404, "NOT_FOUND".to_owned()));
     let answer = send(&fixture.host, "PUT", "/v1/track", &[], b"").await;
     assert_eq!((answer.status, answer.reason()), (405, "NOT_FOUND".to_owned()));
+    assert!(answer.head.to_ascii_lowercase().contains("\r\nallow: post\r\n"), "{}", answer.head);
 }
 
 #[tokio::test]

@@ -475,7 +475,8 @@ async fn values_that_may_be_kept_nowhere_are_not_in_quarantine_either() {
     assert!(waiting[0].windows(3).any(|part| part == b"pn_"));
 
     // A process without the key does not take such a contract.
-    let keyless = crate::suite::clients(&suite.start_another().await);
+    let other = suite.start_another().await;
+    let keyless = crate::suite::clients(&other);
     let changed = pb::Contract { description: "changed".to_owned(), ..concealing() };
     let status = apply(&keyless, changed).await.unwrap_err();
     assert_eq!(blamed_fields(&status), ["contract.properties.email.pseudonym"]);

@@ -50,7 +50,7 @@ fn the_examples_of_the_doors_work_as_printed() {
     let key =
         key.split_whitespace().find(|word| word.starts_with("ns_")).expect("a key").to_owned();
     let address = suite.http();
-    for heading in ["## Segment", "## CloudEvents", "## OpenTelemetry"] {
+    for heading in ["## Segment", "## Images", "## CloudEvents", "## OpenTelemetry"] {
         let blocks = ingestion_blocks(heading);
         assert!(!blocks.is_empty(), "{heading} has no example");
         for block in blocks {
