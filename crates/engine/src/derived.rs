@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Bytes an event that are kept at most.
-const BYTES_OF_EVENT: usize = 4;
+const BYTES_OF_EVENT: usize = 6;
 
 /// Bytes that are kept in any case.
 const LEAST_BYTES: usize = 1 << 16;
