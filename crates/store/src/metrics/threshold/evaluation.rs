@@ -57,7 +57,7 @@ fn word<T: Serialize>(value: &T) -> String {
 }
 
 /// Logs an evaluation, keeps what is remembered after it, gives the lease back and
-/// says when the threshold is due next. Only under the lock of [`hold`].
+/// says when the threshold is due next. Only under the lock of [`super::hold`].
 pub async fn record(
     connection: &mut PgConnection,
     lease: &Lease,
